@@ -1,0 +1,52 @@
+/* map.h -- hash map from byte strings to objects that carry their own key.
+ *
+ * Open addressing with linear probing and backward-shift deletion; no tombstones.
+ * Hashed with SipHash-1-3 under a key drawn at init from getrandom(), because
+ * clients choose the strings.  An object's key must not change while it is filed.
+ * Owned by one thread. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_BASE_MAP_H
+#define SOL_BASE_MAP_H
+
+#include "base/slice.h"
+
+/* Lends the key of a filed object. */
+typedef struct slice map_key_fn(const void *obj);
+
+struct map_cell {
+    void *obj; /* NULL: free */
+    uint64_t hash;
+};
+
+struct map {
+    struct map_cell *cells;
+    size_t len;  /* objects */
+    size_t mask; /* cells - 1; cells is 0 or a power of two */
+    map_key_fn *key;
+    uint64_t seed[2];
+};
+
+void map_init(struct map *m, map_key_fn *key);
+/* Frees the table, not the objects. */
+void map_deinit(struct map *m);
+
+/* The map's hash of a key, for the *_hashed calls. */
+uint64_t map_hash(const struct map *m, struct slice key);
+
+/* Lends the object with this key, or NULL. */
+void *map_find(const struct map *m, struct slice key);
+void *map_find_hashed(const struct map *m, struct slice key, uint64_t hash);
+/* Files `obj` (borrowed until deleted) under its key; gives the object that had
+ * this key before, or NULL. */
+void *map_put(struct map *m, void *obj);
+/* Takes the object with this key out and gives it back, or NULL. */
+void *map_del(struct map *m, struct slice key);
+
+/* Walks the objects in no order: start with *at == 0; NULL ends the walk.  The map
+ * must not change during the walk. */
+void *map_next(const struct map *m, size_t *at);
+
+/* SipHash-1-3 of `key` under `seed`; the one keyed hash of the tree. */
+uint64_t siphash13(const uint64_t seed[2], struct slice key);
+
+#endif

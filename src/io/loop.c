@@ -1,0 +1,383 @@
+/* loop.c -- epoll, watches, deferred work and the clock; timers are in timer.c.
+ *
+ * Level-triggered: what a closure leaves unread is reported again next turn, so work
+ * per connection and turn can be bounded without a list of the unfinished, and there is
+ * nothing to re-arm (see docs/architecture.md for the measurement).
+ *
+ * An event carries slot and generation of its watch.  A watch that has gone, or whose
+ * slot serves another one, is not found: events fetched for it are dropped.
+ *
+ * A watch holds the interest asked for (`want`) and the interest the kernel knows
+ * (`have`).  A watch whose `want` was touched is on the list of changes, once; before
+ * each wait the list is gone through and the difference told.  KNOWN says that the
+ * descriptor is, or shall be, in epoll at all.
+ *
+ * A hang-up must not spin.  EPOLLRDHUP is asked for until it has been told once.
+ * EPOLLHUP and EPOLLERR cannot be switched off, so a watch that gets one of them while
+ * it wants neither to read nor to write leaves epoll until it wants something again. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "io/loop.h"
+
+#include "base/mem.h"
+#include "base/uuid.h"
+#include "io/timer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EVENTS_START 64
+#define EVENTS_MAX   4096
+
+/* Bits of want and have besides LOOP_READ, LOOP_WRITE and LOOP_HANGUP. */
+#define ASKED (LOOP_READ | LOOP_WRITE)
+#define KNOWN 0x80u
+
+struct loop {
+    int epoll_fd;
+    bool in_turn, stopping;
+    struct slots watches;
+    /* watches whose want has changed, and those the kernel would not take */
+    struct watch **changes; /* borrowed; w->dirty is the index + 1 */
+    uint32_t changes_len, changes_cap;
+    struct handle *refused;
+    uint32_t refused_len, refused_cap;
+    /* what one wait may fetch */
+    struct epoll_event *events;
+    unsigned events_cap, events_max;
+    /* deferred closures, the last one first */
+    struct deferred *deferred;
+    /* time */
+    struct wheel wheel;
+    uint64_t now_ns; /* cached */
+    uint64_t (*clock_ns)(void *obj);
+    void *clock_obj; /* borrowed */
+};
+
+/* ---- closures ------------------------------------------------------------ */
+
+const char *closure_uuid(struct closure *c) {
+    if (!c->uuid) {
+        c->uuid = xmalloc(UUID_TEXT);
+        uuid_make(c->uuid);
+    }
+    return c->uuid;
+}
+
+void closure_deinit(struct closure *c) {
+    free(c->uuid);
+    c->uuid = NULL;
+}
+
+/* May free `c`. */
+static void closure_run(struct closure *c, unsigned events) {
+    c->fn(c, events);
+}
+
+/* ---- clock --------------------------------------------------------------- */
+
+static uint64_t monotonic_ns(void *obj) {
+    (void)obj;
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t ms_of(uint64_t ns) {
+    return ns / 1000000u;
+}
+
+uint64_t loop_now_ns(const struct loop *loop) {
+    return loop->now_ns;
+}
+
+uint64_t loop_now_ms(const struct loop *loop) {
+    return ms_of(loop->now_ns);
+}
+
+uint64_t loop_clock_refresh(struct loop *loop) {
+    loop->now_ns = loop->clock_ns(loop->clock_obj);
+    return loop->now_ns;
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+struct loop *loop_new(const struct loop_opts *opts) {
+    static const struct loop_opts defaults;
+    if (!opts) opts = &defaults;
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) return NULL;
+    struct loop *loop = xcalloc(1, sizeof *loop);
+    loop->epoll_fd = fd;
+    loop->clock_ns = opts->clock_ns ? opts->clock_ns : monotonic_ns;
+    loop->clock_obj = opts->clock_obj;
+    loop->events_cap = opts->events_start ? opts->events_start : EVENTS_START;
+    loop->events_max = opts->events_max ? opts->events_max : EVENTS_MAX;
+    loop->events = xcalloc(loop->events_cap, sizeof *loop->events);
+    slots_init(&loop->watches);
+    loop_clock_refresh(loop);
+    wheel_init(&loop->wheel, loop_now_ms(loop));
+    return loop;
+}
+
+void loop_free(struct loop *loop) {
+    if (!loop) return;
+    must(!loop->in_turn);
+    uint32_t at = 0;
+    for (struct watch *w; (w = slots_next(&loop->watches, &at));) loop_unwatch(loop, w);
+    slots_deinit(&loop->watches);
+    while (loop->deferred) loop_undefer(loop->deferred);
+    wheel_deinit(&loop->wheel);
+    free(loop->changes);
+    free(loop->refused);
+    free(loop->events);
+    (void)close(loop->epoll_fd);
+    free(loop);
+}
+
+/* ---- watches ------------------------------------------------------------- */
+
+static void change_add(struct loop *loop, struct watch *w) {
+    if (w->dirty) return;
+    if (loop->changes_len == loop->changes_cap) {
+        loop->changes_cap = loop->changes_cap ? loop->changes_cap * 2 : 16;
+        loop->changes = xrealloc(loop->changes, loop->changes_cap * sizeof *loop->changes);
+    }
+    loop->changes[loop->changes_len++] = w;
+    w->dirty = loop->changes_len;
+}
+
+static void change_del(struct loop *loop, struct watch *w) {
+    if (!w->dirty) return;
+    struct watch *last = loop->changes[--loop->changes_len];
+    loop->changes[w->dirty - 1] = last;
+    last->dirty = w->dirty;
+    w->dirty = 0;
+}
+
+static void set_want(struct loop *loop, struct watch *w, unsigned want) {
+    w->want = (uint8_t)want;
+    if (w->want != w->have) change_add(loop, w);
+}
+
+void loop_watch(struct loop *loop, struct watch *w, int fd, unsigned interest) {
+    must(handle_is_none(w->handle));
+    w->fd = fd;
+    w->have = 0;
+    w->dirty = 0;
+    w->handle = slots_add(&loop->watches, w);
+    set_want(loop, w, KNOWN | LOOP_HANGUP | (interest & ASKED));
+}
+
+void loop_want(struct loop *loop, struct watch *w, unsigned interest) {
+    must(!handle_is_none(w->handle));
+    interest &= ASKED;
+    if ((w->want & ASKED) == interest) return;
+    set_want(loop, w, KNOWN | (w->want & LOOP_HANGUP) | interest);
+}
+
+void loop_unwatch(struct loop *loop, struct watch *w) {
+    if (handle_is_none(w->handle)) return;
+    change_del(loop, w);
+    slots_del(&loop->watches, w->handle);
+    /* Errors mean that the kernel has forgotten the descriptor already. */
+    if (w->have & KNOWN) (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+    w->handle = HANDLE_NONE;
+    w->want = w->have = 0;
+    closure_deinit(&w->closure);
+}
+
+/* ---- interest: telling the kernel ---------------------------------------- */
+
+static uint64_t u64_of(struct handle h) {
+    return (uint64_t)h.gen << 32 | h.slot;
+}
+
+static struct handle handle_of(uint64_t u64) {
+    return (struct handle){ (uint32_t)u64, (uint32_t)(u64 >> 32) };
+}
+
+/* Makes the kernel's interest equal to w->want: 0 or -errno. */
+static int tell_kernel(const struct loop *loop, const struct watch *w) {
+    struct epoll_event ev = { .data.u64 = u64_of(w->handle) };
+    if (w->want & LOOP_READ) ev.events |= EPOLLIN;
+    if (w->want & LOOP_WRITE) ev.events |= EPOLLOUT;
+    if (w->want & LOOP_HANGUP) ev.events |= EPOLLRDHUP;
+    int op = w->have & KNOWN ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (!(w->want & KNOWN)) op = EPOLL_CTL_DEL;
+    if (epoll_ctl(loop->epoll_fd, op, w->fd, &ev) == 0 || op == EPOLL_CTL_DEL) return 0;
+    /* Somebody closed and reopened the descriptor, or watched it before. */
+    if (errno == ENOENT && op == EPOLL_CTL_MOD)
+        op = EPOLL_CTL_ADD;
+    else if (errno == EEXIST && op == EPOLL_CTL_ADD)
+        op = EPOLL_CTL_MOD;
+    else
+        return -errno;
+    return epoll_ctl(loop->epoll_fd, op, w->fd, &ev) < 0 ? -errno : 0;
+}
+
+static void refused_add(struct loop *loop, struct handle h) {
+    if (loop->refused_len == loop->refused_cap) {
+        loop->refused_cap = loop->refused_cap ? loop->refused_cap * 2 : 16;
+        loop->refused = xrealloc(loop->refused, loop->refused_cap * sizeof *loop->refused);
+    }
+    loop->refused[loop->refused_len++] = h;
+}
+
+static void apply_changes(struct loop *loop) {
+    for (uint32_t i = 0; i < loop->changes_len; i++) {
+        struct watch *w = loop->changes[i];
+        w->dirty = 0;
+        if (w->want == w->have) continue; /* flipped and back */
+        if (tell_kernel(loop, w) == 0) {
+            w->have = w->want;
+        } else {
+            w->have = 0;
+            refused_add(loop, w->handle);
+        }
+    }
+    loop->changes_len = 0;
+}
+
+/* ---- events -------------------------------------------------------------- */
+
+static unsigned bits_of(const struct watch *w, uint32_t events) {
+    unsigned bits = 0;
+    if (events & EPOLLIN) bits |= LOOP_READ;
+    if (events & EPOLLOUT) bits |= LOOP_WRITE;
+    if (events & (EPOLLRDHUP | EPOLLHUP)) bits |= LOOP_HANGUP;
+    if (events & EPOLLERR) bits |= LOOP_ERROR;
+    /* The next read or write will tell what has happened. */
+    if (events & (EPOLLHUP | EPOLLERR)) bits |= ASKED;
+    /* Interest may have changed earlier in this batch. */
+    return bits & ((w->want & ASKED) | LOOP_HANGUP | LOOP_ERROR);
+}
+
+/* What has been told once and would be told again and again (see the top). */
+static void hush(struct loop *loop, struct watch *w, uint32_t events) {
+    unsigned want = w->want;
+    if (events & (EPOLLRDHUP | EPOLLHUP)) want &= ~(unsigned)LOOP_HANGUP;
+    if ((events & (EPOLLHUP | EPOLLERR)) && !(want & ASKED)) want = 0;
+    if (want != w->want) set_want(loop, w, want);
+}
+
+static void dispatch(struct loop *loop, const struct epoll_event *ev) {
+    struct watch *w = slots_find(&loop->watches, handle_of(ev->data.u64));
+    if (!w) return;
+    unsigned bits = bits_of(w, ev->events);
+    if (!bits) return;
+    hush(loop, w, ev->events);
+    closure_run(&w->closure, bits);
+}
+
+static void dispatch_refused(struct loop *loop) {
+    for (uint32_t i = 0; i < loop->refused_len; i++) {
+        struct watch *w = slots_find(&loop->watches, loop->refused[i]);
+        if (w) closure_run(&w->closure, LOOP_ERROR);
+    }
+    loop->refused_len = 0;
+}
+
+/* The wait has filled the array: more may have been ready. */
+static void events_grow(struct loop *loop) {
+    if (loop->events_cap >= loop->events_max) return;
+    unsigned cap = loop->events_cap * 2;
+    loop->events_cap = cap < loop->events_max ? cap : loop->events_max;
+    free(loop->events);
+    loop->events = xcalloc(loop->events_cap, sizeof *loop->events);
+}
+
+/* ---- timers and deferred closures ---------------------------------------- */
+
+void loop_arm(struct loop *loop, struct timer *t, uint64_t deadline_ms) {
+    wheel_arm(&loop->wheel, t, deadline_ms);
+}
+
+void loop_cancel(struct loop *loop, struct timer *t) {
+    wheel_cancel(&loop->wheel, t);
+}
+
+static void run_timers(struct loop *loop) {
+    wheel_turn(&loop->wheel, loop_now_ms(loop));
+    wheel_take(&loop->wheel);
+    for (struct timer *t; (t = wheel_pop(&loop->wheel));) closure_run(&t->closure, 0);
+}
+
+static void deferred_push(struct deferred **head, struct deferred *d) {
+    d->next = *head;
+    d->link = head;
+    if (d->next) d->next->link = &d->next;
+    *head = d;
+}
+
+void loop_defer(struct loop *loop, struct deferred *d) {
+    if (!d->link) deferred_push(&loop->deferred, d);
+}
+
+void loop_undefer(struct deferred *d) {
+    if (!d->link) return;
+    *d->link = d->next;
+    if (d->next) d->next->link = d->link;
+    d->link = NULL;
+}
+
+/* The list is turned round first, to run in the order of deferring.  It hangs from a
+ * local head while it runs: what is deferred meanwhile waits for the next turn, what is
+ * undeferred meanwhile leaves it. */
+static void run_deferred(struct loop *loop) {
+    struct deferred *now = NULL;
+    for (struct deferred *d; (d = loop->deferred);) {
+        loop_undefer(d);
+        deferred_push(&now, d);
+    }
+    for (struct deferred *d; (d = now);) {
+        loop_undefer(d);
+        closure_run(&d->closure, 0);
+    }
+}
+
+/* ---- the turn ------------------------------------------------------------ */
+
+/* How long to wait.  The cached clock is as old as the turn; the time-out is computed
+ * from a fresh reading and rounded up, a timer is late rather than early. */
+static int wait_ms(const struct loop *loop, int max_wait_ms) {
+    if (max_wait_ms == 0 || loop->deferred || loop->refused_len) return 0;
+    uint64_t next_ms = wheel_next(&loop->wheel);
+    if (next_ms == UINT64_MAX) return max_wait_ms;
+    uint64_t now_ms = ms_of(loop->clock_ns(loop->clock_obj));
+    if (next_ms <= now_ms) return 0;
+    uint64_t limit_ms = max_wait_ms < 0 ? INT_MAX : (uint64_t)max_wait_ms;
+    return (int)(next_ms - now_ms < limit_ms ? next_ms - now_ms : limit_ms);
+}
+
+int loop_turn(struct loop *loop, int max_wait_ms) {
+    must(!loop->in_turn);
+    apply_changes(loop);
+    int n =
+        epoll_wait(loop->epoll_fd, loop->events, (int)loop->events_cap, wait_ms(loop, max_wait_ms));
+    if (n < 0 && errno != EINTR) return -errno;
+    loop_clock_refresh(loop);
+    loop->in_turn = true;
+    dispatch_refused(loop);
+    for (int i = 0; i < n; i++) dispatch(loop, &loop->events[i]);
+    if (n == (int)loop->events_cap) events_grow(loop);
+    run_timers(loop);
+    run_deferred(loop);
+    loop->in_turn = false;
+    return 0;
+}
+
+int loop_run(struct loop *loop) {
+    int r;
+    do r = loop_turn(loop, -1);
+    while (r == 0 && !loop->stopping);
+    loop->stopping = false;
+    return r;
+}
+
+void loop_stop(struct loop *loop) {
+    loop->stopping = true;
+}
