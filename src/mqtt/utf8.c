@@ -1,0 +1,76 @@
+/* utf8.c -- is this text?
+ *
+ * ASCII is taken eight bytes at a time: with L holding 0x01 and H 0x80 in every byte, a
+ * word of bytes below 0x80 has a zero byte exactly when (word - L) & H is not 0, since a
+ * borrow can only start at a zero.  The rest is decoded a character at a time. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mqtt/utf8.h"
+
+#define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
+#define L           EVERY(0x01)
+#define H           EVERY(0x80)
+
+static inline uint64_t word_at(const uint8_t *at) {
+    uint64_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+}
+
+/* Eight ASCII characters, none of them U+0000. */
+static inline bool word_is_ascii(uint64_t w) {
+    return ((w | (w - L)) & H) == 0;
+}
+
+/* The same without `+` (0x2B) and `#` (0x23), which differ in one bit (0x08). */
+static inline bool word_is_plain(uint64_t w) {
+    uint64_t wild = (w | EVERY(0x08)) ^ EVERY('+');
+    return ((w | (w - L) | (wild - L)) & H) == 0;
+}
+
+/* Length of the character that starts at at[0] >= 0x80; 0: malformed. */
+static size_t char_len(const uint8_t *at, size_t left) {
+    static const uint32_t least[] = { [2] = 0x80, [3] = 0x800, [4] = 0x10000 };
+    if (at[0] < 0xC2 || at[0] > 0xF4) return 0;
+    size_t len = at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : 4;
+    if (left < len) return 0;
+    uint32_t code = at[0] & (0xFFu >> (len + 1));
+    for (size_t i = 1; i < len; i++) {
+        if ((at[i] & 0xC0) != 0x80) return 0;
+        code = code << 6 | (at[i] & 0x3F);
+    }
+    bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+    return code >= least[len] && code <= 0x10FFFF && !surrogate ? len : 0;
+}
+
+bool utf8_valid(struct slice s) {
+    size_t i = 0;
+    while (i < s.len) {
+        size_t left = s.len - i;
+        size_t step = 1;
+        if (left >= 8 && word_is_ascii(word_at(s.at + i)))
+            step = 8;
+        else if (s.at[i] >= 0x80)
+            step = char_len(s.at + i, left);
+        else if (s.at[i] == 0)
+            return false;
+        if (step == 0) return false;
+        i += step;
+    }
+    return true;
+}
+
+static inline bool byte_is_plain(uint8_t c) {
+    return c != 0 && c < 0x80 && c != '+' && c != '#';
+}
+
+bool utf8_plain(struct slice s) {
+    size_t i = 0;
+    if (s.len >= 8) {
+        for (; i + 8 <= s.len; i += 8)
+            if (!word_is_plain(word_at(s.at + i))) return false;
+        /* the tail, together with bytes already seen */
+        return word_is_plain(word_at(s.at + s.len - 8));
+    }
+    while (i < s.len && byte_is_plain(s.at[i])) i++;
+    return i == s.len;
+}
