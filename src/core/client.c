@@ -1,0 +1,108 @@
+/* client.c -- identities and their attributes. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/client.h"
+
+#include "base/mem.h"
+#include "core/worker.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+static uint64_t wall_clock_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+struct client *client_new(struct worker *w, const char *peer, const char *listener) {
+    struct client *c = xcalloc(1, sizeof *c);
+    c->refs = 1;
+    c->worker = w;
+    c->peer = xstrdup(peer);
+    c->listener = listener;
+    c->connected_at_ms = wall_clock_ms();
+    c->handle = slots_add(&w->clients, c);
+    return c;
+}
+
+struct client *client_ref(struct client *c) {
+    c->refs++;
+    return c;
+}
+
+static void attr_free(struct attr *a) {
+    if (a->type == ATTR_STRING) free((void *)a->string.at);
+    free(a->name);
+    free(a);
+}
+
+static void client_free(struct client *c) {
+    c->worker->hooks->forget(c->worker->hooks, c);
+    slots_del(&c->worker->clients, c->handle);
+    while (c->attrs) {
+        struct attr *a = c->attrs;
+        c->attrs = a->next;
+        attr_free(a);
+    }
+    free((void *)c->id.at);
+    free((void *)c->username.at);
+    free(c->peer);
+    free(c);
+}
+
+struct client *client_unref(struct client *c) {
+    if (c && --c->refs == 0) client_free(c);
+    return NULL;
+}
+
+static void replace(struct slice *old, struct slice s) {
+    struct slice copy = slice_of(xslicedup(s), s.len);
+    free((void *)old->at);
+    *old = copy;
+}
+
+void client_set_id(struct client *c, struct slice id) {
+    replace(&c->id, id);
+}
+
+void client_set_username(struct client *c, struct slice username) {
+    replace(&c->username, username);
+}
+
+const struct attr *client_attr_find(const struct client *c, const char *name) {
+    for (const struct attr *a = c->attrs; a; a = a->next)
+        if (strcmp(a->name, name) == 0) return a;
+    return NULL;
+}
+
+static void attr_remove(struct client *c, const char *name) {
+    for (struct attr **link = &c->attrs; *link;) {
+        struct attr *a = *link;
+        if (strcmp(a->name, name) != 0) {
+            link = &a->next;
+            continue;
+        }
+        *link = a->next;
+        attr_free(a);
+    }
+}
+
+bool client_attr_set(struct client *c, const char *name, const struct attr *value) {
+    unsigned others = 0;
+    for (const struct attr *a = c->attrs; a; a = a->next) others += strcmp(a->name, name) != 0;
+    if (value && others >= CLIENT_ATTRS_MAX) return false;
+    struct attr *fresh = NULL;
+    if (value) {
+        fresh = xmalloc(sizeof *fresh);
+        *fresh = *value;
+        fresh->name = xstrdup(name);
+        if (value->type == ATTR_STRING)
+            fresh->string = slice_of(xslicedup(value->string), value->string.len);
+    }
+    attr_remove(c, name);
+    if (fresh) {
+        fresh->next = c->attrs;
+        c->attrs = fresh;
+    }
+    return true;
+}

@@ -1,0 +1,65 @@
+/* client.h -- who is (or was) at the other end of a connection.
+ *
+ * Made when a connection arrives, filled in by CONNECT and its hooks; kept by the
+ * connection, by the session it opened and by calls in progress, so a will or a hook
+ * finds its author after the socket has gone.  One worker's thread. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_CLIENT_H
+#define SOL_CORE_CLIENT_H
+
+#include "base/slots.h"
+#include "base/slice.h"
+
+struct conn;
+struct session;
+struct worker;
+
+/* A plain value a policy hangs on a client (client.attributes). */
+enum attr_type { ATTR_BOOL, ATTR_INT, ATTR_REAL, ATTR_STRING };
+struct attr {
+    struct attr *next;
+    enum attr_type type;
+    union {
+        bool boolean;
+        int64_t integer;
+        double real;
+    };
+    char *name;            /* owned */
+    struct slice string;   /* owned bytes */
+};
+
+struct client {
+    uint32_t refs;
+    struct handle handle;      /* in worker->clients */
+    struct worker *worker;     /* lent */
+    struct conn *conn;         /* lent; NULL once the connection has closed */
+    struct session *session;   /* lent; NULL before CONNECT is accepted and after its end */
+    struct slice id;           /* owned */
+    struct slice username;     /* owned; SLICE_NONE: none given */
+    char *peer;                /* owned: "127.0.0.1:4711", "unix" */
+    const char *listener;      /* lent by the configuration's listener: its URL */
+    struct attr *attrs;        /* owned list */
+    uint64_t connected_at_ms;  /* wall clock, since 1970 */
+    uint16_t keep_alive;       /* seconds */
+    uint8_t version;           /* enum mqtt_version; 0 before CONNECT */
+    bool clean_start;
+    bool is_counted;           /* among worker->connected: CONNECT accepted, not yet closed */
+};
+
+/* Files a new client in worker->clients with one reference.  Copies `peer`. */
+struct client *client_new(struct worker *w, const char *peer, const char *listener);
+struct client *client_ref(struct client *c);
+/* Always NULL; NULL is fine.  The last reference frees it. */
+struct client *client_unref(struct client *c);
+/* Copy the new value in. */
+void client_set_id(struct client *c, struct slice id);
+void client_set_username(struct client *c, struct slice username);
+
+/* Lends the attribute, or NULL. */
+const struct attr *client_attr_find(const struct client *c, const char *name);
+/* Copies `value` (its name and next are ignored) under `name`; NULL removes it.
+ * False when the client holds CLIENT_ATTRS_MAX attributes already. */
+#define CLIENT_ATTRS_MAX 64
+bool client_attr_set(struct client *c, const char *name, const struct attr *value);
+
+#endif

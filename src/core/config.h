@@ -1,0 +1,69 @@
+/* config.h -- the settings core works by (port: filled by script/conf.c).
+ *
+ * Immutable once a worker has seen it; a reload puts a new one in its place.
+ * Defaults stand in CONFIG_DEFAULTS alone. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_CONFIG_H
+#define SOL_CORE_CONFIG_H
+
+#include "base/log.h"
+
+struct listen_config {
+    char *url;          /* owned */
+    int backlog;        /* 0: the system's maximum */
+    int mode;           /* permissions of a unix socket */
+};
+
+enum tristate { UNSET = -1, NO = 0, YES = 1 };
+
+struct config {
+    /* who may come in */
+    int allow_anonymous;        /* enum tristate; see config_allows_anonymous */
+    bool default_access;        /* authorize, when nobody decided: true allows */
+    /* limits; 0 means "no limit" only where said */
+    uint32_t max_connections;
+    uint32_t max_packet_size;   /* bytes, whole packet, incoming */
+    uint32_t max_inflight;      /* QoS 1/2 messages on their way to one client, 1..65535 */
+    uint32_t max_queued;        /* QoS 1/2 messages waiting for one client */
+    uint64_t max_queued_bytes;  /* their topics and payloads */
+    uint64_t max_output_bytes;  /* unsent bytes of one connection before QoS 0 is dropped */
+    uint32_t max_topic_levels;  /* of a topic name or filter, 1..1000 */
+    uint32_t max_topic_alias;   /* per connection and direction, 0..65535 */
+    uint32_t max_session_expiry;/* seconds, UINT32_MAX: for ever */
+    uint32_t session_expiry_3x; /* seconds a kept 3.x session lives unconnected */
+    uint32_t connect_timeout_ms;
+    uint32_t sys_interval_ms;   /* between $SYS publications, 0: none */
+    /* hooks */
+    uint32_t hook_budget_ms;    /* running, per resume */
+    uint32_t hook_timeout_ms;   /* from call to verdict, waits included */
+    uint32_t max_parked;        /* hook calls waiting at once, per event */
+    uint64_t vm_memory;         /* bytes of Lua heap per VM */
+    /* log */
+    int log_level;              /* enum log_level */
+    int log_format;             /* enum log_format */
+    /* doors */
+    struct listen_config *listeners; /* owned */
+    unsigned listeners_len;
+};
+
+#define CONFIG_DEFAULTS                                                        \
+    { .allow_anonymous = UNSET, .default_access = true, .max_connections = 0,  \
+      .max_packet_size = 1048576, .max_inflight = 1024, .max_queued = 10000,   \
+      .max_queued_bytes = UINT64_C(64) << 20,                                  \
+      .max_output_bytes = UINT64_C(8) << 20, .max_topic_levels = 200,          \
+      .max_topic_alias = 32,                                                   \
+      .max_session_expiry = UINT32_MAX,                                        \
+      .session_expiry_3x = UINT32_MAX, .connect_timeout_ms = 10000,            \
+      .sys_interval_ms = 10000,                                                \
+      .hook_budget_ms = 100, .hook_timeout_ms = 5000, .max_parked = 10000,     \
+      .vm_memory = UINT64_C(256) << 20, .log_level = LOG_INFO,                 \
+      .log_format = LOG_TEXT, .listeners = NULL, .listeners_len = 0 }
+
+/* Gives a configuration with the defaults; config_free it. */
+struct config *config_new(void);
+/* NULL is fine. */
+void config_free(struct config *c);
+/* Appends a listener; copies the URL. */
+void config_add_listener(struct config *c, const char *url, int backlog, int mode);
+
+#endif

@@ -1,0 +1,626 @@
+/* conn.c -- the life of a connection: reading, writing, waiting, closing.
+ *
+ * What packets mean is in packets.c, connect.c and subscribe.c.  A connection that has
+ * said its last word lingers: output is flushed, input discarded, so that the peer reads
+ * the last packet instead of a reset. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/conn.h"
+
+#include "base/mem.h"
+#include "core/packets.h"
+#include "core/session.h"
+#include "core/worker.h"
+#include "mqtt/encode.h"
+#include "mqtt/props.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    OUT_FLUSH = 65536,      /* bytes that are written before the turn ends */
+    OUT_ROOM = 131072,      /* below it a connection takes queued messages */
+    OUT_LAGS = 1048576,     /* from here on publishers are slowed */
+    OUT_ANSWERS = 1048576,  /* of our answers, before a client that does not read is not read */
+    LINGER_MS = 2000,       /* for the peer to read our last packet */
+    PAUSE_MS = 1000         /* the longest a publisher waits for a lagging reader */
+};
+
+/* ---- interest ----------------------------------------------------------- */
+
+static bool is_waiting(const struct conn *c) {
+    return c->parked_cancel || c->is_paused;
+}
+
+/* A client that only sends and never reads our answers: so much of them is kept. */
+static bool is_overfull(const struct conn *c) {
+    return c->out.len > OUT_ANSWERS + 2 * c->worker->config->max_output_bytes;
+}
+
+static bool is_reading(const struct conn *c) {
+    return !is_waiting(c) && !c->has_hung_up && !is_overfull(c);
+}
+
+static void update_interest(struct conn *c) {
+    if (c->state == CONN_CLOSED) return;
+    unsigned want = (is_reading(c) ? LOOP_READ : 0u) | (c->is_blocked ? LOOP_WRITE : 0u);
+    loop_want(c->worker->loop, &c->watch, want);
+}
+
+/* ---- slowing publishers down -------------------------------------------- */
+
+static void slow_unlink(struct conn *c) {
+    if (!c->slow_link) return;
+    if (c->slow_next) c->slow_next->slow_link = c->slow_link;
+    *c->slow_link = c->slow_next;
+    c->slow_link = NULL;
+    c->slow_next = NULL;
+}
+
+/* The rest of the input is taken up at the end of the turn.  The time it was not listened
+ * to does not count against its keep-alive. */
+static void resume(struct conn *c) {
+    if (c->state == CONN_CLOSED) return;
+    c->heard_ms = loop_now_ms(c->worker->loop);
+    loop_defer(c->worker->loop, &c->resume);
+}
+
+/* `c` may be parked as well, and is then read when that is over, too. */
+static void stop_waiting(struct conn *c) {
+    slow_unlink(c);
+    c->is_paused = false;
+    resume(c);
+}
+
+static void wake_waiters(struct conn *c) {
+    while (c->slow_waiters) stop_waiting(c->slow_waiters);
+}
+
+bool conn_lags(const struct conn *c) {
+    return c->out.len >= OUT_LAGS && !c->is_stuck;
+}
+
+void conn_slow_down(struct conn *from, struct conn *to) {
+    if (from == to || from->is_paused || from->state != CONN_OPEN) return;
+    from->is_paused = true;
+    from->pause_until_ms = loop_now_ms(from->worker->loop) + PAUSE_MS;
+    from->slow_for = to->client->handle;
+    from->slow_next = to->slow_waiters;
+    from->slow_link = &to->slow_waiters;
+    if (from->slow_next) from->slow_next->slow_link = &from->slow_next;
+    to->slow_waiters = from;
+    loop_arm(from->worker->loop, &from->timer, from->pause_until_ms);
+    update_interest(from);
+}
+
+/* The reader has not caught up in time: it is left behind until it does. */
+static void give_up_waiting(struct conn *c) {
+    struct client *slow = slots_find(&c->worker->clients, c->slow_for);
+    if (!slow || !slow->conn) {
+        stop_waiting(c);
+        return;
+    }
+    slow->conn->is_stuck = true;
+    log_info(c->worker->log, "flow", "client %.*s reads too slowly; QoS 0 to it may be dropped",
+             SLICE_FMT(slow->id));
+    wake_waiters(slow->conn);
+}
+
+/* ---- writing ------------------------------------------------------------ */
+
+bool conn_has_room(const struct conn *c) {
+    return c->out.len < OUT_ROOM && c->state == CONN_OPEN;
+}
+
+static void finish_lingering(struct conn *c) {
+    if (c->has_hung_up) conn_close(c, NULL);
+    else c->stream.type->finish(&c->stream);
+}
+
+static void conn_flush(struct conn *c) {
+    if (c->state == CONN_CLOSED) return;
+    size_t before = c->out.len;
+    int r = chain_flush(&c->out, &c->worker->chunks, &c->stream);
+    COUNT_ADD(c->worker, bytes_out, before - c->out.len);
+    if (r < 0) {
+        conn_close(c, "write failed");
+        return;
+    }
+    if (is_overfull(c) && c->out.len < before) c->heard_ms = loop_now_ms(c->worker->loop);
+    c->is_blocked = r == CHAIN_BLOCKED;
+    update_interest(c);
+    if (c->out.len < OUT_ROOM) {
+        c->is_stuck = false;
+        if (c->slow_waiters) wake_waiters(c);
+    }
+    if (c->state == CONN_ENDING && r == CHAIN_EMPTY) finish_lingering(c);
+}
+
+/* Written and drained: what waited for room goes now. */
+static void on_flush(struct closure *self, unsigned events) {
+    struct conn *c = self->obj;
+    (void)events;
+    if (!c->is_blocked) conn_flush(c);
+    else update_interest(c);
+    if (c->session) session_pump(c->session);
+}
+
+static void out_dirty(struct conn *c) {
+    if (c->out.len >= OUT_FLUSH && !c->is_blocked && c->state == CONN_OPEN) {
+        size_t before = c->out.len;
+        int r = chain_flush(&c->out, &c->worker->chunks, &c->stream);
+        COUNT_ADD(c->worker, bytes_out, before - c->out.len);
+        c->is_blocked = r != CHAIN_EMPTY; /* an error shows again in conn_flush */
+        update_interest(c);
+    }
+    loop_defer(c->worker->loop, &c->flush);
+}
+
+bool conn_send(struct conn *c, const struct packet *p) {
+    size_t size = packet_size(p, c->version);
+    if (c->state >= CONN_ENDING || !size) return false; /* [MQTT-3.14.4-1] */
+    if (c->max_out && size > c->max_out) return false;
+    packet_encode(p, c->version, chain_reserve(&c->out, &c->worker->chunks, size));
+    chain_commit(&c->out, size);
+    out_dirty(c);
+    return true;
+}
+
+static void send_ack_with_reason(struct conn *c, struct packet *p, const char *reason) {
+    p->ack.props.present = PROP_BIT(PROP_REASON_STRING);
+    p->ack.props.reason_string = slice_str(reason);
+    if (conn_send(c, p)) return;
+    p->ack.props.present = 0; /* too long for the client: without [MQTT-3.4.2-2] */
+    conn_send(c, p);
+}
+
+void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
+                   const char *reason) {
+    if (c->state >= CONN_ENDING) return;
+    if (reason && c->version == MQTT_5 && c->wants_problem_info) {
+        struct packet p = { .type = type,
+                            .ack = { .packet_id = packet_id, .reason_code = reason_code } };
+        send_ack_with_reason(c, &p, reason);
+        return;
+    }
+    uint8_t *at = chain_reserve(&c->out, &c->worker->chunks, ACK_MAX_SIZE);
+    chain_commit(&c->out, (size_t)(ack_encode(at, type, packet_id, reason_code, c->version) - at));
+    out_dirty(c);
+}
+
+/* ---- PUBLISH out -------------------------------------------------------- */
+
+static size_t identifiers_size(const struct publish_out *o) {
+    size_t size = 0;
+    for (unsigned i = 0; i < o->identifiers_len; i++) size += 1 + varint_size(o->identifiers[i]);
+    return size;
+}
+
+/* Seconds left, at least 1: what has expired is not sent at all [MQTT-3.3.2-6]. */
+static uint32_t expiry_left(const struct conn *c, const struct message *m) {
+    uint64_t now = loop_now_ms(c->worker->loop);
+    return m->expires_ms > now ? (uint32_t)((m->expires_ms - now + 999) / 1000) : 1;
+}
+
+static uint8_t *put_u16(uint8_t *at, uint16_t v) {
+    *at++ = (uint8_t)(v >> 8);
+    *at++ = (uint8_t)v;
+    return at;
+}
+
+static uint8_t *put(uint8_t *at, struct slice s) {
+    if (s.len) memcpy(at, s.at, s.len);
+    return at + s.len;
+}
+
+/* A PUBLISH laid out for one receiver. */
+struct layout {
+    struct slice topic;        /* with its length; a lone zero length when the alias says it */
+    uint16_t alias;            /* 0: none */
+    uint32_t props_len;        /* without their length */
+    uint32_t remaining;
+    size_t size;
+};
+
+/* Fills in the lengths from topic and alias; size is SIZE_MAX for what MQTT cannot say. */
+static void measure(const struct conn *c, const struct message *m, const struct publish_out *o,
+                    struct layout *l) {
+    size_t props = 0, remaining = l->topic.len + (o->qos ? 2u : 0u) + m->payload_len;
+    if (c->version == MQTT_5) {
+        props = m->props_len + (m->expires_ms != MESSAGE_NEVER ? 5u : 0u) + identifiers_size(o) +
+                (l->alias ? 3u : 0u);
+        remaining += varint_size((uint32_t)props) + props;
+    }
+    l->props_len = (uint32_t)props;
+    l->remaining = (uint32_t)remaining;
+    l->size = remaining > MQTT_MAX_REMAINING ? SIZE_MAX
+                                             : 1 + varint_size((uint32_t)remaining) + remaining;
+}
+
+/* Puts an alias in the topic's place, or beside it the first time. */
+static void use_alias(struct conn *c, const struct message *m, const struct publish_out *o,
+                      struct layout *l) {
+    static const uint8_t no_topic[2] = { 0, 0 };
+    bool is_known;
+    uint32_t most = c->max_out ? c->max_out : MQTT_MAX_REMAINING;
+    if (l->size + 8 > most) return; /* naming it might not fit */
+    l->alias = alias_for(&c->aliases, message_topic(m), &is_known);
+    if (is_known) l->topic = slice_of(no_topic, sizeof no_topic);
+    if (l->alias) measure(c, m, o, l);
+}
+
+/* False when this receiver does not take it. */
+static bool lay_out(struct conn *c, const struct message *m, const struct publish_out *o,
+                    struct layout *l) {
+    if (o->qos == 0 && c->out.len > c->worker->config->max_output_bytes) {
+        COUNT(c->worker, dropped_slow_reader);
+        return false;
+    }
+    *l = (struct layout){ .topic = slice_of(m->bytes, 2u + m->topic_len) };
+    measure(c, m, o, l);
+    if (l->size > (c->max_out ? c->max_out : SIZE_MAX - 1)) {
+        COUNT(c->worker, dropped_too_large);
+        return false;
+    }
+    if (c->aliases.out_max) use_alias(c, m, o, l);
+    return true;
+}
+
+static uint8_t *put_props(uint8_t *at, const struct conn *c, const struct message *m,
+                          const struct publish_out *o, const struct layout *l) {
+    at = varint_encode(l->props_len, at);
+    if (m->expires_ms != MESSAGE_NEVER) {
+        uint32_t left = expiry_left(c, m);
+        *at++ = PROP_MESSAGE_EXPIRY_INTERVAL;
+        for (int shift = 24; shift >= 0; shift -= 8) *at++ = (uint8_t)(left >> shift);
+    }
+    for (unsigned i = 0; i < o->identifiers_len; i++) {
+        *at++ = PROP_SUBSCRIPTION_IDENTIFIER;
+        at = varint_encode(o->identifiers[i], at);
+    }
+    if (l->alias) {
+        *at++ = PROP_TOPIC_ALIAS;
+        at = put_u16(at, l->alias);
+    }
+    return put(at, message_props(m));
+}
+
+/* Everything up to the payload. */
+static uint8_t *put_head(uint8_t *at, const struct conn *c, const struct message *m,
+                         const struct publish_out *o, const struct layout *l) {
+    *at++ = (uint8_t)(PKT_PUBLISH << 4 | (o->dup ? 8 : 0) | o->qos << 1 | (o->retain ? 1 : 0));
+    at = varint_encode(l->remaining, at);
+    at = put(at, l->topic);
+    if (o->qos) at = put_u16(at, o->packet_id);
+    return c->version == MQTT_5 ? put_props(at, c, m, o, l) : at;
+}
+
+int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o) {
+    struct layout l;
+    if (c->state != CONN_OPEN || !lay_out(c, m, o, &l)) return SEND_DROPPED;
+    bool by_reference = m->payload_len >= CHAIN_REF_MIN;
+    size_t head = by_reference ? l.size - m->payload_len : l.size;
+    uint8_t *at = put_head(chain_reserve(&c->out, &c->worker->chunks, head), c, m, o, &l);
+    if (!by_reference) put(at, message_payload(m));
+    chain_commit(&c->out, head);
+    if (by_reference)
+        chain_ref(&c->out, &c->worker->chunks, message_payload(m), message_release, message_ref(m));
+    COUNT(c->worker, messages_out);
+    out_dirty(c);
+    return SEND_OK;
+}
+
+/* ---- reading ------------------------------------------------------------ */
+
+/* What to tell a peer whose bytes are no packet. */
+static void refuse_frame(struct conn *c, int reason_code) {
+    const char *why = reason_code == RC_PACKET_TOO_LARGE ? "packet too large" : "malformed packet";
+    if (c->state == CONN_OPEN) conn_end(c, (uint8_t)reason_code, NULL, why);
+    else conn_close(c, why);
+}
+
+static bool may_parse(const struct conn *c) {
+    return !is_waiting(c) && (c->state == CONN_NEW || c->state == CONN_OPEN);
+}
+
+/* Handles the whole packets at the start of `s`; gives the bytes they took. */
+static size_t parse(struct conn *c, struct slice s) {
+    size_t at = 0;
+    while (at < s.len && may_parse(c)) {
+        struct frame f;
+        int r = frame_read(s.at + at, s.len - at, c->worker->config->max_packet_size, &f);
+        if (r == FRAME_MORE) {
+            c->packet_len = f.head_len ? f.head_len + f.body_len : 0;
+            break;
+        }
+        if (r > 0) {
+            refuse_frame(c, r);
+            break;
+        }
+        at += f.head_len + f.body_len;
+        packets_handle(c, &f);
+    }
+    return at;
+}
+
+static bool wants_tail(const struct conn *c) {
+    return c->state != CONN_CLOSED && c->state != CONN_ENDING;
+}
+
+/* Parses what has collected in the tail.  It is taken off the connection meanwhile: a
+ * packet may close the connection it came by. */
+static void parse_tail(struct conn *c) {
+    if (c->packet_len > c->tail.len) return;
+    struct buf tail = c->tail;
+    c->tail = BUF_INIT;
+    size_t used = parse(c, buf_slice(&tail));
+    if (used == tail.len || !wants_tail(c)) {
+        buf_deinit(&tail);
+        return;
+    }
+    if (used) buf_drop(&tail, used);
+    c->tail = tail;
+}
+
+static void end_of_input(struct conn *c) {
+    c->has_hung_up = true;
+    if (c->state == CONN_ENDING) {
+        if (!c->out.len) conn_close(c, NULL);
+        else update_interest(c);
+        return;
+    }
+    conn_end(c, 0, NULL, "the client closed the connection");
+}
+
+static void note_read(struct conn *c, size_t n) {
+    c->heard_ms = loop_now_ms(c->worker->loop);
+    COUNT_ADD(c->worker, bytes_in, n);
+}
+
+/* Large packet under way: read straight into its own buffer, never more room than twice
+ * what has come. */
+static ssize_t read_large(struct conn *c) {
+    size_t missing = c->packet_len - c->tail.len;
+    size_t room = missing < c->tail.len ? missing : c->tail.len;
+    ssize_t n = stream_read(&c->stream, buf_reserve(&c->tail, room), room);
+    if (n <= 0) return n;
+    c->tail.len += (size_t)n;
+    note_read(c, (size_t)n);
+    parse_tail(c);
+    return n;
+}
+
+static ssize_t read_small(struct conn *c) {
+    uint8_t *input = c->worker->input;
+    size_t had = c->tail.len;
+    if (had) memcpy(input, c->tail.at, had);
+    ssize_t n = stream_read(&c->stream, input + had, WORKER_INPUT - had);
+    if (n <= 0) return n;
+    note_read(c, (size_t)n);
+    struct slice s = slice_of(input, had + (size_t)n);
+    c->tail.len = 0;
+    c->packet_len = 0;
+    size_t used = parse(c, s);
+    if (used == s.len || !wants_tail(c)) buf_deinit(&c->tail);
+    else buf_add(&c->tail, s.at + used, s.len - used);
+    return n;
+}
+
+/* One read a turn: a busy connection lets the others have theirs.  What was read before a
+ * wait comes first, or the end of the input would overtake it. */
+static void on_input(struct conn *c, bool has_failed) {
+    ssize_t n;
+    if (c->tail.len && !c->packet_len) parse_tail(c);
+    if (c->state == CONN_CLOSED || !is_reading(c)) return;
+    if (c->state == CONN_ENDING) n = stream_read(&c->stream, c->worker->input, WORKER_INPUT);
+    else if (c->tail.len >= WORKER_INPUT / 2) n = read_large(c);
+    else n = read_small(c);
+    if (n == 0) end_of_input(c);
+    else if (n < 0 && (n != -EAGAIN || has_failed)) conn_close(c, "connection lost");
+}
+
+static void on_ready(struct closure *self, unsigned events) {
+    struct conn *c = self->obj;
+    /* What a peer sent before it reset the connection counts, a DISCONNECT above all; the
+     * read after that finds the error. */
+    if ((events & LOOP_ERROR) && is_reading(c)) {
+        on_input(c, true);
+        return;
+    }
+    if (events & LOOP_WRITE) {
+        c->is_blocked = false;
+        conn_flush(c);
+        if (c->session) session_pump(c->session);
+        if (c->state == CONN_CLOSED) return;
+    }
+    /* A hang-up while parked is no haste: the peer's last bytes wait for the hook, and the
+     * read that follows them finds the end. */
+    if ((events & (LOOP_READ | LOOP_HANGUP)) && is_reading(c)) on_input(c, false);
+}
+
+/* ---- parking ------------------------------------------------------------ */
+
+void conn_park(struct conn *c, void (*cancel)(void *obj), void *obj) {
+    if (c->state == CONN_ENDING || c->state == CONN_CLOSED) {
+        cancel(obj); /* the hook that waits has ended its own connection */
+        return;
+    }
+    c->parked_cancel = cancel;
+    c->parked_obj = obj;
+    update_interest(c);
+}
+
+static void on_resume(struct closure *self, unsigned events) {
+    struct conn *c = self->obj;
+    (void)events;
+    if (c->state == CONN_CLOSED || is_waiting(c)) return;
+    c->packet_len = 0;
+    if (c->tail.len) parse_tail(c);
+    update_interest(c);
+}
+
+void conn_unpark(struct conn *c) {
+    c->parked_cancel = NULL;
+    c->parked_obj = NULL;
+    resume(c);
+}
+
+/* ---- time --------------------------------------------------------------- */
+
+static uint64_t keep_alive_due(const struct conn *c) {
+    return c->heard_ms + (uint64_t)c->keep_alive * 1500; /* [MQTT-3.1.2-22] (5.0) */
+}
+
+static void check_keep_alive(struct conn *c) {
+    if (!c->keep_alive) return;
+    uint64_t now = loop_now_ms(c->worker->loop);
+    bool listening = !is_waiting(c);
+    if (listening && keep_alive_due(c) <= now)
+        conn_end(c, RC_KEEP_ALIVE_TIMEOUT, NULL, "keep-alive exceeded");
+    else
+        loop_arm(c->worker->loop, &c->timer, listening ? keep_alive_due(c) : now + 1000);
+}
+
+static void on_timer(struct closure *self, unsigned events) {
+    struct conn *c = self->obj;
+    (void)events;
+    switch (c->state) {
+    case CONN_NEW: conn_close(c, "no CONNECT in time"); break;
+    case CONN_OPEN:
+        if (c->is_paused && c->pause_until_ms <= loop_now_ms(c->worker->loop)) give_up_waiting(c);
+        if (c->state == CONN_OPEN) check_keep_alive(c);
+        break;
+    case CONN_ENDING: conn_close(c, NULL); break;
+    default: break;
+    }
+}
+
+void conn_start_keep_alive(struct conn *c) {
+    loop_cancel(c->worker->loop, &c->timer);
+    if (c->keep_alive) loop_arm(c->worker->loop, &c->timer, keep_alive_due(c));
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+void conn_open(struct worker *w, const struct stream_type *type, int fd, const char *peer,
+               const char *listener) {
+    struct conn *c = xcalloc(1, sizeof *c);
+    c->stream = (struct stream){ type, fd };
+    c->worker = w;
+    c->client = client_new(w, peer, listener);
+    c->client->conn = c;
+    c->heard_ms = loop_now_ms(w->loop);
+    c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
+    c->timer.closure = (struct closure){ .fn = on_timer, .obj = c, .name = "connection timer" };
+    c->flush.closure = (struct closure){ .fn = on_flush, .obj = c, .name = "connection flush" };
+    c->resume.closure = (struct closure){ .fn = on_resume, .obj = c, .name = "connection resume" };
+    c->next = w->conns;
+    c->link = &w->conns;
+    if (c->next) c->next->link = &c->next;
+    w->conns = c;
+    w->conns_len++;
+    COUNT(w, connections);
+    loop_watch(w->loop, &c->watch, fd, LOOP_READ);
+    loop_arm(w->loop, &c->timer, c->heard_ms + w->config->connect_timeout_ms);
+}
+
+/* The session goes on (or ends) without this connection. */
+static void leave(struct conn *c, uint8_t reason_code, const char *why) {
+    struct worker *w = c->worker;
+    slow_unlink(c);
+    c->is_paused = false;
+    wake_waiters(c);
+    if (c->session) { /* first of all: from here on nobody finds us by our session */
+        if (c->client->is_counted) w->connected--;
+        c->client->is_counted = false;
+        session_detach(c->session, c->will_on_close);
+        hooks_tell(w->hooks, HOOK_DISCONNECTED, c->client,
+                   &(struct fact){ .reason = why, .reason_code = reason_code });
+    }
+    if (c->parked_cancel) {
+        void (*cancel)(void *) = c->parked_cancel;
+        c->parked_cancel = NULL;
+        cancel(c->parked_obj);
+    }
+}
+
+static void log_end(struct conn *c, const char *why) {
+    if (!why) return;
+    struct client *client = c->client;
+    if (client->version)
+        log_info(c->worker->log, "connect", "client %.*s (%s) disconnected: %s",
+                 SLICE_FMT(client->id), client->peer, why);
+    else log_info(c->worker->log, "connect", "connection from %s closed: %s", client->peer, why);
+}
+
+void conn_close(struct conn *c, const char *why) {
+    if (c->state == CONN_CLOSED) return;
+    struct worker *w = c->worker;
+    bool was_ending = c->state == CONN_ENDING;
+    c->state = CONN_CLOSED;
+    if (!was_ending) {
+        log_end(c, why);
+        leave(c, 0, why);
+    }
+    c->client->conn = NULL;
+    loop_unwatch(w->loop, &c->watch);
+    loop_cancel(w->loop, &c->timer);
+    loop_undefer(&c->flush);
+    loop_undefer(&c->resume);
+    chain_deinit(&c->out, &w->chunks);
+    buf_deinit(&c->tail);
+    aliases_deinit(&c->aliases);
+    stream_close(&c->stream);
+    if (c->next) c->next->link = c->link;
+    *c->link = c->next;
+    w->conns_len--;
+    c->next = w->closed;
+    w->closed = c;
+    loop_defer(w->loop, &w->reap);
+}
+
+static void send_disconnect(struct conn *c, uint8_t reason_code, const char *reason) {
+    struct packet p = { .type = PKT_DISCONNECT, .reason = { .reason_code = reason_code } };
+    if (reason && c->wants_problem_info) {
+        p.reason.props.present = PROP_BIT(PROP_REASON_STRING);
+        p.reason.props.reason_string = slice_str(reason);
+        if (conn_send(c, &p)) return;
+        p.reason.props.present = 0;
+    }
+    conn_send(c, &p);
+}
+
+void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {
+    if (c->state == CONN_CLOSED || c->state == CONN_ENDING) return;
+    log_end(c, why);
+    if (reason_code && c->version == MQTT_5 && c->state == CONN_OPEN)
+        send_disconnect(c, reason_code, reason);
+    c->state = CONN_ENDING;
+    leave(c, reason_code, why);
+    if (c->state == CONN_CLOSED) return;
+    if (c->has_hung_up && !c->out.len) {
+        conn_close(c, NULL);
+        return;
+    }
+    loop_arm(c->worker->loop, &c->timer, loop_now_ms(c->worker->loop) + LINGER_MS);
+    loop_defer(c->worker->loop, &c->flush);
+    update_interest(c);
+}
+
+void conns_reap(struct worker *w) {
+    while (w->closed) {
+        struct conn *c = w->closed;
+        w->closed = c->next;
+        closure_deinit(&c->timer.closure);
+        closure_deinit(&c->flush.closure);
+        closure_deinit(&c->resume.closure);
+        client_unref(c->client);
+        free(c);
+    }
+}
+
+bool client_disconnect(struct client *client, uint8_t reason_code, const char *reason) {
+    struct conn *c = client->conn;
+    if (!c || c->state == CONN_CLOSED || c->state == CONN_ENDING) return false;
+    conn_end(c, reason_code, reason, reason ? reason : "disconnected by policy");
+    return true;
+}

@@ -1,0 +1,127 @@
+/* conn.h -- one network connection: packets in, packets out.
+ *
+ * Reads into the worker's one buffer and parses in place; keeps only an unfinished tail.
+ * Writes collect in a chain that leaves once a turn.  While a hook waits the connection is
+ * parked: nothing more of it is read, so its order is kept.
+ *
+ * Life: conn_open -> (CONNECT accepted: session attached) -> conn_close -> freed at the
+ * end of the turn.  After conn_close `state` is CONN_CLOSED and every call is harmless.
+ * One worker's thread. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_CONN_H
+#define SOL_CORE_CONN_H
+
+#include "base/buf.h"
+#include "base/slots.h"
+#include "core/alias.h"
+#include "core/hooks.h"
+#include "io/chain.h"
+#include "io/loop.h"
+#include "io/stream.h"
+#include "mqtt/decode.h"
+
+struct client;
+struct session;
+struct worker;
+
+enum conn_state {
+    CONN_NEW,      /* no CONNECT yet */
+    CONN_OPENING,  /* CONNECT is with the hooks */
+    CONN_OPEN,
+    CONN_ENDING,   /* last packet queued; reads discarded until it is out */
+    CONN_CLOSED
+};
+
+struct conn {
+    struct stream stream;
+    struct watch watch;
+    struct timer timer;        /* CONNECT time-out, then keep-alive, then lingering */
+    struct deferred flush;     /* the end-of-turn write */
+    struct deferred resume;    /* goes on with the input after a wait */
+    struct chain out;
+    struct buf tail;           /* an unfinished packet */
+    struct aliases aliases;
+    struct worker *worker;     /* lent */
+    struct client *client;     /* owned reference */
+    struct session *session;   /* lent; NULL until CONNECT is accepted */
+    /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
+    void (*parked_cancel)(void *obj);
+    void *parked_obj;
+    struct conn *next, **link; /* worker->conns, or worker->closed */
+    struct conn *slow_next, **slow_link; /* among the waiters of the lagging reader */
+    struct handle slow_for;    /* that reader's client */
+    struct conn *slow_waiters; /* publishers waiting for this connection to drain */
+    uint64_t heard_ms;         /* loop clock, last bytes */
+    uint64_t pause_until_ms;   /* loop clock, while is_paused */
+    size_t packet_len;         /* of the unfinished packet in tail; 0: not known */
+    uint32_t max_out;          /* the client's Maximum Packet Size, bytes; 0: none */
+    uint16_t receive_max;      /* what we announced; QoS 1/2 publishes it may have open */
+    uint16_t keep_alive;       /* seconds, 0: off */
+    uint8_t version;           /* enum mqtt_version; 0 before CONNECT */
+    uint8_t state;             /* enum conn_state */
+    bool is_blocked;           /* the last write met a full socket */
+    bool is_paused;            /* not reading: a subscriber lags */
+    bool is_stuck;             /* as a subscriber: not waited for until it drains */
+    bool has_hung_up;          /* the peer will send no more */
+    bool wants_problem_info;   /* reason strings welcome */
+    bool refusal_logged;       /* one refused publish a connection is news */
+    bool will_on_close;        /* until a DISCONNECT says otherwise */
+};
+
+/* Takes the descriptor. `peer` is copied, `listener` lent for the worker's life. */
+void conn_open(struct worker *w, const struct stream_type *type, int fd, const char *peer,
+               const char *listener);
+
+/* End the connection.  With reason_code != 0 and MQTT 5 a DISCONNECT goes out first (with
+ * `reason` when welcome; lent, or NULL) and the socket lingers briefly so that it is
+ * read; `why` (static) is for the log. The will follows the standard. */
+void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const char *why);
+/* Close now, without a word. */
+void conn_close(struct conn *c, const char *why);
+
+/* CONNECT is accepted: the timer watches over the keep-alive from now on. */
+void conn_start_keep_alive(struct conn *c);
+
+/* Frees the connections closed this turn. */
+void conns_reap(struct worker *w);
+
+/* Disconnect by policy or operator: conn_end of the client's connection; false when it
+ * has none. */
+bool client_disconnect(struct client *c, uint8_t reason_code, const char *reason);
+
+/* The per-receiver part of a PUBLISH. */
+struct publish_out {
+    const uint32_t *identifiers; /* lent; identifiers_len of them */
+    unsigned identifiers_len;
+    uint16_t packet_id;          /* 0 for QoS 0 */
+    uint8_t qos;
+    bool retain, dup;
+};
+
+enum { SEND_OK = 0, SEND_DROPPED = 1 };
+/* Write a PUBLISH.  Borrows `m`.  SEND_DROPPED: larger than the client takes, or QoS 0 to
+ * a reader whose buffers are full (counted). */
+int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o);
+void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
+                   const char *reason);
+/* Room for more at once?  (replays, queues) */
+bool conn_has_room(const struct conn *c);
+
+/* Stop reading until conn_unpark; `cancel` is called with `obj` if the connection goes
+ * first. */
+void conn_park(struct conn *c, void (*cancel)(void *obj), void *obj);
+/* The call has its verdict: go on with what was read, then read on. Harmless when closed. */
+void conn_unpark(struct conn *c);
+
+/* `from` published to a reader that lags: do not read it until `to` drains, or a while
+ * has passed. */
+void conn_slow_down(struct conn *from, struct conn *to);
+/* So far behind that publishers should wait for it? */
+bool conn_lags(const struct conn *c);
+
+/* Send a packet other than PUBLISH and the plain acknowledgements.  False when it is
+ * larger than the client takes: nothing is sent. */
+struct packet;
+bool conn_send(struct conn *c, const struct packet *p);
+
+#endif

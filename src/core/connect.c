@@ -1,0 +1,412 @@
+/* connect.c -- CONNECT.
+ *
+ * connect hooks (may change the request) -> validation -> authenticate hooks ->
+ * take-over -> session -> CONNACK.  The packet's bytes are copied first, since hooks may
+ * wait. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/connect.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "base/uuid.h"
+#include "core/conn.h"
+#include "core/session.h"
+#include "core/worker.h"
+#include "mqtt/decode.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+enum { ASK_CONNECT, HAVE_CONNECT, ASK_AUTHENTICATE, HAVE_AUTHENTICATE, ACCEPT, OVER };
+
+struct connecting {
+    struct conn *conn;       /* lent: cancel comes before it goes */
+    struct client *client;   /* owned reference */
+    uint8_t *bytes;          /* owned: the packet's body */
+    struct connect_request request;
+    struct hook_call call;
+    uint16_t asked_keep_alive;
+    uint32_t asked_expiry;
+    bool is_assigned;        /* the client gave no id */
+    uint8_t stage;
+};
+
+static void connecting_free(struct connecting *q) {
+    hook_call_deinit(&q->call);
+    connect_request_deinit(&q->request);
+    client_unref(q->client);
+    free(q->bytes);
+    free(q);
+}
+
+/* ---- CONNACK ------------------------------------------------------------ */
+
+/* A 5.0 reason code as 3.x says it (table 3.1 of 3.1.1). */
+static uint8_t return_code(uint8_t reason_code) {
+    switch (reason_code) {
+    case RC_SUCCESS: return 0;
+    case RC_UNSUPPORTED_PROTOCOL_VERSION: return 1;
+    case RC_CLIENT_IDENTIFIER_NOT_VALID: return 2;
+    case RC_BAD_USER_NAME_OR_PASSWORD: return 4;
+    case RC_SERVER_UNAVAILABLE:
+    case RC_SERVER_BUSY:
+    case RC_SERVER_SHUTTING_DOWN:
+    case RC_QUOTA_EXCEEDED:
+    case RC_CONNECTION_RATE_EXCEEDED: return 3;
+    default: return 5;
+    }
+}
+
+static void send_connack(struct conn *c, struct pkt_connack *ack) {
+    struct packet p = { .type = PKT_CONNACK };
+    if (c->version != MQTT_5) ack->reason_code = return_code(ack->reason_code);
+    p.connack = *ack;
+    if (conn_send(c, &p)) return;
+    p.connack.props.present &= ~PROP_BIT(PROP_REASON_STRING); /* [MQTT-3.2.2-19] */
+    conn_send(c, &p);
+}
+
+/* Refuses before the session: CONNACK, then the connection ends. */
+static void refuse(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {
+    struct pkt_connack ack = { .reason_code = reason_code };
+    if (reason) {
+        ack.props.present = PROP_BIT(PROP_REASON_STRING);
+        ack.props.reason_string = slice_str(reason);
+    }
+    COUNT(c->worker, connects_refused);
+    if (c->version) send_connack(c, &ack);
+    conn_end(c, 0, NULL, why);
+}
+
+static void set_props(const struct connecting *q, const struct session *s, struct props *p) {
+    const struct conn *c = q->conn;
+    const struct config *config = c->worker->config;
+    p->present = PROP_BIT(PROP_MAXIMUM_PACKET_SIZE);
+    p->maximum_packet_size = config->max_packet_size;
+    if (c->aliases.in_max) {
+        p->present |= PROP_BIT(PROP_TOPIC_ALIAS_MAXIMUM);
+        p->topic_alias_maximum = c->aliases.in_max;
+    }
+    if (c->receive_max != UINT16_MAX) {
+        p->present |= PROP_BIT(PROP_RECEIVE_MAXIMUM);
+        p->receive_maximum = c->receive_max;
+    }
+    if (s->expiry != q->asked_expiry) {
+        p->present |= PROP_BIT(PROP_SESSION_EXPIRY_INTERVAL);
+        p->session_expiry_interval = s->expiry;
+    }
+    if (c->keep_alive != q->asked_keep_alive) {
+        p->present |= PROP_BIT(PROP_SERVER_KEEP_ALIVE);
+        p->server_keep_alive = c->keep_alive;
+    }
+    if (q->is_assigned) {
+        p->present |= PROP_BIT(PROP_ASSIGNED_CLIENT_IDENTIFIER);
+        p->assigned_client_identifier = q->client->id;
+    }
+}
+
+/* ---- accept ------------------------------------------------------------- */
+
+static struct pending_will *will_of(struct connecting *q, struct handle publisher) {
+    const struct will *will = &q->request.packet.will;
+    AUTO(buf_deinit) struct buf props = BUF_INIT;
+    if (!q->request.packet.has_will) return NULL;
+    struct message_parts parts = { .topic = will->topic,
+                                   .payload = will->payload,
+                                   .expires_ms = MESSAGE_NEVER,
+                                   .publisher = publisher,
+                                   .qos = will->qos,
+                                   .retain = will->retain };
+    struct pending_will *w = xcalloc(1, sizeof *w);
+    if (will->props.present) {
+        message_props_from(&will->props, &props);
+        parts.props = buf_slice(&props);
+        if (props_has(&will->props, PROP_WILL_DELAY_INTERVAL))
+            w->delay = will->props.will_delay_interval;
+        if (props_has(&will->props, PROP_MESSAGE_EXPIRY_INTERVAL))
+            w->expiry = will->props.message_expiry_interval;
+    }
+    w->message = message_new(&parts);
+    w->client = client_ref(q->client);
+    return w;
+}
+
+/* The older connection of this client id goes; with clean start its session too. */
+static struct session *take_over(struct connecting *q) {
+    struct worker *w = q->conn->worker;
+    struct slice id = q->client->id;
+    struct session *s;
+    while ((s = session_find(w, id)) && (s->conn || q->request.packet.clean_start)) {
+        if (s->conn) conn_end(s->conn, RC_SESSION_TAKEN_OVER, NULL, "session taken over");
+        else session_end(s);
+    }
+    return s;
+}
+
+static uint16_t window_of(const struct connecting *q) {
+    const struct props *p = &q->request.packet.props;
+    uint32_t window = q->conn->worker->config->max_inflight;
+    if (props_has(p, PROP_RECEIVE_MAXIMUM) && p->receive_maximum < window)
+        window = p->receive_maximum;
+    return (uint16_t)window;
+}
+
+static void open_session(struct connecting *q, struct session *s) {
+    struct conn *c = q->conn;
+    const struct config *config = c->worker->config;
+    uint32_t expiry = q->request.session_expiry;
+    if (!s) s = session_new(c->worker, q->client);
+    session_attach(s, c, q->client, window_of(q));
+    s->expiry = expiry < config->max_session_expiry ? expiry : config->max_session_expiry;
+    session_set_will(s, will_of(q, s->handle));
+    c->will_on_close = true;
+    c->state = CONN_OPEN;
+    c->client->is_counted = true;
+    c->worker->connected++;
+    if (c->worker->connected > c->worker->counters.most_connected)
+        c->worker->counters.most_connected = c->worker->connected;
+    conn_start_keep_alive(c);
+}
+
+static void log_accept(const struct connecting *q, bool present) {
+    const struct client *client = q->client;
+    static const char *const names[] = {
+        [MQTT_3_1] = "3.1", [MQTT_3_1_1] = "3.1.1", [MQTT_5] = "5.0" };
+    log_info(q->conn->worker->log, "connect",
+             "client %.*s (%s, MQTT %s, user %.*s) connected%s", SLICE_FMT(client->id),
+             client->peer, names[client->version],
+             SLICE_FMT(client->username.at ? client->username : SLICE("-")),
+             present ? ", session resumed" : "");
+}
+
+static void accept(struct connecting *q) {
+    struct conn *c = q->conn;
+    struct worker *w = c->worker;
+    struct session *s = take_over(q);
+    if (c->state != CONN_OPENING) return; /* a hook of the old connection's will closed this one */
+    struct pkt_connack ack = { .session_present = s != NULL }; /* [MQTT-3.2.2-2] */
+    open_session(q, s);
+    s = c->session;
+    if (c->version == MQTT_5) set_props(q, s, &ack.props);
+    send_connack(c, &ack);
+    log_accept(q, ack.session_present);
+    hooks_tell(w->hooks, HOOK_CONNECTED, c->client,
+               &(struct fact){ .session_present = ack.session_present });
+    if (c->session) session_pump(c->session);
+}
+
+/* ---- checks ------------------------------------------------------------- */
+
+static struct slice assigned_id(struct connecting *q) {
+    char uuid[UUID_TEXT];
+    uuid_make(uuid);
+    return connect_keep(&q->request, slice_str(uuid));
+}
+
+/* What hooks made of the request must still be one: 0, or the reason to refuse it. */
+static uint8_t check(struct connecting *q, const char **why) {
+    struct pkt_connect *p = &q->request.packet;
+    const struct config *config = q->conn->worker->config;
+    *why = "client identifier not valid";
+    if (p->client_id.len > UINT16_MAX || !utf8_valid(p->client_id))
+        return RC_CLIENT_IDENTIFIER_NOT_VALID;
+    if (p->client_id.len == 0) {
+        /* [MQTT-3.1.3-8] of 3.1.1; 3.1 wants one always */
+        if (p->version == MQTT_3_1 || (p->version == MQTT_3_1_1 && !p->clean_start))
+            return RC_CLIENT_IDENTIFIER_NOT_VALID;
+        p->client_id = assigned_id(q);
+    }
+    *why = "user name not valid";
+    if (p->username.len > UINT16_MAX || !utf8_valid(p->username))
+        return RC_BAD_USER_NAME_OR_PASSWORD;
+    *why = "will topic not valid";
+    if (p->has_will && (!topic_name_valid(p->will.topic) || !utf8_valid(p->will.topic) ||
+                        topic_levels(p->will.topic) > config->max_topic_levels))
+        return RC_TOPIC_NAME_INVALID;
+    *why = "enhanced authentication is not available";
+    if (props_has(&p->props, PROP_AUTHENTICATION_METHOD)) return RC_BAD_AUTHENTICATION_METHOD;
+    *why = "too many connections";
+    if (config->max_connections && q->conn->worker->connected >= config->max_connections &&
+        !session_is_connected(q->conn->worker, p->client_id))
+        return RC_SERVER_BUSY;
+    return 0;
+}
+
+/* Takes the request's final words over into client and connection. */
+static void adopt(struct connecting *q) {
+    const struct pkt_connect *p = &q->request.packet;
+    struct conn *c = q->conn;
+    client_set_id(q->client, p->client_id);
+    client_set_username(q->client, p->has_username ? p->username : SLICE_NONE);
+    q->client->clean_start = p->clean_start;
+    q->client->keep_alive = p->keep_alive;
+    c->keep_alive = p->keep_alive;
+}
+
+/* ---- stages ------------------------------------------------------------- */
+
+static void end(struct connecting *q, uint8_t reason_code, const char *reason, const char *why) {
+    q->stage = OVER;
+    log_info(q->conn->worker->log, "connect", "CONNECT of client %.*s refused: 0x%02X %s",
+             SLICE_FMT(q->request.packet.client_id), reason_code, reason ? reason : why);
+    refuse(q->conn, reason_code, reason, NULL);
+}
+
+static uint8_t denial(const struct hook_call *call, uint8_t otherwise) {
+    return call->reason_code >= RC_UNSPECIFIED_ERROR ? call->reason_code : otherwise;
+}
+
+static void have_connect(struct connecting *q) {
+    const char *why;
+    if (q->call.verdict == VERDICT_DENY || q->call.verdict == VERDICT_DROP) {
+        end(q, denial(&q->call, RC_NOT_AUTHORIZED), q->call.reason, "refused by policy");
+        return;
+    }
+    uint8_t rc = check(q, &why);
+    if (rc) {
+        end(q, rc, NULL, why);
+        return;
+    }
+    adopt(q);
+    q->stage = ASK_AUTHENTICATE;
+}
+
+static void have_authenticate(struct connecting *q) {
+    enum verdict v = q->call.verdict;
+    bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && q->conn->worker->anonymous);
+    const char *why;
+    uint8_t rc = allowed ? check(q, &why) : 0; /* again: handlers may have waited, or changed it */
+    if (rc) {
+        end(q, rc, NULL, why);
+    } else if (allowed) {
+        adopt(q);
+        q->stage = ACCEPT;
+    } else if (v == VERDICT_NONE) {
+        end(q, RC_NOT_AUTHORIZED, NULL, "nobody vouches for the client and allow_anonymous is off");
+    } else {
+        end(q, denial(&q->call, RC_BAD_USER_NAME_OR_PASSWORD), q->call.reason, "refused by policy");
+    }
+}
+
+static bool run(struct connecting *q);
+
+static void cancel(void *obj) {
+    struct connecting *q = obj;
+    q->call.hooks->cancel(q->call.hooks, &q->call);
+    connecting_free(q);
+}
+
+/* While run() is at work the connection is not parked: if a hook closes it, it is run()
+ * that notices and frees. */
+static void on_verdict(struct hook_call *call) {
+    struct connecting *q = call->obj;
+    struct conn *c = q->conn;
+    conn_unpark(c);
+    if (run(q)) conn_park(c, cancel, q);
+}
+
+/* True when the hook waits. */
+static bool ask(struct connecting *q, enum hook_event event) {
+    struct hooks *hooks = q->conn->worker->hooks;
+    hook_call_deinit(&q->call);
+    q->call = (struct hook_call){ .event = event,
+                                  .client = q->client,
+                                  .connect = &q->request,
+                                  .done = on_verdict,
+                                  .obj = q };
+    if (!hooks_want(hooks, event)) return false;
+    hooks->run(hooks, &q->call);
+    return q->call.verdict == VERDICT_WAIT;
+}
+
+static void step(struct connecting *q) {
+    switch (q->stage) {
+    case HAVE_CONNECT: have_connect(q); break;
+    case HAVE_AUTHENTICATE: have_authenticate(q); break;
+    case ACCEPT:
+        q->stage = OVER;
+        accept(q);
+        break;
+    default: break;
+    }
+}
+
+/* True when a hook waits; otherwise the CONNECT is settled and freed. */
+static bool run(struct connecting *q) {
+    struct conn *c = q->conn;
+    while (q->stage != OVER && c->state == CONN_OPENING) {
+        bool asks = q->stage == ASK_CONNECT || q->stage == ASK_AUTHENTICATE;
+        if (!asks) {
+            step(q);
+            continue;
+        }
+        enum hook_event event = q->stage == ASK_CONNECT ? HOOK_CONNECT : HOOK_AUTHENTICATE;
+        q->stage++;
+        if (ask(q, event)) return true;
+    }
+    connecting_free(q);
+    return false;
+}
+
+/* ---- the packet --------------------------------------------------------- */
+
+/* What the standard lets a server say about a CONNECT it cannot take. */
+static void refuse_packet(struct conn *c, int rc, const struct packet *p) {
+    bool is_mqtt = rc == RC_UNSUPPORTED_PROTOCOL_VERSION && p->connect.version != 0;
+    if (is_mqtt) c->version = p->connect.version >= MQTT_5 ? MQTT_5 : MQTT_3_1_1;
+    if (is_mqtt || c->version) refuse(c, (uint8_t)rc, NULL, "CONNECT not acceptable");
+    else conn_close(c, "malformed CONNECT");
+}
+
+static uint32_t session_expiry(const struct pkt_connect *p, const struct config *config) {
+    if (p->version == MQTT_5)
+        return props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL)
+                   ? p->props.session_expiry_interval : 0;
+    return p->clean_start ? 0 : config->session_expiry_3x;
+}
+
+static void set_aliases(struct conn *c, const struct props *p) {
+    uint16_t ours = (uint16_t)c->worker->config->max_topic_alias;
+    uint16_t theirs = props_has(p, PROP_TOPIC_ALIAS_MAXIMUM) ? p->topic_alias_maximum : 0;
+    c->aliases.in_max = ours;
+    c->aliases.out_max = theirs < ours ? theirs : ours;
+}
+
+static void begin(struct conn *c, struct connecting *q) {
+    const struct pkt_connect *p = &q->request.packet;
+    q->conn = c;
+    q->client = client_ref(c->client);
+    q->request.session_expiry = session_expiry(p, c->worker->config);
+    q->asked_expiry = q->request.session_expiry;
+    q->asked_keep_alive = p->keep_alive;
+    q->is_assigned = p->client_id.len == 0;
+    c->version = c->client->version = p->version;
+    c->receive_max = (uint16_t)c->worker->config->max_inflight;
+    c->max_out = props_has(&p->props, PROP_MAXIMUM_PACKET_SIZE) ? p->props.maximum_packet_size : 0;
+    if (p->version == MQTT_5) set_aliases(c, &p->props);
+    c->wants_problem_info = !props_has(&p->props, PROP_REQUEST_PROBLEM_INFORMATION) ||
+                            p->props.request_problem_information;
+    adopt(q); /* so that hooks see who it says it is */
+    c->state = CONN_OPENING;
+    if (run(q)) conn_park(c, cancel, q);
+}
+
+void connect_start(struct conn *c, const struct frame *f) {
+    if (f->type != PKT_CONNECT) {
+        conn_close(c, "the first packet is not CONNECT"); /* [MQTT-3.1.0-1] */
+        return;
+    }
+    struct connecting *q = xcalloc(1, sizeof *q);
+    struct packet p;
+    struct frame own = *f;
+    q->bytes = (uint8_t *)xslicedup(slice_of(f->body, f->body_len));
+    own.body = q->bytes;
+    int r = packet_decode(&own, 0, &p);
+    if (r) {
+        refuse_packet(c, r, &p);
+        connecting_free(q);
+        return;
+    }
+    q->request.packet = p.connect;
+    begin(c, q);
+}

@@ -1,0 +1,507 @@
+/* delivery.c -- messages on their way to one client.
+ *
+ * The ring of a session, from its head:
+ *
+ *     [ out on this connection | to be sent again | waiting ]
+ *       ring_again               ring_sent          ring_len
+ *
+ * Entries before ring_sent have packet ids, counted up from first_id.  An acknowledged
+ * entry stays until it is the head, so ids stay contiguous. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/session.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/retain.h"
+#include "core/route.h"
+#include "core/worker.h"
+
+#include <stdlib.h>
+
+enum {
+    RING_START = 4,
+    /* Packet ids between the eldest unacknowledged message and the newest, per message
+     * of the window: a client that never acknowledges one of them stalls here instead of
+     * growing the ring. */
+    SPAN_PER_WINDOW = 8,
+    SPAN_MAX = 65535
+};
+
+/* ---- the ring ----------------------------------------------------------- */
+
+static struct delivery *ring_at(const struct session *s, uint32_t i) {
+    return &s->ring[(s->ring_head + i) & (s->ring_cap - 1)];
+}
+
+static uint16_t id_at(const struct session *s, uint32_t i) {
+    return (uint16_t)((s->first_id - 1u + i) % 65535u + 1u);
+}
+
+static void ring_grow(struct session *s) {
+    uint32_t cap = s->ring_cap ? s->ring_cap * 2 : RING_START;
+    struct delivery *ring = xmalloc(cap * sizeof *ring);
+    for (uint32_t i = 0; i < s->ring_len; i++) ring[i] = *ring_at(s, i);
+    free(s->ring);
+    s->ring = ring;
+    s->ring_cap = cap;
+    s->ring_head = 0;
+}
+
+static uint32_t *copy_identifiers(const struct outgoing *o) {
+    if (!o->identifiers_len) return NULL;
+    uint32_t *ids = xmalloc((o->identifiers_len + 1u) * sizeof *ids);
+    ids[0] = o->identifiers_len;
+    memcpy(ids + 1, o->identifiers, o->identifiers_len * sizeof *ids);
+    return ids;
+}
+
+static struct delivery *ring_push(struct session *s, const struct outgoing *o) {
+    if (s->ring_len == s->ring_cap) ring_grow(s);
+    struct delivery *d = ring_at(s, s->ring_len++);
+    *d = (struct delivery){ .message = message_ref(o->message),
+                            .identifiers = copy_identifiers(o),
+                            .qos = o->qos,
+                            .retain = o->retain,
+                            .state = DELIVERY_QUEUED,
+                            .share = o->share };
+    s->queued_bytes += message_weight(o->message);
+    return d;
+}
+
+/* The message has left our care (acknowledged, or received by the client). */
+static void let_go(struct session *s, struct delivery *d) {
+    if (d->message) s->queued_bytes -= message_weight(d->message);
+    d->message = message_unref(d->message);
+    free(d->identifiers);
+    d->identifiers = NULL;
+}
+
+/* Drops acknowledged entries from the head; an empty ring owns nothing when large. */
+static void ring_trim(struct session *s) {
+    while (s->ring_sent && ring_at(s, 0)->state == DELIVERY_DONE) {
+        s->ring_head = (s->ring_head + 1) & (s->ring_cap - 1);
+        s->ring_len--;
+        s->ring_sent--;
+        if (s->ring_again) s->ring_again--;
+        s->first_id = (uint16_t)(s->first_id % 65535u + 1u);
+    }
+    if (s->ring_len || s->ring_cap <= 64) return;
+    free(s->ring);
+    s->ring = NULL;
+    s->ring_cap = s->ring_head = 0;
+}
+
+static void done(struct session *s, struct delivery *d) {
+    let_go(s, d);
+    if (d->state != DELIVERY_RESEND && d->state != DELIVERY_REL_AGAIN) s->ring_open--;
+    d->state = DELIVERY_DONE;
+    ring_trim(s);
+}
+
+static uint32_t span_limit(const struct session *s) {
+    uint32_t span = (uint32_t)s->window * SPAN_PER_WINDOW;
+    return span < SPAN_MAX ? span : SPAN_MAX;
+}
+
+/* ---- sending ------------------------------------------------------------ */
+
+static void tell_dropped(struct session *s, struct message *m, const char *reason) {
+    hooks_tell(s->worker->hooks, HOOK_DROPPED, s->client,
+               &(struct fact){ .topic = message_topic(m), .message = m, .reason = reason });
+}
+
+static int send_publish(struct session *s, const struct delivery *d, uint16_t id, bool dup) {
+    return conn_send_publish(
+        s->conn, d->message,
+        &(struct publish_out){ .identifiers = d->identifiers ? d->identifiers + 1 : NULL,
+                               .identifiers_len = d->identifiers ? d->identifiers[0] : 0,
+                               .packet_id = id,
+                               .qos = d->qos,
+                               .retain = d->retain,
+                               .dup = dup });
+}
+
+static bool is_expired(const struct session *s, const struct message *m) {
+    return m->expires_ms <= loop_now_ms(s->worker->loop);
+}
+
+/* An entry that cannot be sent is as good as acknowledged [MQTT-3.1.2-25]. */
+static void skip(struct session *s, struct delivery *d) {
+    let_go(s, d);
+    d->state = DELIVERY_DONE;
+    ring_trim(s);
+}
+
+static bool window_open(const struct session *s) {
+    return s->ring_open < s->window && conn_has_room(s->conn);
+}
+
+static void send_again(struct session *s) {
+    while (s->ring_again < s->ring_sent && window_open(s)) {
+        uint32_t i = s->ring_again;
+        struct delivery *d = ring_at(s, i);
+        s->ring_again++;
+        if (d->state != DELIVERY_RESEND && d->state != DELIVERY_REL_AGAIN) continue;
+        s->ring_open++;
+        if (d->state == DELIVERY_REL_AGAIN) {
+            d->state = DELIVERY_RELEASED;
+            conn_send_ack(s->conn, PKT_PUBREL, id_at(s, i), RC_SUCCESS, NULL);
+        } else {
+            d->state = DELIVERY_SENT; /* [MQTT-4.4.0-1]: also when it has expired meanwhile */
+            if (send_publish(s, d, id_at(s, i), true) == SEND_OK) continue;
+            s->ring_open--;
+            skip(s, d);
+        }
+    }
+}
+
+static void expire(struct session *s, struct delivery *d) {
+    struct message *m = message_ref(d->message);
+    COUNT(s->worker, dropped_expired);
+    skip(s, d);
+    hooks_tell(s->worker->hooks, HOOK_EXPIRED, s->client,
+               &(struct fact){ .topic = message_topic(m), .message = m });
+    message_unref(m);
+}
+
+static void send_waiting(struct session *s) {
+    while (s->conn && s->ring_sent < s->ring_len && s->ring_sent < span_limit(s) &&
+           window_open(s)) {
+        uint32_t i = s->ring_sent++;
+        struct delivery *d = ring_at(s, i);
+        s->ring_again = s->ring_sent;
+        if (is_expired(s, d->message)) {
+            expire(s, d);
+            continue;
+        }
+        d->state = DELIVERY_SENT;
+        s->ring_open++;
+        if (send_publish(s, d, id_at(s, i), false) == SEND_OK) continue;
+        s->ring_open--;
+        skip(s, d);
+    }
+}
+
+/* ---- delivering --------------------------------------------------------- */
+
+static bool is_full(const struct session *s, const struct message *m) {
+    const struct config *config = s->worker->config;
+    return s->ring_len - s->ring_sent >= config->max_queued ||
+           s->queued_bytes + message_weight(m) > config->max_queued_bytes;
+}
+
+static void deliver_qos0(struct session *s, const struct outgoing *o) {
+    if (!s->conn) return;
+    int r = conn_send_publish(s->conn, o->message,
+                              &(struct publish_out){ .identifiers = o->identifiers,
+                                                     .identifiers_len = o->identifiers_len,
+                                                     .retain = o->retain });
+    if (r == SEND_DROPPED) tell_dropped(s, o->message, "the client does not take it");
+}
+
+bool session_is_ready(const struct session *s) {
+    return s->conn && s->ring_sent == s->ring_len && window_open(s) && !s->held;
+}
+
+static void deliver_now(struct session *s, const struct outgoing *o) {
+    if (o->qos == 0) {
+        deliver_qos0(s, o);
+        return;
+    }
+    if (is_full(s, o->message)) {
+        COUNT(s->worker, dropped_queue_full);
+        tell_dropped(s, o->message, "the session's queue is full");
+        return;
+    }
+    ring_push(s, o);
+    if (s->conn && s->ring_again == s->ring_sent) send_waiting(s);
+}
+
+/* ---- deliver hooks ------------------------------------------------------ */
+
+struct held {
+    struct held *next;
+    struct session *session;
+    struct message *message;   /* owned reference; the call's while its hook runs */
+    uint32_t *identifiers;     /* owned: count, then that many; or NULL */
+    uint32_t share;
+    uint8_t qos;
+    bool retain;
+    struct hook_call call;
+};
+
+static void held_free(struct held *h) {
+    hook_call_deinit(&h->call);
+    message_unref(h->message);
+    free(h->identifiers);
+    free(h);
+}
+
+static struct held *held_pop(struct session *s) {
+    struct held *h = s->held;
+    s->held = h->next;
+    if (!s->held) s->held_tail = &s->held;
+    s->held_len--;
+    return h;
+}
+
+/* The hook has spoken: deliver what it left of the message, and forget the rest. */
+static void held_finish(struct held *h) {
+    struct session *s = h->session;
+    struct worker *w = s->worker;
+    h->message = h->call.message;
+    const char *why = message_invalid(h->message, w->config->max_topic_levels,
+                                      w->config->max_packet_size);
+    if (h->call.verdict == VERDICT_DENY || h->call.verdict == VERDICT_DROP) {
+        COUNT(w, dropped_by_hook);
+    } else if (why) {
+        log_error(w->log, "policy", "a deliver hook's message for %.*s is dropped: %s",
+                  SLICE_FMT(s->client->id), why);
+        COUNT(w, dropped_by_hook);
+    } else {
+        uint32_t n = h->identifiers ? h->identifiers[0] : 0;
+        deliver_now(s, &(struct outgoing){ .message = h->message,
+                                           .identifiers = n ? h->identifiers + 1 : NULL,
+                                           .identifiers_len = (uint16_t)n,
+                                           .share = h->share,
+                                           .qos = h->qos,
+                                           .retain = h->retain });
+    }
+    held_free(h);
+}
+
+static void held_run(struct session *s);
+
+static void on_deliver_verdict(struct hook_call *call) {
+    struct held *h = call->obj;
+    struct session *s = h->session;
+    s->asking = NULL;
+    held_finish(h);
+    held_run(s);
+    session_pump(s); /* retained messages may have waited behind it */
+}
+
+/* Asks for one after the other until one waits.  A hook may end this very session: its
+ * memory stays until the end of the turn, its lists are empty then. */
+static void held_run(struct session *s) {
+    struct worker *w = s->worker;
+    while (s->held && !s->asking) {
+        struct held *h = held_pop(s);
+        h->call = (struct hook_call){ .event = HOOK_DELIVER,
+                                      .client = s->client,
+                                      .message = h->message,
+                                      .done = on_deliver_verdict,
+                                      .obj = h };
+        h->message = NULL;
+        s->asking = &h->call; /* what comes meanwhile queues behind */
+        w->hooks->run(w->hooks, &h->call);
+        bool waits = h->call.verdict == VERDICT_WAIT;
+        if (slots_find(&w->sessions, s->handle) != s) {
+            if (waits) h->call.hooks->cancel(h->call.hooks, &h->call);
+            h->message = h->call.message;
+            held_free(h);
+            return;
+        }
+        if (waits) return;
+        s->asking = NULL;
+        held_finish(h);
+    }
+}
+
+static void held_deinit(struct session *s) {
+    struct hook_call *call = s->asking;
+    if (call && call->verdict == VERDICT_WAIT) {
+        struct held *h = call->obj;
+        call->hooks->cancel(call->hooks, call);
+        h->message = call->message;
+        held_free(h);
+    }
+    s->asking = NULL;
+    while (s->held) held_free(held_pop(s));
+}
+
+void session_deliver(struct session *s, const struct outgoing *o) {
+    if (o->qos == 0 && !s->conn) return; /* goes nowhere: no hook need see it */
+    if (!o->hooked && !s->held && !s->asking) {
+        deliver_now(s, o);
+        return;
+    }
+    if (s->held_len >= s->worker->config->max_queued) {
+        COUNT(s->worker, dropped_queue_full);
+        tell_dropped(s, o->message, "too many messages wait for deliver hooks");
+        return;
+    }
+    struct held *h = xcalloc(1, sizeof *h);
+    h->session = s;
+    h->message = message_ref(o->message);
+    h->identifiers = copy_identifiers(o);
+    h->share = o->share;
+    h->qos = o->qos;
+    h->retain = o->retain;
+    *s->held_tail = h;
+    s->held_tail = &h->next;
+    s->held_len++;
+    held_run(s);
+}
+
+/* ---- retained messages -------------------------------------------------- */
+
+struct replay {
+    struct replay *next;
+    struct message **list; /* owned, with its references from `at` on */
+    size_t len, at;
+    uint32_t identifier;
+    uint8_t qos;
+};
+
+static void replay_free(struct replay *r) {
+    while (r->at < r->len) message_unref(r->list[r->at++]);
+    free(r->list);
+    free(r);
+}
+
+static void replay_one(struct session *s, struct replay *r) {
+    struct message *m = r->list[r->at++];
+    struct hooks *hooks = s->worker->hooks;
+    if (is_expired(s, m) || !retain_holds(s->worker->broker->retained, m)) {
+        message_unref(m);
+        return;
+    }
+    bool hooked = hooks_want(hooks, HOOK_DELIVER) &&
+                  (hooks->wants(hooks, message_topic(m)) & HOOK_BIT(HOOK_DELIVER));
+    session_deliver(s, &(struct outgoing){ .message = m,
+                                           .identifiers = &r->identifier,
+                                           .identifiers_len = r->identifier != 0,
+                                           .qos = m->qos < r->qos ? m->qos : r->qos,
+                                           .retain = true,
+                                           .hooked = hooked });
+    message_unref(m);
+}
+
+/* Room on the wire, and nothing waiting that these would push out of the queue. */
+static bool may_replay(const struct session *s) {
+    return s->conn && s->replay && s->ring_sent == s->ring_len && !s->held && !s->asking &&
+           window_open(s);
+}
+
+static void replay_pump(struct session *s) {
+    while (may_replay(s)) {
+        struct replay *r = s->replay;
+        if (r->at < r->len) {
+            replay_one(s, r);
+            continue;
+        }
+        s->replay = r->next;
+        if (!s->replay) s->replay_tail = &s->replay;
+        replay_free(r);
+    }
+}
+
+void session_replay(struct session *s, struct message **list, size_t len, uint8_t qos,
+                    uint32_t identifier) {
+    if (!len) {
+        free(list);
+        return;
+    }
+    struct replay *r = xcalloc(1, sizeof *r);
+    *r = (struct replay){ .list = list, .len = len, .qos = qos, .identifier = identifier };
+    *s->replay_tail = r;
+    s->replay_tail = &r->next;
+}
+
+void session_pump(struct session *s) {
+    if (!s->conn) return;
+    send_again(s);
+    if (s->ring_again == s->ring_sent) send_waiting(s);
+    if (s->replay) replay_pump(s);
+}
+
+/* ---- acknowledgements --------------------------------------------------- */
+
+static struct delivery *find(struct session *s, uint16_t packet_id, uint32_t *index) {
+    uint32_t i = (packet_id + 65535u - s->first_id) % 65535u;
+    if (packet_id == 0 || i >= s->ring_sent) return NULL;
+    struct delivery *d = ring_at(s, i);
+    *index = i;
+    return d->state == DELIVERY_DONE ? NULL : d;
+}
+
+/* For HOOK_ACKED: a reference to be told of once the ring is in order again. */
+static struct message *acked_message(struct session *s, struct delivery *d) {
+    bool tell = hooks_want(s->worker->hooks, HOOK_ACKED) && d->message;
+    return tell ? message_ref(d->message) : NULL;
+}
+
+static void tell_acked(struct session *s, struct message *m, uint8_t qos) {
+    if (!m) return;
+    hooks_tell(s->worker->hooks, HOOK_ACKED, s->client,
+               &(struct fact){ .topic = message_topic(m), .message = m, .qos = qos });
+    message_unref(m);
+}
+
+int session_puback(struct session *s, uint16_t packet_id) {
+    uint32_t i;
+    struct delivery *d = find(s, packet_id, &i);
+    if (!d) return ACK_UNKNOWN;
+    if (d->qos != 1) return ACK_OUT_OF_TURN;
+    struct message *m = acked_message(s, d);
+    done(s, d);
+    tell_acked(s, m, 1);
+    return ACK_OK;
+}
+
+int session_pubrec(struct session *s, uint16_t packet_id, uint8_t reason_code) {
+    uint32_t i;
+    struct delivery *d = find(s, packet_id, &i);
+    if (!d) return ACK_UNKNOWN;
+    if (d->qos != 2) return ACK_OUT_OF_TURN;
+    if (reason_code >= RC_UNSPECIFIED_ERROR) {
+        done(s, d);
+        return ACK_OK;
+    }
+    if (d->state == DELIVERY_RESEND || d->state == DELIVERY_REL_AGAIN) s->ring_open++;
+    struct message *m = acked_message(s, d);
+    let_go(s, d);
+    d->state = DELIVERY_RELEASED;
+    tell_acked(s, m, 2);
+    return ACK_OK;
+}
+
+int session_pubcomp(struct session *s, uint16_t packet_id) {
+    uint32_t i;
+    struct delivery *d = find(s, packet_id, &i);
+    if (!d) return ACK_UNKNOWN;
+    if (d->state != DELIVERY_RELEASED && d->state != DELIVERY_REL_AGAIN) return ACK_OUT_OF_TURN;
+    done(s, d);
+    return ACK_OK;
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+void delivery_rewind(struct session *s) {
+    s->ring_again = s->ring_open = 0;
+    for (uint32_t i = 0; i < s->ring_sent; i++) {
+        struct delivery *d = ring_at(s, i);
+        if (d->state == DELIVERY_SENT) d->state = DELIVERY_RESEND;
+        else if (d->state == DELIVERY_RELEASED) d->state = DELIVERY_REL_AGAIN;
+    }
+}
+
+void delivery_deinit(struct session *s) {
+    held_deinit(s);
+    while (s->replay) {
+        struct replay *r = s->replay;
+        s->replay = r->next;
+        replay_free(r);
+    }
+    for (uint32_t i = 0; i < s->ring_len; i++) {
+        struct delivery *d = ring_at(s, i);
+        /* Its group has others who can still have it [MQTT-4.8.2-5]. */
+        if (d->share && d->message && !s->worker->stopping)
+            route_share_again(s->worker, d->share, d->message);
+        let_go(s, d);
+    }
+    free(s->ring);
+    s->ring = NULL;
+    s->ring_cap = s->ring_len = s->ring_sent = s->ring_again = s->ring_open = 0;
+}

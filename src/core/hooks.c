@@ -1,0 +1,89 @@
+/* hooks.c -- what requests own, and the hooks nobody listens to. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/hooks.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* Bytes a hook put in place of a slice of CONNECT. */
+struct kept {
+    struct kept *next;
+    uint8_t bytes[];
+};
+
+struct slice connect_keep(struct connect_request *r, struct slice s) {
+    struct kept *k = xmalloc(sizeof *k + s.len + 1);
+    if (s.len) memcpy(k->bytes, s.at, s.len);
+    k->bytes[s.len] = 0;
+    k->next = r->kept;
+    r->kept = k;
+    return slice_of(k->bytes, s.len);
+}
+
+void connect_request_deinit(struct connect_request *r) {
+    while (r->kept) {
+        struct kept *k = r->kept;
+        r->kept = k->next;
+        free(k);
+    }
+}
+
+void subscribe_keep(struct subscribe_request *r, struct slice filter) {
+    char *copy = xslicedup(filter);
+    free(r->kept);
+    r->kept = copy;
+    r->filter = slice_of(copy, filter.len);
+}
+
+void hook_call_deinit(struct hook_call *call) {
+    free(call->reason);
+    call->reason = NULL;
+}
+
+void hooks_tell(struct hooks *h, enum hook_event e, struct client *c, const struct fact *f) {
+    if (!hooks_want(h, e)) return;
+    struct hook_call call = { .event = e, .client = c, .fact = f };
+    h->run(h, &call);
+    hook_call_deinit(&call);
+}
+
+/* ---- nobody ------------------------------------------------------------- */
+
+static uint32_t none_wants(struct hooks *h, struct slice topic) {
+    (void)h;
+    (void)topic;
+    return 0;
+}
+
+static void none_run(struct hooks *h, struct hook_call *call) {
+    (void)h;
+    call->verdict = VERDICT_NONE;
+}
+
+static void none_cancel(struct hooks *h, struct hook_call *call) {
+    (void)h;
+    (void)call;
+}
+
+static void none_attach(struct hooks *h, struct worker *w) {
+    (void)h;
+    (void)w;
+}
+
+static void none_retire(struct hooks *h, bool at_once) {
+    (void)h;
+    (void)at_once;
+}
+
+static void none_forget(struct hooks *h, struct client *c) {
+    (void)h;
+    (void)c;
+}
+
+struct hooks hooks_none = { .wants = none_wants,
+                            .run = none_run,
+                            .cancel = none_cancel,
+                            .attach = none_attach,
+                            .retire = none_retire,
+                            .forget = none_forget };

@@ -1,0 +1,143 @@
+/* hooks.h -- where policy is asked (port: filled by the script layer).
+ *
+ * Core describes what is about to happen in a hook_call and runs it.  The answer is
+ * there at once, or the verdict is VERDICT_WAIT and `done` is called later, on the same
+ * thread, unless the call is cancelled first.  With no handlers for an event its bit in
+ * `wanted` is clear and core does not call at all. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_HOOKS_H
+#define SOL_CORE_HOOKS_H
+
+#include "core/message.h"
+#include "mqtt/packet.h"
+
+struct client;
+struct worker;
+struct config;
+
+enum hook_event {
+    /* asked: the verdict counts */
+    HOOK_CONNECT, HOOK_AUTHENTICATE, HOOK_AUTH, HOOK_SUBSCRIBE, HOOK_UNSUBSCRIBE,
+    HOOK_PUBLISH, HOOK_AUTHORIZE, HOOK_DELIVER,
+    /* told: facts, never waited for, verdict ignored */
+    HOOK_CONNECTED, HOOK_DISCONNECTED, HOOK_SUBSCRIBED, HOOK_UNSUBSCRIBED, HOOK_PUBLISHED,
+    HOOK_ACKED, HOOK_DROPPED, HOOK_EXPIRED, HOOK_WILL, HOOK_START, HOOK_STOP, HOOK_RELOAD,
+    HOOK_EVENTS
+};
+#define HOOK_BIT(event) (UINT32_C(1) << (event))
+/* Handlers of AUTHORIZE that asked for ACCESS_DELIVER too: few do, and core asks for a
+ * delivery only where this bit is set (in `wanted` and in what wants() gives). */
+#define HOOK_BIT_AUTHORIZE_DELIVER HOOK_BIT(HOOK_EVENTS)
+#define HOOK_IS_FACT(event) ((event) >= HOOK_CONNECTED)
+
+enum verdict {
+    VERDICT_NONE,   /* nobody decided */
+    VERDICT_ALLOW,
+    VERDICT_DENY,   /* with reason_code */
+    VERDICT_DROP,   /* publish: acknowledge, go no further; deliver: not to this one */
+    VERDICT_WAIT
+};
+
+enum access_action { ACCESS_PUBLISH, ACCESS_SUBSCRIBE, ACCESS_WILL, ACCESS_DELIVER };
+
+/* connect, authenticate.  Slices of `packet` may be replaced by the hooks with bytes
+ * kept by connect_keep. */
+struct connect_request {
+    struct pkt_connect packet;
+    uint32_t session_expiry; /* seconds, UINT32_MAX: never; for 3.x from clean_start */
+    struct kept *kept;       /* private */
+};
+/* Copies `s` into memory that lives as long as the request; lends the copy. */
+struct slice connect_keep(struct connect_request *r, struct slice s);
+/* Frees what connect_keep kept. */
+void connect_request_deinit(struct connect_request *r);
+
+/* subscribe, unsubscribe: one filter at a time.  `filter` may be replaced with
+ * subscribe_keep. */
+struct subscribe_request {
+    struct slice filter;
+    struct subscribe_options options;      /* subscribe only */
+    uint32_t subscription_identifier;      /* 0: none */
+    char *kept;                            /* private: owned replacement of `filter` */
+};
+void subscribe_keep(struct subscribe_request *r, struct slice filter);
+
+/* authorize */
+struct access_request {
+    enum access_action action;
+    struct slice topic;        /* effective topic name, or filter for ACCESS_SUBSCRIBE */
+    uint8_t qos;
+    bool retain;
+    struct message *message;   /* lent; NULL for ACCESS_SUBSCRIBE */
+};
+
+/* Facts: what there is to tell; unused members are zero. */
+struct fact {
+    struct slice topic;        /* or filter; lent during the call */
+    struct message *message;   /* lent during the call */
+    const char *reason;        /* lent, static or NULL */
+    uint8_t reason_code, qos;
+    bool session_present;
+    unsigned generation, old_generation; /* reload */
+};
+
+struct hooks;
+
+struct hook_call {
+    /* filled by core; lent until the verdict is there */
+    enum hook_event event;
+    struct client *client;                 /* NULL: the broker itself */
+    union {
+        struct connect_request *connect;   /* HOOK_CONNECT, HOOK_AUTHENTICATE */
+        struct subscribe_request *subscribe; /* HOOK_SUBSCRIBE, HOOK_UNSUBSCRIBE */
+        struct access_request access;      /* HOOK_AUTHORIZE */
+        struct {                           /* HOOK_PUBLISH, HOOK_DELIVER */
+            struct message *message;       /* owned by the call: a hook that changes it puts
+                                              another one here and unrefs the old */
+            bool is_will;
+        };
+        const struct fact *fact;           /* facts */
+    };
+    void (*done)(struct hook_call *call);  /* NULL for facts */
+    void *obj;                             /* core's own */
+    /* filled by the hooks */
+    enum verdict verdict;
+    uint8_t reason_code;                   /* VERDICT_DENY; 0: the event's default */
+    char *reason;                          /* owned by the call: text for the peer; or NULL */
+    /* while VERDICT_WAIT */
+    struct hooks *hooks;                   /* who runs it (a reload may have put others in place) */
+    void *task;                            /* theirs */
+};
+
+struct hooks {
+    uint32_t wanted;   /* HOOK_BITs that have handlers */
+    /* HOOK_BITs of PUBLISH, AUTHORIZE (and AUTHORIZE_DELIVER), DELIVER, PUBLISHED whose
+     * handlers' filters match this topic name; may be remembered by core until the hooks are replaced. */
+    uint32_t (*wants)(struct hooks *h, struct slice topic);
+    /* Ask or tell.  Sets verdict (VERDICT_WAIT only when call->done is set). */
+    void (*run)(struct hooks *h, struct hook_call *call);
+    /* A waiting call is void: its task is cancelled, done will not be called. */
+    void (*cancel)(struct hooks *h, struct hook_call *call);
+    /* On the worker's thread: from now on calls come; timers may be armed. */
+    void (*attach)(struct hooks *h, struct worker *w);
+    /* No new calls will come.  With `at_once` waiting calls are cancelled by core first
+     * and the hooks free themselves before returning; otherwise they free themselves when
+     * the waiting calls are over or their deadline has passed. */
+    void (*retire)(struct hooks *h, bool at_once);
+    /* The client's memory is about to go. */
+    void (*forget)(struct hooks *h, struct client *c);
+};
+
+/* Frees call->reason. */
+void hook_call_deinit(struct hook_call *call);
+
+static inline bool hooks_want(const struct hooks *h, enum hook_event e) {
+    return (h->wanted & HOOK_BIT(e)) != 0;
+}
+/* Tells a fact when anyone listens. */
+void hooks_tell(struct hooks *h, enum hook_event e, struct client *c, const struct fact *f);
+
+/* Hooks nobody listens to; stateless, so any number of workers may share them. */
+extern struct hooks hooks_none;
+
+#endif

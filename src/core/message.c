@@ -1,0 +1,88 @@
+/* message.c -- making and dropping messages. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/message.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "mqtt/decode.h"
+#include "mqtt/props.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+static uint8_t *put(uint8_t *at, struct slice s) {
+    if (s.len) memcpy(at, s.at, s.len);
+    return at + s.len;
+}
+
+struct message *message_new(const struct message_parts *parts) {
+    /* What cannot be a topic becomes an empty one, which message_invalid refuses. */
+    struct slice topic = parts->topic.len <= UINT16_MAX ? parts->topic : SLICE("");
+    size_t tail = 2 + topic.len + parts->props.len + parts->payload.len;
+    struct message *m = xmalloc(sizeof *m + tail);
+    *m = (struct message){ .refs = 1,
+                           .payload_len = (uint32_t)parts->payload.len,
+                           .expires_ms = parts->expires_ms,
+                           .publisher = parts->publisher,
+                           .props_len = (uint32_t)parts->props.len,
+                           .topic_len = (uint16_t)topic.len,
+                           .qos = parts->qos,
+                           .retain = parts->retain };
+    uint8_t *at = m->bytes;
+    *at++ = (uint8_t)(topic.len >> 8);
+    *at++ = (uint8_t)topic.len;
+    at = put(at, topic);
+    at = put(at, parts->props);
+    put(at, parts->payload);
+    return m;
+}
+
+struct message *message_unref(struct message *m) {
+    if (m && --m->refs == 0) free(m);
+    return NULL;
+}
+
+void message_release(void *m) {
+    message_unref(m);
+}
+
+struct message_parts message_parts(const struct message *m) {
+    return (struct message_parts){ .topic = message_topic(m),
+                                   .payload = message_payload(m),
+                                   .props = message_props(m),
+                                   .expires_ms = m->expires_ms,
+                                   .publisher = m->publisher,
+                                   .qos = m->qos,
+                                   .retain = m->retain };
+}
+
+const char *message_invalid(const struct message *m, uint32_t max_levels, uint32_t max_bytes) {
+    struct slice topic = message_topic(m);
+    if (!topic_name_valid(topic) || !utf8_valid(topic)) return "its topic is not a valid topic name";
+    if (topic_levels(topic) > max_levels) return "its topic has too many levels";
+    if (m->qos > 2) return "its QoS is not 0, 1 or 2";
+    if (message_weight(m) > max_bytes) return "it is larger than max_packet_size";
+    return NULL;
+}
+
+/* What travels with a message, in the order of the wire [MQTT-3.3.2-17]. */
+static bool travels(uint8_t id) {
+    switch (id) {
+    case PROP_PAYLOAD_FORMAT_INDICATOR:
+    case PROP_CONTENT_TYPE:
+    case PROP_RESPONSE_TOPIC:
+    case PROP_CORRELATION_DATA:
+    case PROP_USER_PROPERTY: return true;
+    default: return false;
+    }
+}
+
+void message_props_from(const struct props *p, struct buf *out) {
+    size_t at = 0, from = 0;
+    struct prop_item item;
+    if (!p->present) return;
+    while (props_next(p->raw, &at, &item)) {
+        if (travels(item.id)) buf_add(out, p->raw.at + from, at - from);
+        from = at;
+    }
+}

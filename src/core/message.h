@@ -1,0 +1,74 @@
+/* message.h -- an application message: immutable, counted, shared by all its receivers.
+ *
+ * Topic, properties and payload lie behind the header in one allocation, the topic with
+ * its length prefix as it goes out.  Invariant: nothing changes after message_new but the
+ * count.  Belongs to one worker (the count is not atomic). */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_MESSAGE_H
+#define SOL_CORE_MESSAGE_H
+
+#include "base/slots.h"
+#include "mqtt/packet.h"
+
+#define MESSAGE_NEVER UINT64_MAX
+
+struct message {
+    uint32_t refs;
+    uint32_t payload_len;
+    uint64_t expires_ms;      /* loop clock; MESSAGE_NEVER without an expiry */
+    struct handle publisher;  /* session it came from; HANDLE_NONE: the broker */
+    uint32_t props_len;       /* forwarded properties, see below */
+    uint16_t topic_len;
+    uint8_t qos;              /* as published */
+    bool retain;              /* as published */
+    uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
+};
+
+/* What a message is made of; the slices are copied. */
+struct message_parts {
+    struct slice topic, payload;
+    struct slice props;       /* encoded: payload format, content type, response topic,
+                                 correlation data, user properties; no expiry, no alias */
+    uint64_t expires_ms;
+    struct handle publisher;
+    uint8_t qos;
+    bool retain;
+};
+
+/* Gives a message with one reference. */
+struct message *message_new(const struct message_parts *parts);
+static inline struct message *message_ref(struct message *m) {
+    m->refs++;
+    return m;
+}
+/* Always NULL; NULL is fine. */
+struct message *message_unref(struct message *m);
+/* message_unref for chain_ref and AUTO(message_unrefp). */
+void message_release(void *m);
+
+/* Lends the parts, as long as the message lives. */
+static inline struct slice message_topic(const struct message *m) {
+    return slice_of(m->bytes + 2, m->topic_len);
+}
+static inline struct slice message_props(const struct message *m) {
+    return slice_of(m->bytes + 2 + m->topic_len, m->props_len);
+}
+static inline struct slice message_payload(const struct message *m) {
+    return slice_of(m->bytes + 2 + m->topic_len + m->props_len, m->payload_len);
+}
+/* The parts of `m`, to change some and make another. */
+struct message_parts message_parts(const struct message *m);
+/* Bytes the message counts for in queue limits. */
+static inline size_t message_weight(const struct message *m) {
+    return (size_t)m->topic_len + m->props_len + m->payload_len;
+}
+
+/* What a script made of a message must still be one: NULL, or what is wrong (static). */
+const char *message_invalid(const struct message *m, uint32_t max_levels, uint32_t max_bytes);
+
+/* The forwarded properties of a decoded PUBLISH or will: appends to `out` what of `p`
+ * travels with the message (expiry, alias, delay and identifiers do not). */
+struct buf;
+void message_props_from(const struct props *p, struct buf *out);
+
+#endif

@@ -1,0 +1,251 @@
+/* packets.c -- what each packet of an open connection means.
+ *
+ * One row a packet type.  Replies collect in the connection's chain. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/packets.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/connect.h"
+#include "core/retain.h"
+#include "core/route.h"
+#include "core/session.h"
+#include "core/subscribe.h"
+#include "core/worker.h"
+#include "mqtt/decode.h"
+
+#include <stdlib.h>
+
+static void refuse(struct conn *c, int reason_code, const char *why) {
+    conn_end(c, (uint8_t)reason_code, NULL, why);
+}
+
+/* ---- PUBLISH in --------------------------------------------------------- */
+
+/* Acknowledges as the QoS asks [MQTT-4.3.2-4] [MQTT-4.3.3-8].  Only 5.0 can say no. */
+static void acknowledge(struct conn *c, uint8_t qos, uint16_t packet_id, uint8_t reason_code,
+                        const char *reason) {
+    if (qos == 0 || !c->session) return;
+    uint8_t rc = c->version == MQTT_5 ? reason_code : RC_SUCCESS;
+    if (qos == 2 && rc < RC_UNSPECIFIED_ERROR) pidset_add(&c->session->received, packet_id);
+    conn_send_ack(c, qos == 1 ? PKT_PUBACK : PKT_PUBREC, packet_id, rc, reason);
+}
+
+/* The first refusal of a connection is news, the others are detail. */
+static void log_refusal(struct conn *c, const struct publish *p, uint8_t rc, const char *reason) {
+    enum log_level level = c->refusal_logged ? LOG_DEBUG : LOG_INFO;
+    c->refusal_logged = true;
+    if (!log_enabled(c->worker->log, level)) return;
+    log_write(c->worker->log, level, "policy", "publish of client %.*s to %.*s refused: 0x%02X%s%s",
+              SLICE_FMT(c->client->id), SLICE_FMT(message_topic(p->message)), rc,
+              reason ? " " : "", reason ? reason : "");
+}
+
+static void on_published(struct publish *p, uint8_t reason_code, const char *reason) {
+    struct conn *c = p->client->conn;
+    if (!c) return;
+    if (reason_code >= RC_UNSPECIFIED_ERROR) log_refusal(c, p, reason_code, reason);
+    acknowledge(c, p->qos, p->packet_id, reason_code, reason);
+}
+
+static struct message *message_from(const struct conn *c, const struct pkt_publish *p) {
+    AUTO(buf_deinit) struct buf props = BUF_INIT;
+    struct message_parts parts = { .topic = p->topic,
+                                   .payload = p->payload,
+                                   .expires_ms = MESSAGE_NEVER,
+                                   .publisher = c->session->handle,
+                                   .qos = p->qos,
+                                   .retain = p->retain };
+    if (p->props.present) {
+        message_props_from(&p->props, &props);
+        parts.props = buf_slice(&props);
+        if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
+            parts.expires_ms = loop_now_ms(c->worker->loop) +
+                               (uint64_t)p->props.message_expiry_interval * 1000;
+    }
+    return message_new(&parts);
+}
+
+/* The way through the hooks. */
+static void publish_asking(struct conn *c, const struct pkt_publish *pkt) {
+    struct publish *p = publish_new(c->worker);
+    p->client = client_ref(c->client);
+    p->message = message_from(c, pkt);
+    p->packet_id = pkt->packet_id;
+    p->qos = pkt->qos;
+    p->done = on_published;
+    if (publish_start(p)) publish_park(p, c);
+}
+
+/* No hook wants this topic: the short way. */
+static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct route *r) {
+    unsigned receivers = 0;
+    if (!c->worker->config->default_access) {
+        acknowledge(c, pkt->qos, pkt->packet_id, RC_NOT_AUTHORIZED, NULL);
+        return;
+    }
+    if (r->to.len || r->to.shares_len || pkt->retain) {
+        struct message *m = message_from(c, pkt);
+        if (pkt->retain) retain_set(c->worker->broker->retained, m);
+        receivers = route_deliver(c->worker, r, m, c);
+        message_unref(m);
+    }
+    acknowledge(c, pkt->qos, pkt->packet_id, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS,
+                NULL);
+}
+
+/* Checks what the decoder cannot know and puts the topic an alias stands for in place.
+ * 0, or why this PUBLISH must end the connection. */
+static int publish_check(struct conn *c, struct pkt_publish *p) {
+    if (props_has(&p->props, PROP_TOPIC_ALIAS)) {
+        int r = alias_resolve(&c->aliases, p->props.topic_alias, &p->topic);
+        if (r) return r;
+    }
+    if (props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER))
+        return RC_PROTOCOL_ERROR; /* [MQTT-3.3.4-6] */
+    return 0;
+}
+
+static bool exceeds_receive_maximum(const struct conn *c, const struct pkt_publish *p) {
+    return p->qos && c->version == MQTT_5 && c->session->received.len >= c->receive_max;
+}
+
+static void on_publish(struct conn *c, const struct frame *f) {
+    struct pkt_publish p;
+    int r = publish_decode(f, c->version, &p);
+    if (r == 0) r = publish_check(c, &p);
+    if (r) {
+        refuse(c, r, "malformed or forbidden PUBLISH");
+        return;
+    }
+    COUNT(c->worker, messages_in);
+    if (p.qos == 2 && pidset_has(&c->session->received, p.packet_id)) {
+        conn_send_ack(c, PKT_PUBREC, p.packet_id, RC_SUCCESS, NULL); /* [MQTT-4.3.3-10] */
+        return;
+    }
+    if (exceeds_receive_maximum(c, &p)) {
+        refuse(c, RC_RECEIVE_MAXIMUM_EXCEEDED, "Receive Maximum exceeded");
+        return;
+    }
+    struct route *route = route_find(c->worker, p.topic);
+    if (route->levels > c->worker->config->max_topic_levels) {
+        refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels");
+        return;
+    }
+    if (slice_starts(p.topic, SLICE("$SYS/"))) { /* the broker's own */
+        acknowledge(c, p.qos, p.packet_id, RC_NOT_AUTHORIZED, NULL);
+        return;
+    }
+    const uint32_t asked =
+        HOOK_BIT(HOOK_PUBLISH) | HOOK_BIT(HOOK_AUTHORIZE) | HOOK_BIT(HOOK_PUBLISHED);
+    if (route->wants & asked) publish_asking(c, &p);
+    else publish_plain(c, &p, route);
+}
+
+/* ---- acknowledgements --------------------------------------------------- */
+
+static bool decode(struct conn *c, const struct frame *f, struct packet *p) {
+    int r = packet_decode(f, c->version, p);
+    if (r) refuse(c, r, "malformed packet");
+    return r == 0;
+}
+
+static bool acked_in_turn(struct conn *c, int r) {
+    if (r == ACK_OUT_OF_TURN) refuse(c, RC_PROTOCOL_ERROR, "acknowledgement out of turn");
+    return r == ACK_OK;
+}
+
+static void on_puback(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (!decode(c, f, &p)) return;
+    if (acked_in_turn(c, session_puback(c->session, p.ack.packet_id)) && c->session)
+        session_pump(c->session);
+}
+
+static void on_pubrec(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (!decode(c, f, &p)) return;
+    int r = session_pubrec(c->session, p.ack.packet_id, p.ack.reason_code);
+    if (r == ACK_OUT_OF_TURN) {
+        acked_in_turn(c, r);
+    } else if (p.ack.reason_code >= RC_UNSPECIFIED_ERROR) {
+        if (c->session) session_pump(c->session);
+    } else {
+        uint8_t rc = r == ACK_UNKNOWN ? RC_PACKET_IDENTIFIER_NOT_FOUND : RC_SUCCESS;
+        conn_send_ack(c, PKT_PUBREL, p.ack.packet_id, rc, NULL);
+    }
+}
+
+static void on_pubrel(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (!decode(c, f, &p)) return;
+    bool known = pidset_del(&c->session->received, p.ack.packet_id);
+    conn_send_ack(c, PKT_PUBCOMP, p.ack.packet_id,
+                  known ? RC_SUCCESS : RC_PACKET_IDENTIFIER_NOT_FOUND, NULL);
+}
+
+static void on_pubcomp(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (!decode(c, f, &p)) return;
+    if (acked_in_turn(c, session_pubcomp(c->session, p.ack.packet_id)) && c->session)
+        session_pump(c->session);
+}
+
+/* ---- the others --------------------------------------------------------- */
+
+static void on_subscribe(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (decode(c, f, &p)) subscribe_start(c, &p.filters, true);
+}
+
+static void on_unsubscribe(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (decode(c, f, &p)) subscribe_start(c, &p.filters, false);
+}
+
+static void on_pingreq(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (!decode(c, f, &p)) return;
+    conn_send(c, &(struct packet){ .type = PKT_PINGRESP });
+}
+
+/* The session expiry a client may change its mind to: not from 0 [MQTT-3.14.2-2]. */
+static bool change_expiry(struct conn *c, const struct pkt_reason *p) {
+    if (!props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL)) return true;
+    uint32_t expiry = p->props.session_expiry_interval, limit = c->worker->config->max_session_expiry;
+    if (c->session->expiry == 0 && expiry != 0) return false;
+    c->session->expiry = expiry < limit ? expiry : limit;
+    return true;
+}
+
+static void on_disconnect(struct conn *c, const struct frame *f) {
+    struct packet p;
+    if (!decode(c, f, &p)) return;
+    if (!change_expiry(c, &p.reason)) {
+        refuse(c, RC_PROTOCOL_ERROR, "session expiry changed from 0 at DISCONNECT");
+        return;
+    }
+    /* Any reason but a normal end leaves the will in force [MQTT-3.14.4-3]. */
+    c->will_on_close = p.reason.reason_code != RC_SUCCESS;
+    conn_end(c, 0, NULL, "DISCONNECT");
+}
+
+/* ---- dispatch ----------------------------------------------------------- */
+
+typedef void packet_fn(struct conn *c, const struct frame *f);
+
+/* A type without a row is the server's to send, or AUTH out of turn. */
+static packet_fn *const on_packet[PKT_TYPES] = {
+    [PKT_PUBLISH] = on_publish,         [PKT_PUBACK] = on_puback,
+    [PKT_PUBREC] = on_pubrec,           [PKT_PUBREL] = on_pubrel,
+    [PKT_PUBCOMP] = on_pubcomp,         [PKT_SUBSCRIBE] = on_subscribe,
+    [PKT_UNSUBSCRIBE] = on_unsubscribe, [PKT_PINGREQ] = on_pingreq,
+    [PKT_DISCONNECT] = on_disconnect,
+};
+
+void packets_handle(struct conn *c, const struct frame *f) {
+    if (c->state == CONN_NEW) connect_start(c, f);
+    else if (on_packet[f->type]) on_packet[f->type](c, f);
+    else refuse(c, RC_PROTOCOL_ERROR, f->type == PKT_CONNECT ? "second CONNECT" /* [MQTT-3.1.0-2] */
+                                                              : "packet a client may not send");
+}

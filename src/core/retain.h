@@ -1,0 +1,32 @@
+/* retain.h -- the last retained message of each topic.
+ *
+ * A trie of topic levels.  Expired messages are dropped when met.  The lock lives in
+ * retain.c.  Messages are this worker's (message.h). */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_RETAIN_H
+#define SOL_CORE_RETAIN_H
+
+#include "core/message.h"
+
+struct retain;
+
+struct retain *retain_new(void);
+void retain_free(struct retain *r);
+
+/* Keeps a reference to `m` for its topic, or forgets the topic when the payload is
+ * empty [MQTT-3.3.1-6] [MQTT-3.3.1-7]. */
+void retain_set(struct retain *r, struct message *m);
+
+/* Collects a reference to every message whose topic the filter matches and that is not
+ * expired at `now_ms`: appended to *list (xrealloc'd, *len counts).  The caller unrefs
+ * each and frees the list. */
+void retain_match(struct retain *r, struct slice filter, uint64_t now_ms, struct message ***list, size_t *len);
+
+/* Is `m` (met by retain_match earlier) still the message of its topic?  If not, what came
+ * in its place has been routed since, and the old one must not follow it. */
+bool retain_holds(struct retain *r, const struct message *m);
+
+/* Topics that hold a message. */
+size_t retain_count(const struct retain *r);
+
+#endif

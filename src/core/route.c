@@ -1,0 +1,409 @@
+/* route.c -- hooks, authorization, retained store, receivers; and the route cache. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/route.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/retain.h"
+#include "core/session.h"
+#include "core/worker.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+/* ---- the route cache ---------------------------------------------------- */
+
+enum {
+    ROUTES_MAX = 32768,     /* topics remembered per worker */
+    RECEIVERS_MAX = 2000000 /* and receivers of all of them (20 bytes each) */
+};
+
+static struct slice route_key(const void *obj) {
+    return ((const struct route *)obj)->topic;
+}
+
+static void route_unref(struct route *r) {
+    if (--r->refs) return;
+    route_entries_deinit(&r->to);
+    free(r);
+}
+
+static size_t receivers_of(const struct route *r) {
+    size_t n = r->to.len;
+    for (uint32_t i = 0; i < r->to.shares_len; i++) n += r->to.shares[i].len;
+    return n;
+}
+
+static void route_enter(struct worker *w, struct route *r, unsigned place) {
+    r->place = place;
+    w->route_hand[place] = r;
+    w->route_receivers += receivers_of(r);
+}
+
+static void route_leave(struct worker *w, struct route *r) {
+    w->route_receivers -= receivers_of(r);
+    route_unref(r);
+}
+
+void route_cache_init(struct worker *w) {
+    map_init(&w->routes, route_key);
+    w->route_hand = xcalloc(ROUTES_MAX, sizeof(struct route *));
+    w->route_len = w->route_at = 0;
+}
+
+void route_cache_clear(struct worker *w) {
+    for (unsigned i = 0; i < w->route_len; i++) {
+        map_del(&w->routes, w->route_hand[i]->topic);
+        route_leave(w, w->route_hand[i]);
+    }
+    w->route_len = w->route_at = 0;
+}
+
+void route_cache_deinit(struct worker *w) {
+    route_cache_clear(w);
+    map_deinit(&w->routes);
+    free(w->route_hand);
+    w->route_hand = NULL;
+}
+
+static struct route *route_new(struct worker *w, struct slice topic) {
+    struct route *r = xmalloc(sizeof *r + topic.len);
+    *r = (struct route){ .refs = 1, .referenced = true };
+    memcpy(r->topic_bytes, topic.at, topic.len);
+    r->topic = slice_of(r->topic_bytes, topic.len);
+    r->levels = topic_levels(topic);
+    r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
+    subs_match(w->broker->subs, topic, &r->to);
+    return r;
+}
+
+/* A place in the eviction ring: a free one, or that of a route not used lately. */
+static unsigned place_for(struct worker *w) {
+    if (w->route_len < ROUTES_MAX) return w->route_len++;
+    for (;; w->route_at = (w->route_at + 1) % ROUTES_MAX) {
+        struct route *r = w->route_hand[w->route_at];
+        if (r->referenced) {
+            r->referenced = false;
+            continue;
+        }
+        map_del(&w->routes, r->topic);
+        route_leave(w, r);
+        return w->route_at;
+    }
+}
+
+static struct route *route_add(struct worker *w, struct slice topic) {
+    struct route *r = route_new(w, topic);
+    /* Many receivers of many topics: building such a route costs no more than delivering
+     * to it, so starting anew is cheap enough. */
+    if (w->route_receivers > RECEIVERS_MAX) route_cache_clear(w);
+    route_enter(w, r, place_for(w));
+    map_put(&w->routes, r);
+    return r;
+}
+
+static struct route *route_renew(struct worker *w, struct route *old) {
+    struct route *r = route_new(w, old->topic);
+    route_enter(w, r, old->place);
+    map_put(&w->routes, r); /* in place of the old one */
+    route_leave(w, old);
+    return r;
+}
+
+struct route *route_find(struct worker *w, struct slice topic) {
+    struct route *r = map_find(&w->routes, topic);
+    if (!r) return route_add(w, topic);
+    if (!subs_current(w->broker->subs, r->to.part, r->to.epoch, r->to.epoch_wide))
+        return route_renew(w, r);
+    r->referenced = true;
+    return r;
+}
+
+/* ---- receivers ---------------------------------------------------------- */
+
+/* What the receivers of one message have in common. */
+struct delivering {
+    struct worker *worker;
+    struct message *message;
+    struct conn *from;         /* the publishing connection, or NULL */
+    bool hooked;               /* deliver hooks want to see it */
+};
+
+static void deliver_to(const struct delivering *d, const struct route_entries *to,
+                       const struct route_entry *e, struct session *s, uint32_t share) {
+    struct message *m = d->message;
+    session_deliver(s, &(struct outgoing){ .message = m,
+                                           .identifiers = to->identifiers + e->identifiers_at,
+                                           .identifiers_len = e->identifiers_len,
+                                           .share = share,
+                                           .qos = m->qos < e->qos ? m->qos : e->qos,
+                                           .retain = m->retain && e->retain_as_published,
+                                           .hooked = d->hooked });
+    if (d->from && s->conn && conn_lags(s->conn)) conn_slow_down(d->from, s->conn);
+}
+
+/* How well a session can take a message of a share. */
+static int fitness(const struct session *s, const struct route_entry *e) {
+    if (!s) return 0;
+    if (!s->conn) return e->qos ? 1 : 0; /* it can wait for the session's return */
+    return session_is_ready(s) ? 3 : 2;
+}
+
+/* The next member in turn that is ready; else the best there is; or NULL. */
+static const struct route_entry *share_pick(struct worker *w, const struct route_entries *to,
+                                            struct route_share *share) {
+    const struct route_entry *best = NULL;
+    int best_fitness = 0;
+    for (uint32_t i = 0; i < share->len && best_fitness < 3; i++) {
+        uint32_t at = (share->next + i) % share->len;
+        const struct route_entry *e = &to->at[share->first + at];
+        int fit = fitness(slots_find(&w->sessions, e->session), e);
+        if (fit <= best_fitness) continue;
+        best = e;
+        best_fitness = fit;
+    }
+    if (best) share->next = (uint32_t)(best - &to->at[share->first] + 1) % share->len;
+    return best;
+}
+
+static unsigned share_deliver(const struct delivering *d, const struct route_entries *to,
+                              struct route_share *share) {
+    const struct route_entry *e = share_pick(d->worker, to, share);
+    if (!e) return 0;
+    deliver_to(d, to, e, slots_find(&d->worker->sessions, e->session), share->id);
+    return 1;
+}
+
+void route_share_again(struct worker *w, uint32_t share, struct message *m) {
+    struct route_entries to;
+    uint32_t wants = w->hooks->wanted ? w->hooks->wants(w->hooks, message_topic(m)) : 0;
+    struct delivering d = {
+        .worker = w, .message = m, .hooked = (wants & HOOK_BIT(HOOK_DELIVER)) != 0 };
+    subs_share(w->broker->subs, share, &to);
+    if (to.shares_len) share_deliver(&d, &to, to.shares);
+    route_entries_deinit(&to);
+}
+
+unsigned route_deliver(struct worker *w, struct route *r, struct message *m, struct conn *from) {
+    struct delivering d = { .worker = w,
+                            .message = m,
+                            .from = from,
+                            .hooked = (r->wants & HOOK_BIT(HOOK_DELIVER)) != 0 };
+    unsigned receivers = 0;
+    r->refs++; /* hooks and closing connections may renew or evict it meanwhile */
+    for (uint32_t i = 0; i < r->to.len; i++) {
+        const struct route_entry *e = &r->to.at[i];
+        struct session *s = slots_find(&w->sessions, e->session);
+        if (!s || (e->no_local && handle_eq(m->publisher, e->session))) continue;
+        receivers++;
+        deliver_to(&d, &r->to, e, s, 0);
+    }
+    for (uint32_t i = 0; i < r->to.shares_len; i++)
+        receivers += share_deliver(&d, &r->to, &r->to.shares[i]);
+    route_unref(r);
+    return receivers;
+}
+
+/* ---- one message on its way in ------------------------------------------ */
+
+enum { ASK_PUBLISH, HAVE_PUBLISH, ASK_AUTHORIZE, HAVE_AUTHORIZE, ROUTE, OVER };
+
+struct publish *publish_new(struct worker *w) {
+    struct publish *p = w->free_publishes;
+    if (p) w->free_publishes = p->next;
+    else p = xmalloc(sizeof *p);
+    memset(p, 0, sizeof *p);
+    p->worker = w;
+    return p;
+}
+
+static void set_waiting(struct publish *p) {
+    struct worker *w = p->worker;
+    if (p->link) return;
+    p->next = w->waiting;
+    p->link = &w->waiting;
+    if (p->next) p->next->link = &p->next;
+    w->waiting = p;
+}
+
+static void unlink_waiting(struct publish *p) {
+    if (!p->link) return;
+    if (p->next) p->next->link = p->link;
+    *p->link = p->next;
+    p->link = NULL;
+}
+
+static void publish_free(struct publish *p) {
+    struct worker *w = p->worker;
+    unlink_waiting(p);
+    hook_call_deinit(&p->call);
+    message_unref(p->message);
+    client_unref(p->client);
+    p->next = w->free_publishes;
+    w->free_publishes = p;
+}
+
+static void finish(struct publish *p, uint8_t reason_code, const char *reason) {
+    p->stage = OVER;
+    if (p->done) p->done(p, reason_code, reason);
+    publish_free(p);
+}
+
+static bool run(struct publish *p);
+
+static void cancel_parked(void *obj) {
+    publish_cancel(obj);
+}
+
+void publish_park(struct publish *p, struct conn *c) {
+    p->parked = c;
+    conn_park(c, cancel_parked, p);
+}
+
+/* While run() is at work the connection is not parked: a hook may close it, which must not
+ * free `p` then. */
+static void on_verdict(struct hook_call *call) {
+    struct publish *p = call->obj;
+    struct conn *c = p->parked;
+    if (call->event == HOOK_PUBLISH) p->message = call->message;
+    unlink_waiting(p);
+    if (c) conn_unpark(c);
+    if (run(p) && c) publish_park(p, c);
+}
+
+/* True when the hook waits. */
+static bool ask(struct publish *p, enum hook_event event) {
+    struct hook_call *call = &p->call;
+    hook_call_deinit(call);
+    *call = (struct hook_call){
+        .event = event, .client = p->client, .done = on_verdict, .obj = p };
+    if (event == HOOK_PUBLISH) {
+        call->message = p->message;
+        call->is_will = p->is_will;
+        p->message = NULL; /* the call's while it runs */
+    } else {
+        call->access = (struct access_request){
+            .action = p->is_will ? ACCESS_WILL : ACCESS_PUBLISH,
+            .topic = message_topic(p->message),
+            .qos = p->message->qos,
+            .retain = p->message->retain,
+            .message = p->message };
+    }
+    p->worker->hooks->run(p->worker->hooks, call);
+    if (call->verdict == VERDICT_WAIT) {
+        set_waiting(p);
+        return true;
+    }
+    if (event == HOOK_PUBLISH) p->message = call->message;
+    return false;
+}
+
+static bool is_wanted(struct publish *p, enum hook_event event) {
+    if (p->trusted || !hooks_want(p->worker->hooks, event)) return false;
+    return (route_find(p->worker, message_topic(p->message))->wants & HOOK_BIT(event)) != 0;
+}
+
+static const char *invalid(const struct publish *p) {
+    const struct config *config = p->worker->config;
+    return message_invalid(p->message, config->max_topic_levels, config->max_packet_size);
+}
+
+/* The code of a refusal; a code that means success is no refusal. */
+static uint8_t denial(const struct hook_call *call) {
+    bool says_why = call->verdict == VERDICT_DENY && call->reason_code >= RC_UNSPECIFIED_ERROR;
+    return says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
+}
+
+static void have_publish(struct publish *p) {
+    struct hook_call *call = &p->call;
+    if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DENY) {
+        finish(p, denial(call), call->reason);
+    } else if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DROP) {
+        COUNT(p->worker, dropped_by_hook);
+        finish(p, RC_SUCCESS, NULL);
+    } else {
+        bool fresh = p->trusted || call->event == HOOK_PUBLISH;
+        const char *why = fresh ? invalid(p) : NULL;
+        p->stage = ASK_AUTHORIZE;
+        if (!why) return;
+        struct slice author = p->client ? p->client->id : SLICE("the broker");
+        log_error(p->worker->log, "policy", "a script's message from %.*s is refused: %s",
+                  SLICE_FMT(author), why);
+        finish(p, RC_IMPLEMENTATION_SPECIFIC_ERROR, why);
+    }
+}
+
+static void have_authorize(struct publish *p) {
+    enum verdict v = p->call.event == HOOK_AUTHORIZE ? p->call.verdict : VERDICT_NONE;
+    bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && p->worker->config->default_access);
+    if (allowed || p->trusted) {
+        p->stage = ROUTE;
+        return;
+    }
+    finish(p, denial(&p->call), p->call.reason);
+}
+
+static void route_it(struct publish *p) {
+    struct worker *w = p->worker;
+    struct message *m = p->message;
+    struct conn *from = p->client ? p->client->conn : NULL;
+    if (m->retain) retain_set(w->broker->retained, m);
+    struct route *r = route_find(w, message_topic(m));
+    bool tell = (r->wants & HOOK_BIT(HOOK_PUBLISHED)) != 0;
+    unsigned receivers = route_deliver(w, r, m, from);
+    struct fact fact = { .topic = message_topic(m), .message = m, .qos = m->qos };
+    if (tell) hooks_tell(w->hooks, HOOK_PUBLISHED, p->client, &fact);
+    if (p->is_will) hooks_tell(w->hooks, HOOK_WILL, p->client, &fact);
+    finish(p, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
+}
+
+/* True when a hook waits. */
+static bool run(struct publish *p) {
+    for (;;) {
+        switch (p->stage) {
+        case ASK_PUBLISH:
+            p->stage = HAVE_PUBLISH;
+            if (is_wanted(p, HOOK_PUBLISH) && ask(p, HOOK_PUBLISH)) return true;
+            break;
+        case HAVE_PUBLISH: have_publish(p); break;
+        case ASK_AUTHORIZE:
+            p->stage = HAVE_AUTHORIZE;
+            if (is_wanted(p, HOOK_AUTHORIZE) && ask(p, HOOK_AUTHORIZE)) return true;
+            break;
+        case HAVE_AUTHORIZE: have_authorize(p); break;
+        case ROUTE: route_it(p); break;
+        default: return false;
+        }
+    }
+}
+
+bool publish_start(struct publish *p) {
+    p->stage = ASK_PUBLISH;
+    return run(p);
+}
+
+void publish_cancel(struct publish *p) {
+    p->call.hooks->cancel(p->call.hooks, &p->call);
+    if (p->call.event == HOOK_PUBLISH) p->message = p->call.message;
+    p->stage = OVER;
+    publish_free(p);
+}
+
+void publish_cancel_all(struct worker *w) {
+    while (w->waiting) publish_cancel(w->waiting);
+}
+
+void publish_pool_deinit(struct worker *w) {
+    while (w->free_publishes) {
+        struct publish *p = w->free_publishes;
+        w->free_publishes = p->next;
+        free(p);
+    }
+}
+
+void route_publish_trusted(struct worker *w, const struct message_parts *parts) {
+    struct publish *p = publish_new(w);
+    p->trusted = true;
+    p->message = message_new(parts);
+    publish_start(p);
+}

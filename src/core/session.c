@@ -1,0 +1,177 @@
+/* session.c -- sessions: life, absence, will.
+ *
+ * What is on its way to the client is in delivery.c. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/session.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/route.h"
+#include "core/worker.h"
+
+#include <stdlib.h>
+
+struct slice session_key(const void *obj) {
+    return ((const struct session *)obj)->client->id;
+}
+
+struct session *session_find(struct worker *w, struct slice client_id) {
+    return map_find(&w->by_id, client_id);
+}
+
+bool session_is_connected(struct worker *w, struct slice client_id) {
+    const struct session *s = session_find(w, client_id);
+    return s && s->conn;
+}
+
+struct session *session_new(struct worker *w, struct client *c) {
+    struct session *s = xcalloc(1, sizeof *s);
+    s->worker = w;
+    s->client = client_ref(c);
+    s->first_id = 1;
+    s->window = 1;
+    s->held_tail = &s->held;
+    s->replay_tail = &s->replay;
+    s->handle = slots_add(&w->sessions, s);
+    c->session = s;
+    must(map_put(&w->by_id, s) == NULL);
+    return s;
+}
+
+/* ---- will --------------------------------------------------------------- */
+
+static void will_free(struct pending_will *will) {
+    if (!will) return;
+    message_unref(will->message);
+    client_unref(will->client);
+    free(will);
+}
+
+void session_set_will(struct session *s, struct pending_will *will) {
+    will_free(s->will);
+    s->will = will;
+}
+
+/* Sends the will on its way; it passes the hooks like any other message. */
+static void will_publish(struct session *s) {
+    struct pending_will *will = s->will;
+    if (!will) return;
+    s->will = NULL;
+    struct publish *p = publish_new(s->worker);
+    p->client = client_ref(will->client);
+    struct message_parts parts = message_parts(will->message);
+    if (will->expiry)
+        parts.expires_ms = loop_now_ms(s->worker->loop) + (uint64_t)will->expiry * 1000;
+    p->message = message_new(&parts);
+    p->is_will = true;
+    will_free(will);
+    publish_start(p);
+}
+
+/* ---- absence ------------------------------------------------------------ */
+
+static uint64_t seconds_from(uint64_t now_ms, uint32_t seconds) {
+    return seconds == SESSION_FOREVER ? UINT64_MAX : now_ms + (uint64_t)seconds * 1000;
+}
+
+static void absence_arm(struct session *s) {
+    uint64_t due = s->expires_ms;
+    if (s->will && s->will_due_ms < due) due = s->will_due_ms;
+    if (due != UINT64_MAX) loop_arm(s->worker->loop, s->absence, due);
+}
+
+static void on_absence(struct closure *self, unsigned events) {
+    struct session *s = self->obj;
+    struct worker *w = s->worker;
+    struct handle handle = s->handle;
+    uint64_t now = loop_now_ms(w->loop);
+    (void)events;
+    if (s->will && s->will_due_ms <= now) {
+        will_publish(s); /* its hooks may do anything to this session */
+        if (slots_find(&w->sessions, handle) != s || s->conn) return;
+    }
+    if (s->expires_ms > now) {
+        absence_arm(s);
+        return;
+    }
+    COUNT(w, sessions_expired);
+    session_end(s);
+}
+
+static void absence_begin(struct session *s) {
+    uint64_t now = loop_now_ms(s->worker->loop);
+    s->expires_ms = seconds_from(now, s->expiry);
+    s->will_due_ms = s->will ? seconds_from(now, s->will->delay) : UINT64_MAX;
+    if (s->expires_ms == UINT64_MAX && !s->will) return;
+    s->absence = xcalloc(1, sizeof *s->absence);
+    s->absence->closure = (struct closure){ .fn = on_absence, .obj = s, .name = "session absence" };
+    absence_arm(s);
+}
+
+static void absence_end(struct session *s) {
+    if (!s->absence) return;
+    loop_cancel(s->worker->loop, s->absence);
+    closure_deinit(&s->absence->closure);
+    free(s->absence);
+    s->absence = NULL;
+}
+
+/* ---- life --------------------------------------------------------------- */
+
+void session_end(struct session *s) {
+    struct worker *w = s->worker;
+    must(!s->conn);
+    absence_end(s);
+    s->client->session = NULL;
+    map_del(&w->by_id, s->client->id);
+    slots_del(&w->sessions, s->handle);
+    subs_del_all(w->broker->subs, &s->subs);
+    delivery_deinit(s);
+    pidset_deinit(&s->received);
+    if (w->stopping) session_set_will(s, NULL);
+    will_publish(s); /* the session's end is the latest moment [MQTT-3.1.3-9] */
+    s->next = w->ended;
+    w->ended = s;
+    loop_defer(w->loop, &w->reap);
+}
+
+void sessions_reap(struct worker *w) {
+    while (w->ended) {
+        struct session *s = w->ended;
+        w->ended = s->next;
+        client_unref(s->client);
+        free(s);
+    }
+}
+
+void session_attach(struct session *s, struct conn *c, struct client *client, uint16_t window) {
+    absence_end(s);
+    session_set_will(s, NULL); /* back before its will was due */
+    if (client != s->client) {
+        s->client->session = NULL;
+        client_unref(s->client);
+        s->client = client_ref(client);
+    }
+    client->session = s;
+    s->conn = c;
+    c->session = s;
+    s->window = window;
+    delivery_rewind(s);
+}
+
+void session_detach(struct session *s, bool publish_will) {
+    s->conn->session = NULL;
+    s->conn = NULL;
+    if (!publish_will || s->worker->stopping) session_set_will(s, NULL);
+    if (s->expiry == 0) {
+        session_end(s);
+        return;
+    }
+    if (s->will && s->will->delay == 0) {
+        struct worker *w = s->worker;
+        struct handle handle = s->handle;
+        will_publish(s);
+        if (slots_find(&w->sessions, handle) != s || s->conn) return;
+    }
+    absence_begin(s);
+}

@@ -1,0 +1,92 @@
+/* subs.h -- who wants which topic.
+ *
+ * Exact filters lie in a hash, wildcard filters in a trie of levels, and each of them knows
+ * the groups that share it ($share/GROUP/FILTER); each worker reads
+ * them through its route cache (route.h), which stays valid while the epoch of its part
+ * of the tree is unchanged.  Any thread; the lock lives in subs.c. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_SUBS_H
+#define SOL_CORE_SUBS_H
+
+#include "base/slots.h"
+#include "mqtt/packet.h"
+
+#include <stdatomic.h>
+
+struct subs;
+struct filter_node; /* private: one filter that has subscribers */
+
+/* One session's subscription to one filter; owned by the index, listed by the session. */
+struct subscription {
+    struct subscription_key {
+        struct filter_node *node;
+        struct handle session;
+    } key;                             /* no padding: hashed as bytes */
+    struct subscription *next, **link; /* the session's list */
+    uint32_t at;                       /* place among the node's subscribers */
+    uint32_t identifier;               /* subscription identifier, 0: none */
+    struct subscribe_options options;
+};
+
+/* A subscriber as a route remembers it: overlapping subscriptions of one session are
+ * already merged (highest QoS, all identifiers). */
+struct route_entry {
+    struct handle session;
+    uint8_t qos;
+    bool no_local;             /* every matching subscription says so */
+    bool retain_as_published;  /* any matching subscription says so */
+    uint16_t identifiers_len;
+    uint32_t identifiers_at;   /* first of them in route.identifiers */
+};
+
+/* A shared subscription's members on a route: at[first .. first + len). */
+struct route_share {
+    uint32_t first, len;
+    uint32_t next;             /* whose turn it is; the route's user counts it up */
+    uint32_t id;               /* of the share, for subs_share */
+};
+
+/* The number of parts the tree's validity is split into. */
+enum { SUBS_PARTS = 1024 };
+
+struct subs *subs_new(void);
+void subs_free(struct subs *s);
+
+enum { SUBS_NEW = 0, SUBS_REPLACED = 1 };
+/* Subscribe `session`; copies the filter (valid, plain or shared).  `list` is the head of the session's
+ * list.  Replaces options and identifier when it has this filter already
+ * [MQTT-3.8.4-3]. */
+int subs_add(struct subs *s, struct subscription **list, struct handle session, struct slice filter,
+             const struct subscribe_options *options, uint32_t identifier);
+/* False when the session has no such subscription. */
+bool subs_del(struct subs *s, struct handle session, struct slice filter);
+/* Ends all subscriptions on the list. */
+void subs_del_all(struct subs *s, struct subscription **list);
+
+/* Appends the text of the filter subscribed to. */
+struct buf;
+void subs_filter(const struct subscription *sub, struct buf *out);
+
+struct route_entries {
+    struct route_entry *at;      /* owned by the caller: free() */
+    uint32_t len;                /* plain subscribers; members of shares lie behind them */
+    struct route_share *shares;  /* owned by the caller: free() */
+    uint32_t shares_len;
+    uint32_t *identifiers;       /* owned by the caller: free() */
+    uint32_t part;               /* the part of the tree that decides its validity */
+    uint64_t epoch, epoch_wide;  /* as they stood */
+};
+/* Collects all subscribers of a topic name. */
+void subs_match(struct subs *s, struct slice topic, struct route_entries *out);
+/* The members of one share alone (out->shares_len is 1), or none when it has gone. */
+void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
+/* Frees what `e` owns and leaves it empty. */
+void route_entries_deinit(struct route_entries *e);
+/* Is what subs_match gave still the whole truth?  No lock. */
+bool subs_current(const struct subs *s, uint32_t part, uint64_t epoch, uint64_t epoch_wide);
+
+/* Subscriptions and distinct filters in the index. */
+size_t subs_count(const struct subs *s);
+size_t subs_filters(const struct subs *s);
+
+#endif

@@ -1,0 +1,255 @@
+/* subscribe.c -- SUBSCRIBE and UNSUBSCRIBE.
+ *
+ * The filters are taken one by one: subscribe hooks (which may change them), validation,
+ * authorization, the index.  When a hook waits the connection is parked and the job keeps
+ * its place.  The acknowledgement goes out when the last filter has its code. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/subscribe.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/retain.h"
+#include "core/session.h"
+#include "core/worker.h"
+#include "mqtt/decode.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+enum { NEXT_FILTER, HAVE_HOOK, ASK_AUTHORIZE, HAVE_AUTHORIZE, APPLY, OVER };
+
+struct subscribing {
+    struct client *client;   /* owned reference */
+    struct worker *worker;   /* lent */
+    bool is_subscribe;
+    uint16_t packet_id;
+    uint8_t stage;
+    uint32_t identifier;
+    uint8_t *list;           /* owned copy of the filters when hooks may wait; or NULL */
+    struct slice filters;    /* the list being walked */
+    size_t at;
+    struct buf codes;
+    struct subscribe_request request;
+    struct hook_call call;
+    char *reason;            /* owned: why the last refusal, for the client */
+};
+
+static void subscribing_free(struct subscribing *j) {
+    hook_call_deinit(&j->call);
+    free(j->request.kept);
+    free(j->list);
+    free(j->reason);
+    buf_deinit(&j->codes);
+    client_unref(j->client);
+    free(j);
+}
+
+static struct session *session_of(const struct subscribing *j) {
+    return j->client->conn ? j->client->conn->session : NULL;
+}
+
+/* ---- one filter --------------------------------------------------------- */
+
+/* The code of this filter is known: on to the next. */
+static void settle(struct subscribing *j, uint8_t code) {
+    bool can_say = j->client->version == MQTT_5 || code < RC_UNSPECIFIED_ERROR;
+    uint8_t wire = can_say ? code : RC_UNSPECIFIED_ERROR; /* 3.1.1 knows 0x80 only */
+    buf_add(&j->codes, &wire, 1);
+    j->stage = NEXT_FILTER;
+}
+
+static void deny(struct subscribing *j, const char *what) {
+    struct hook_call *call = &j->call;
+    bool says_why = call->verdict == VERDICT_DENY && call->reason_code >= RC_UNSPECIFIED_ERROR;
+    uint8_t rc = says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
+    log_info(j->worker->log, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s", what,
+             SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc, call->reason ? " " : "",
+             call->reason ? call->reason : "");
+    if (call->reason) {
+        free(j->reason);
+        j->reason = call->reason;
+        call->reason = NULL;
+    }
+    settle(j, rc);
+}
+
+static void next_filter(struct subscribing *j) {
+    struct filter_item item;
+    if (!filters_next(j->filters, j->is_subscribe, &j->at, &item)) {
+        j->stage = OVER;
+        return;
+    }
+    free(j->request.kept);
+    j->request = (struct subscribe_request){ .filter = item.filter,
+                                             .options = item.options,
+                                             .subscription_identifier = j->identifier };
+    j->call.verdict = VERDICT_NONE;
+    j->stage = HAVE_HOOK;
+}
+
+/* 0, or the code that refuses the filter. */
+static uint8_t filter_refusal(const struct subscribing *j) {
+    struct slice filter = j->request.filter, group, inner;
+    bool valid;
+    if (!topic_filter_valid(filter) || !utf8_valid(filter)) return RC_TOPIC_FILTER_INVALID;
+    if (topic_levels(filter) > j->worker->config->max_topic_levels) return RC_TOPIC_FILTER_INVALID;
+    if (topic_shared(filter, &group, &inner, &valid) && !valid) return RC_TOPIC_FILTER_INVALID;
+    return 0;
+}
+
+/* The filter that counts for authorization: of a shared one what is shared. */
+static struct slice effective_filter(struct slice filter) {
+    struct slice group, inner;
+    bool valid;
+    return topic_shared(filter, &group, &inner, &valid) ? inner : filter;
+}
+
+static void have_hook(struct subscribing *j) {
+    const char *what = j->is_subscribe ? "subscribe" : "unsubscribe";
+    if (j->call.verdict == VERDICT_DENY || j->call.verdict == VERDICT_DROP) {
+        deny(j, what);
+        return;
+    }
+    uint8_t refusal = filter_refusal(j);
+    if (refusal) settle(j, refusal);
+    else j->stage = j->is_subscribe ? ASK_AUTHORIZE : APPLY;
+}
+
+static void have_authorize(struct subscribing *j) {
+    enum verdict v = j->call.verdict;
+    bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && j->worker->config->default_access);
+    if (allowed) j->stage = APPLY;
+    else deny(j, "subscribe");
+}
+
+static void add(struct subscribing *j, struct session *s) {
+    const struct subscribe_request *q = &j->request;
+    struct broker *b = j->worker->broker;
+    int r = subs_add(b->subs, &s->subs, s->handle, q->filter, &q->options,
+                     q->subscription_identifier);
+    bool is_shared = effective_filter(q->filter).at != q->filter.at;
+    bool replay = q->options.retain_handling == 0 ||
+                  (q->options.retain_handling == 1 && r == SUBS_NEW); /* [MQTT-3.3.1-10] */
+    if (replay && !is_shared) {
+        struct message **list = NULL;
+        size_t len = 0;
+        retain_match(b->retained, q->filter, loop_now_ms(j->worker->loop), &list, &len);
+        session_replay(s, list, len, q->options.qos, q->subscription_identifier);
+    }
+    hooks_tell(j->worker->hooks, HOOK_SUBSCRIBED, j->client,
+               &(struct fact){ .topic = q->filter, .qos = q->options.qos });
+    settle(j, q->options.qos);
+}
+
+static void apply(struct subscribing *j) {
+    struct session *s = session_of(j);
+    if (!s) {
+        j->stage = OVER;
+    } else if (j->is_subscribe) {
+        add(j, s);
+    } else {
+        bool had = subs_del(j->worker->broker->subs, s->handle, j->request.filter);
+        hooks_tell(j->worker->hooks, HOOK_UNSUBSCRIBED, j->client,
+                   &(struct fact){ .topic = j->request.filter });
+        settle(j, had ? RC_SUCCESS : RC_NO_SUBSCRIPTION_EXISTED);
+    }
+}
+
+/* ---- the job ------------------------------------------------------------ */
+
+static void finish(struct subscribing *j) {
+    struct conn *c = j->client->conn;
+    if (c && c->session) {
+        struct packet p = { .type = j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK,
+                            .codes = { .packet_id = j->packet_id } };
+        if (j->is_subscribe || c->version == MQTT_5) p.codes.codes = buf_slice(&j->codes);
+        if (j->reason && c->wants_problem_info) {
+            p.codes.props.present = PROP_BIT(PROP_REASON_STRING);
+            p.codes.props.reason_string = slice_str(j->reason);
+        }
+        if (!conn_send(c, &p) && p.codes.props.present) {
+            p.codes.props.present = 0;
+            conn_send(c, &p);
+        }
+        session_pump(c->session);
+    }
+    subscribing_free(j);
+}
+
+static bool run(struct subscribing *j);
+
+static void cancel(void *obj) {
+    struct subscribing *j = obj;
+    j->call.hooks->cancel(j->call.hooks, &j->call);
+    subscribing_free(j);
+}
+
+/* While run() is at work the connection is not parked: a hook may close it. */
+static void on_verdict(struct hook_call *call) {
+    struct subscribing *j = call->obj;
+    struct conn *c = j->client->conn;
+    conn_unpark(c);
+    if (run(j)) conn_park(c, cancel, j);
+}
+
+/* True when the hook waits. */
+static bool ask(struct subscribing *j, enum hook_event event) {
+    struct hooks *hooks = j->worker->hooks;
+    struct hook_call *call = &j->call;
+    hook_call_deinit(call);
+    *call = (struct hook_call){
+        .event = event, .client = j->client, .done = on_verdict, .obj = j };
+    if (!hooks_want(hooks, event)) return false;
+    if (event == HOOK_AUTHORIZE)
+        call->access = (struct access_request){ .action = ACCESS_SUBSCRIBE,
+                                                .topic = effective_filter(j->request.filter),
+                                                .qos = j->request.options.qos };
+    else call->subscribe = &j->request;
+    hooks->run(hooks, call);
+    return call->verdict == VERDICT_WAIT;
+}
+
+static bool ask_hook(struct subscribing *j) {
+    return ask(j, j->is_subscribe ? HOOK_SUBSCRIBE : HOOK_UNSUBSCRIBE);
+}
+
+/* True when a hook waits; otherwise the job is over and freed. */
+static bool run(struct subscribing *j) {
+    while (j->stage != OVER) {
+        switch (j->stage) {
+        case NEXT_FILTER:
+            next_filter(j);
+            if (j->stage == HAVE_HOOK && ask_hook(j)) return true;
+            break;
+        case HAVE_HOOK: have_hook(j); break;
+        case ASK_AUTHORIZE:
+            j->stage = HAVE_AUTHORIZE;
+            if (ask(j, HOOK_AUTHORIZE)) return true;
+            break;
+        case HAVE_AUTHORIZE: have_authorize(j); break;
+        case APPLY: apply(j); break;
+        default: break;
+        }
+    }
+    finish(j);
+    return false;
+}
+
+void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe) {
+    struct hooks *hooks = c->worker->hooks;
+    struct subscribing *j = xcalloc(1, sizeof *j);
+    j->client = client_ref(c->client);
+    j->worker = c->worker;
+    j->is_subscribe = subscribe;
+    j->packet_id = p->packet_id;
+    j->filters = p->filters;
+    if (props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER))
+        j->identifier = p->props.subscription_identifier;
+    if (hooks_want(hooks, HOOK_SUBSCRIBE) || hooks_want(hooks, HOOK_UNSUBSCRIBE) ||
+        hooks_want(hooks, HOOK_AUTHORIZE)) {
+        j->list = (uint8_t *)xslicedup(p->filters);
+        j->filters.at = j->list;
+    }
+    if (run(j)) conn_park(c, cancel, j);
+}

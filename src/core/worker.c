@@ -1,0 +1,312 @@
+/* worker.c -- starting, feeding and stopping workers. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/worker.h"
+
+#include "base/mem.h"
+#include "core/client.h"
+#include "core/conn.h"
+#include "core/helpers.h"
+#include "core/retain.h"
+#include "core/route.h"
+#include "core/session.h"
+#include "core/subs.h"
+#include "core/sys.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { STOP_MS = 1500 }; /* for clients to hear that we go */
+
+/* ---- threads ------------------------------------------------------------ */
+
+int thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *obj) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int r = pthread_create(out, NULL, run, obj);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r == 0) pthread_setname_np(*out, name);
+    return -r;
+}
+
+/* ---- policy ------------------------------------------------------------- */
+
+static bool is_local(const char *url) {
+    struct listen_url u = { 0 };
+    const char *why;
+    bool local = listen_url_parse(slice_str(url), &u, &why) == 0 &&
+                 (u.path || (u.host && (strcmp(u.host, "localhost") == 0 ||
+                                        strcmp(u.host, "::1") == 0 ||
+                                        strncmp(u.host, "127.", 4) == 0)));
+    listen_url_deinit(&u);
+    return local;
+}
+
+/* Unless told, strangers are let in only while nobody checks anyone and nobody can come
+ * from outside. */
+static bool anonymous_allowed(const struct worker *w) {
+    const struct config *config = w->config;
+    if (config->allow_anonymous != UNSET) return config->allow_anonymous == YES;
+    if (hooks_want(w->hooks, HOOK_AUTHENTICATE)) return false;
+    for (unsigned i = 0; i < config->listeners_len; i++)
+        if (!is_local(config->listeners[i].url)) return false;
+    return true;
+}
+
+static void use_policy(struct worker *w, struct config *config, struct hooks *hooks) {
+    w->config = config;
+    w->hooks = hooks;
+    w->anonymous = anonymous_allowed(w);
+    if (w->sys) sys_reconfigure(w->sys);
+    hooks->attach(hooks, w);
+}
+
+static void on_policy(struct worker *w, struct mail_policy *mail) {
+    struct hooks *old = w->hooks;
+    struct config *old_config = w->config;
+    unsigned generation = atomic_load(&w->broker->generation);
+    use_policy(w, mail->config, mail->hooks);
+    route_cache_clear(w);
+    log_set(w->log, (enum log_level)w->config->log_level, (enum log_format)w->config->log_format);
+    log_info(w->log, "reload", "policy generation %u is in place", generation);
+    hooks_tell(w->hooks, HOOK_RELOAD, NULL,
+               &(struct fact){ .generation = generation, .old_generation = generation - 1 });
+    old->retire(old, false);
+    config_free(old_config);
+    free(mail);
+}
+
+/* ---- stopping ----------------------------------------------------------- */
+
+static void on_stop_timer(struct closure *self, unsigned events) {
+    struct worker *w = self->obj;
+    (void)events;
+    while (w->conns) conn_close(w->conns, NULL);
+    loop_stop(w->loop);
+}
+
+static void on_stop(struct worker *w) {
+    hooks_tell(w->hooks, HOOK_STOP, NULL, &(struct fact){ .reason = "stop" });
+    w->stopping = true;
+    for (unsigned i = 0; i < w->listeners_len; i++) {
+        listener_close(w->listeners[i]);
+        w->listeners[i] = NULL;
+    }
+    /* Not along w->conns: a hook may close the connection that would be next. */
+    uint32_t at = 0;
+    for (struct client *c; (c = slots_next(&w->clients, &at));)
+        if (c->conn) conn_end(c->conn, RC_SERVER_SHUTTING_DOWN, NULL, NULL);
+    publish_cancel_all(w);
+    w->stop_timer.closure =
+        (struct closure){ .fn = on_stop_timer, .obj = w, .name = "stop" };
+    loop_arm(w->loop, &w->stop_timer, loop_now_ms(w->loop) + (w->conns ? STOP_MS : 0));
+}
+
+/* ---- mail --------------------------------------------------------------- */
+
+static void on_helped(struct job *job) {
+    job->done(job);
+}
+
+static void on_mail(void *obj, struct mail *mail) {
+    struct worker *w = obj;
+    switch ((enum mail_type)mail->type) {
+    case MAIL_STOP:
+        free(mail);
+        on_stop(w);
+        break;
+    case MAIL_POLICY: on_policy(w, CONTAINER_OF(mail, struct mail_policy, mail)); break;
+    case MAIL_HELPED: on_helped(CONTAINER_OF(mail, struct job, mail)); break;
+    }
+}
+
+/* ---- one worker --------------------------------------------------------- */
+
+static void on_reap(struct closure *self, unsigned events) {
+    struct worker *w = self->obj;
+    (void)events;
+    conns_reap(w);
+    sessions_reap(w);
+    /* With the last connection gone there is nobody to wait for. */
+    if (w->stopping && !w->conns) loop_arm(w->loop, &w->stop_timer, 0);
+}
+
+static int worker_init(struct worker *w, struct broker *b, unsigned id) {
+    w->id = id;
+    w->broker = b;
+    w->log = b->log;
+    w->loop = loop_new(NULL);
+    if (!w->loop) return -errno;
+    chain_pool_init(&w->chunks);
+    w->input = xmalloc(WORKER_INPUT);
+    slots_init(&w->clients);
+    slots_init(&w->sessions);
+    map_init(&w->by_id, session_key);
+    route_cache_init(w);
+    w->reap.closure = (struct closure){ .fn = on_reap, .obj = w, .name = "reap" };
+    return mailbox_init(&w->inbox, w->loop, on_mail, w);
+}
+
+/* After its thread has ended; still speaks to the hooks. */
+static void worker_deinit(struct worker *w) {
+    w->stopping = true;
+    mailbox_deinit(&w->inbox); /* first: a job that comes home may begin something */
+    sys_free(w->sys);
+    while (w->conns) conn_close(w->conns, NULL);
+    publish_cancel_all(w);
+    uint32_t at = 0;
+    for (struct session *s; (s = slots_next(&w->sessions, &at));) session_end(s);
+    on_reap(&w->reap.closure, 0);
+    loop_undefer(&w->reap);
+    w->hooks->retire(w->hooks, true);
+    w->hooks = &hooks_none;
+    config_free(w->config);
+    route_cache_deinit(w);
+    publish_pool_deinit(w);
+    map_deinit(&w->by_id);
+    slots_deinit(&w->clients);
+    slots_deinit(&w->sessions);
+    chain_pool_deinit(&w->chunks);
+    loop_cancel(w->loop, &w->stop_timer);
+    loop_free(w->loop);
+    free(w->input);
+    for (unsigned i = 0; i < w->listeners_len; i++) {
+        listener_close(w->listeners[i]);
+        free(w->listener_doors[i]);
+    }
+    free(w->listeners);
+    free(w->listener_doors);
+}
+
+/* ---- listeners ---------------------------------------------------------- */
+
+/* What a new connection needs to know of the door it came through. */
+struct door {
+    struct worker *worker;
+    char url[];
+};
+
+static void on_accept(void *obj, const struct stream_type *type, int fd, const char *peer) {
+    struct door *door = obj;
+    conn_open(door->worker, type, fd, peer, door->url);
+}
+
+static int listen_one(struct worker *w, const struct listen_config *config) {
+    struct listen_opts opts = { .backlog = config->backlog, .unix_mode = config->mode };
+    const char *why = NULL;
+    char *error = NULL;
+    int r = listen_url_parse(slice_str(config->url), &opts.url, &why);
+    if (r == 0) r = listener_open(&opts, &w->listeners[w->listeners_len], &error);
+    listen_url_deinit(&opts.url);
+    if (r < 0) {
+        log_error(w->log, "listen", "%s", error ? error : why);
+        free(error);
+        return r;
+    }
+    size_t len = strlen(config->url) + 1;
+    struct door *door = xmalloc(sizeof *door + len);
+    door->worker = w;
+    memcpy(door->url, config->url, len);
+    w->listener_doors[w->listeners_len++] = door;
+    log_info(w->log, "listen", "listening on %s", config->url);
+    return 0;
+}
+
+int broker_listen(struct broker *b) {
+    struct worker *w = &b->workers[0];
+    unsigned n = w->config->listeners_len;
+    w->listeners = xcalloc(n, sizeof(struct listener *));
+    w->listener_doors = xcalloc(n, sizeof(struct door *));
+    for (unsigned i = 0; i < n; i++) {
+        int r = listen_one(w, &w->config->listeners[i]);
+        if (r < 0) return r;
+    }
+    return 0;
+}
+
+/* ---- the broker --------------------------------------------------------- */
+
+static void warn_if_closed(const struct worker *w) {
+    if (w->anonymous && w->config->allow_anonymous == UNSET)
+        log_info(w->log, "start", "anonymous clients are allowed: every listener is local and "
+                                  "nothing authenticates (set allow_anonymous to decide)");
+    else if (!w->anonymous && !hooks_want(w->hooks, HOOK_AUTHENTICATE))
+        log_warn(w->log, "start", "nobody can connect: nothing authenticates and anonymous "
+                                  "clients are not allowed (set allow_anonymous = true?)");
+}
+
+static void *worker_run(void *obj) {
+    struct worker *w = obj;
+    loop_clock_refresh(w->loop);
+    use_policy(w, w->config, w->hooks);
+    warn_if_closed(w);
+    w->sys = sys_new(w);
+    for (unsigned i = 0; i < w->listeners_len; i++)
+        listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
+    hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
+    int r = loop_run(w->loop);
+    if (r < 0) log_error(w->log, "loop", "worker %u: %s", w->id, strerror(-r));
+    return NULL;
+}
+
+struct broker *broker_new(struct log *log, struct config *config, struct hooks *hooks) {
+    struct broker *b = xcalloc(1, sizeof *b);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    b->log = log;
+    b->subs = subs_new();
+    b->retained = retain_new();
+    b->helpers = helpers_new(cores > 1 ? (unsigned)cores : 1);
+    b->generation = 1;
+    b->workers_len = 1;
+    b->workers = xcalloc(b->workers_len, sizeof *b->workers);
+    b->workers[0].config = config;
+    b->workers[0].hooks = hooks;
+    must(worker_init(&b->workers[0], b, 0) == 0);
+    return b;
+}
+
+int broker_start(struct broker *b) {
+    struct worker *w = &b->workers[0];
+    int r = thread_start(&w->thread, "sol-worker", worker_run, w);
+    w->is_running = r == 0;
+    return r;
+}
+
+static void post(struct worker *w, enum mail_type type, struct mail *mail) {
+    mail->type = type;
+    mailbox_post(&w->inbox, mail);
+}
+
+void broker_set_policy(struct broker *b, struct config *config, struct hooks *hooks) {
+    struct mail_policy *mail = xcalloc(1, sizeof *mail);
+    mail->config = config;
+    mail->hooks = hooks;
+    post(&b->workers[0], MAIL_POLICY, &mail->mail);
+}
+
+void broker_stop(struct broker *b) {
+    struct worker *w = &b->workers[0];
+    if (!w->is_running) return;
+    post(w, MAIL_STOP, xcalloc(1, sizeof(struct mail)));
+    pthread_join(w->thread, NULL);
+    w->is_running = false;
+}
+
+void broker_free(struct broker *b) {
+    if (!b) return;
+    helpers_free(b->helpers); /* brings its jobs home before the mailbox goes */
+    worker_deinit(&b->workers[0]);
+    subs_free(b->subs);
+    retain_free(b->retained);
+    free(b->workers);
+    free(b);
+}
+
+struct client *worker_next_client(struct worker *w, uint32_t *at) {
+    struct client *c;
+    while ((c = slots_next(&w->clients, at)))
+        if (c->is_counted) return c;
+    return NULL;
+}
