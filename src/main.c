@@ -1,0 +1,203 @@
+/* main.c -- the command line: builds the layers and connects them.
+ *
+ * The main thread loads policies and waits for signals; the broker runs in threads of its
+ * own (core/worker.c). */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/worker.h"
+#include "io/signals.h"
+#include "script/policy.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: sol [-c FILE] [-v]          run the broker\n"
+    "       sol check [-c FILE]         check a policy file and exit\n"
+    "       sol passwd [-c] [-D] FILE USER\n"
+    "                                   create, change or (-D) delete a password entry\n"
+    "\n"
+    "  -c, --config FILE    configuration and policy (sol.lua); without it Sol listens on\n"
+    "                       localhost:1883 and lets anyone in\n"
+    "  -v, --verbose        log more (log_level = \"debug\")\n"
+    "  -h, --help           this text\n"
+    "      --version        the version\n"
+    "\n"
+    "SIGHUP loads the file again and keeps the old policy if the new one has a fault.\n"
+    "SIGINT and SIGTERM stop the broker.\n";
+
+struct options {
+    const char *config; /* NULL: none */
+    bool verbose;
+};
+
+struct sol {
+    struct options options;
+    struct log log;
+    struct loop *loop;
+    struct broker *broker;
+    struct config *listening; /* owned: the listeners as they were opened */
+};
+
+/* ---- command line ------------------------------------------------------- */
+
+enum { GO_ON = -1 };
+
+/* Reads the options of `run` and `check`; GO_ON, or the exit status. */
+static int read_options(int argc, char **argv, struct options *o) {
+    enum { VERSION = 256 };
+    static const struct option rows[] = { { "config", required_argument, NULL, 'c' },
+                                          { "verbose", no_argument, NULL, 'v' },
+                                          { "help", no_argument, NULL, 'h' },
+                                          { "version", no_argument, NULL, VERSION },
+                                          { NULL, 0, NULL, 0 } };
+    for (int c; (c = getopt_long(argc, argv, "c:vh", rows, NULL)) != -1;) {
+        switch (c) {
+        case 'c': o->config = optarg; break;
+        case 'v': o->verbose = true; break;
+        case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
+        case VERSION: puts("sol " SOL_VERSION); return EXIT_SUCCESS;
+        default: fputs("try: sol --help\n", stderr); return 2;
+        }
+    }
+    if (optind == argc) return GO_ON;
+    fprintf(stderr, "sol: unexpected argument \"%s\"\ntry: sol --help\n", argv[optind]);
+    return 2;
+}
+
+/* ---- policy ------------------------------------------------------------- */
+
+static int load(struct sol *sol, unsigned generation, struct policy *out, char **error) {
+    struct policy_opts opts = {
+        .path = sol->options.config, .log = &sol->log, .generation = generation };
+    int r = policy_load(&opts, out, error);
+    if (r == 0 && sol->options.verbose) out->config->log_level = LOG_DEBUG;
+    return r;
+}
+
+static bool same_listeners(const struct config *a, const struct config *b) {
+    if (a->listeners_len != b->listeners_len) return false;
+    for (unsigned i = 0; i < a->listeners_len; i++)
+        if (strcmp(a->listeners[i].url, b->listeners[i].url) != 0) return false;
+    return true;
+}
+
+static struct config *listeners_copy(const struct config *c) {
+    struct config *copy = config_new();
+    for (unsigned i = 0; i < c->listeners_len; i++)
+        config_add_listener(copy, c->listeners[i].url, c->listeners[i].backlog,
+                            c->listeners[i].mode);
+    return copy;
+}
+
+/* A new generation, or the old one stays and the log says why. */
+static void reload(struct sol *sol) {
+    struct policy policy = { 0 };
+    char *error = NULL;
+    unsigned generation = atomic_load(&sol->broker->generation) + 1;
+    if (load(sol, generation, &policy, &error) != 0) {
+        log_error(&sol->log, "reload", "the old policy stays: %s", error);
+        free(error);
+        return;
+    }
+    if (!same_listeners(sol->listening, policy.config))
+        log_warn(&sol->log, "reload", "changes of `listen` take effect at the next start");
+    atomic_store(&sol->broker->generation, generation);
+    broker_set_policy(sol->broker, policy.config, policy.hooks);
+}
+
+/* ---- running ------------------------------------------------------------ */
+
+static void on_signal(void *obj, int signal) {
+    struct sol *sol = obj;
+    if (signal == SIGHUP) {
+        reload(sol);
+        return;
+    }
+    log_info(&sol->log, "stop", "%s: stopping", strsignal(signal));
+    loop_stop(sol->loop);
+}
+
+/* As many descriptors as the system allows: each client needs one. */
+static void raise_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int serve(struct sol *sol, struct policy *policy) {
+    static const int watched[] = { SIGHUP, SIGINT, SIGTERM };
+    AUTO(signals_deinit) struct signals signals = { 0 };
+    int r = signals_init(&signals, sol->loop, watched, ARRAY_LEN(watched), on_signal, sol);
+    sol->broker = broker_new(&sol->log, policy->config, policy->hooks);
+    sol->listening = listeners_copy(policy->config);
+    if (r == 0) r = broker_listen(sol->broker);
+    if (r == 0) r = broker_start(sol->broker);
+    if (r == 0) {
+        log_info(&sol->log, "start", "sol " SOL_VERSION " is running (pid %d)", (int)getpid());
+        r = loop_run(sol->loop);
+    }
+    broker_stop(sol->broker);
+    broker_free(sol->broker);
+    config_free(sol->listening);
+    return r;
+}
+
+static int run(struct sol *sol) {
+    struct policy policy = { 0 };
+    char *error = NULL;
+    raise_descriptors();
+    if (load(sol, 1, &policy, &error) != 0) {
+        log_error(&sol->log, "config", "%s", error);
+        free(error);
+        return EXIT_FAILURE;
+    }
+    log_set(&sol->log, (enum log_level)policy.config->log_level,
+            (enum log_format)policy.config->log_format);
+    if (!sol->options.config)
+        log_info(&sol->log, "config", "no configuration file (-c FILE): localhost:1883 only, "
+                                      "anonymous clients allowed");
+    sol->loop = loop_new(NULL);
+    if (!sol->loop) {
+        log_error(&sol->log, "start", "epoll: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    int r = serve(sol, &policy);
+    loop_free(sol->loop);
+    return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int check(struct sol *sol) {
+    struct policy policy = { 0 };
+    char *error = NULL;
+    const char *name = sol->options.config ? sol->options.config : "defaults";
+    if (load(sol, 1, &policy, &error) != 0) {
+        fprintf(stderr, "%s\n", error);
+        free(error);
+        return EXIT_FAILURE;
+    }
+    policy.hooks->retire(policy.hooks, true);
+    config_free(policy.config);
+    printf("%s: ok\n", name);
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    struct sol sol = { 0 };
+    signal(SIGPIPE, SIG_IGN);
+    log_init(&sol.log, STDERR_FILENO, LOG_INFO, LOG_TEXT);
+    const char *command = argc > 1 ? argv[1] : "";
+    if (strcmp(command, "passwd") == 0) return passwd_main(argc - 1, argv + 1);
+    bool checking = strcmp(command, "check") == 0;
+    bool named = checking || strcmp(command, "run") == 0;
+    int r = read_options(argc - named, argv + named, &sol.options);
+    if (r != GO_ON) return r;
+    return checking ? check(&sol) : run(&sol);
+}

@@ -1,0 +1,65 @@
+/* handlers.h -- who is called for what: the events, and the handlers sol.on registered.
+ *
+ * Handlers are registered while the policy loads and never change afterwards, so core may
+ * remember which events a topic meets.  Filters are matched here, before Lua is entered. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_HANDLERS_H
+#define SOL_SCRIPT_HANDLERS_H
+
+#include "script/script.h"
+
+/* ---- events ------------------------------------------------------------------ */
+
+/* What a handler of an event is called with, after the client. */
+enum event_arg {
+    ARG_NOTHING,  /* and no client either */
+    ARG_INFO,     /* a table, from struct fact */
+    ARG_TOLD,     /* the message, read-only, and a reason: from struct fact */
+    ARG_MESSAGE,
+    ARG_CONNECT, ARG_CREDENTIALS, ARG_SUBSCRIPTION, ARG_FILTER, ARG_ACCESS
+};
+
+#define VERDICT_BIT(v) (1u << (v))
+
+struct event {
+    const char *name;     /* in sol.on */
+    uint8_t arg;          /* enum event_arg */
+    uint8_t verdicts;     /* VERDICT_BITs a handler may give; 0: a fact */
+    uint8_t on_failure;   /* enum verdict: when a handler fails; VERDICT_NONE: go on */
+    bool has_topic;       /* sol.on takes a filter */
+};
+
+/* By enum hook_event; a NULL name: not offered. */
+extern const struct event events[HOOK_EVENTS];
+
+/* ---- handlers ----------------------------------------------------------------- */
+
+struct handler {
+    struct closure closure;   /* fn runs it for script's present invocation; name is "file:line" */
+    struct script *script;    /* lent */
+    int fn_ref;               /* registry reference of the function */
+    enum hook_event event;
+    long long priority;       /* higher runs first */
+    struct slice *filters;    /* owned, with their bytes; any of them matches */
+    unsigned filters_len;     /* 0: every topic */
+    unsigned actions;         /* authorize: bits of enum access_action */
+    enum verdict on_failure;
+    uint32_t timeout_ms;      /* waiting; 0: the setting's */
+    char *name;               /* owned: closure.name */
+};
+
+/* Files `h` (taken) in its place. */
+void handler_add(struct script *s, struct handler *h);
+void handler_free(struct handler *h);
+void handlers_free(struct script *s);
+
+/* The index from `from` on of the next handler that `call` concerns, `topic` being the
+ * effective one; the list's length when there is none. */
+unsigned handlers_next(const struct script *s, const struct hook_call *call, struct slice topic,
+                       unsigned from);
+/* The topic or filter a call is about, SLICE_NONE without one. */
+struct slice call_topic(const struct hook_call *call);
+/* hooks->wants. */
+uint32_t handlers_want(const struct script *s, struct slice topic);
+
+#endif

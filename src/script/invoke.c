@@ -1,0 +1,490 @@
+/* invoke.c -- from a hook call to its verdict.
+ *
+ * An invocation takes the handlers of an event one after the other, in one task: each
+ * sees what those before it changed.  The first that decides ends it.  A handler may wait;
+ * then the call does too, and its answer comes through call->done.
+ *
+ * Core may cancel a call at any time it waits, also from within the very handler that was
+ * woken (it disconnects its own client, say): the invocation then runs to its end with
+ * `call` NULL and answers nobody.  So it holds references of its own to client and
+ * message. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/invoke.h"
+
+#include "base/mem.h"
+#include "core/client.h"
+#include "core/worker.h"
+#include "script/handlers.h"
+#include "script/lib_client.h"
+#include "script/obj_message.h"
+#include "script/obj_request.h"
+#include "script/task.h"
+#include "script/verdict.h"
+
+#include <stdlib.h>
+
+struct invocation {
+    struct script *script;      /* lent */
+    struct task *task;          /* from its pool while in use */
+    struct hook_call *call;     /* lent; NULL: cancelled, or a fact that went on without */
+    enum hook_event event;
+    struct client *client;      /* owned reference, or NULL */
+    struct message *message;    /* owned reference to what was asked about, or NULL */
+    struct handler *handler;    /* running or waiting */
+    unsigned next_handler;
+    enum task_status status;    /* of the latest run */
+    bool has_waited;            /* the answer goes through done */
+    bool is_counted;            /* among the parked */
+    struct answer answer;
+    char *reason;               /* owned: of answer */
+    uint64_t deadline_ms;       /* for all its handlers' waiting; 0: not waited yet */
+    struct invocation *next;    /* free list */
+};
+
+/* What a task keeps for invocations. */
+enum { PIN_MESSAGE, PIN_REQUEST /* + enum request_kind */ };
+_Static_assert(PIN_REQUEST + REQUEST_ACCESS < TASK_PINS, "a pin for each kind");
+
+/* ---- arguments ------------------------------------------------------------------- */
+
+static void pin(lua_State *L, struct pin *p, void *block) {
+    p->block = block;
+    p->ref = luaL_ref(L, LUA_REGISTRYINDEX);        /* takes the userdata on top */
+}
+
+static struct message_box *message_box(struct invocation *inv) {
+    struct pin *p = &inv->task->pins[PIN_MESSAGE];
+    lua_State *L = inv->script->vm->L;
+    if (!p->block) pin(L, p, message_box_push(L));
+    return p->block;
+}
+
+static struct request_box *request_box(struct invocation *inv, enum request_kind kind) {
+    struct pin *p = &inv->task->pins[PIN_REQUEST + kind];
+    lua_State *L = inv->script->vm->L;
+    if (p->block) return p->block;
+    struct request_box *box = request_box_push(L, kind); /* request */
+    if (kind == REQUEST_ACCESS) {
+        message_box(inv);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[PIN_MESSAGE].ref); /* request, message */
+        lua_setiuservalue(L, -2, 1);                /* request */
+    }
+    pin(L, p, box);                                 /* */
+    return box;
+}
+
+static enum request_kind request_of(enum hook_event event) {
+    switch (events[event].arg) {
+    case ARG_CONNECT: return REQUEST_CONNECT;
+    case ARG_CREDENTIALS: return REQUEST_CREDENTIALS;
+    case ARG_SUBSCRIPTION: return REQUEST_SUBSCRIPTION;
+    case ARG_FILTER: return REQUEST_FILTER;
+    default: return REQUEST_ACCESS;
+    }
+}
+
+static void lend_message(struct invocation *inv, struct message *m, const char *read_only) {
+    if (!m) return;
+    inv->message = message_ref(m);
+    message_box_lend(message_box(inv), inv->script->vm->worker, m, read_only);
+}
+
+/* Lends the call's objects to the task's userdata. */
+static void lend(struct invocation *inv) {
+    struct hook_call *call = inv->call;
+    switch (events[inv->event].arg) {
+    case ARG_NOTHING:
+    case ARG_INFO: return;
+    case ARG_MESSAGE: lend_message(inv, call->message, NULL); return;
+    case ARG_TOLD: lend_message(inv, call->fact->message, "what is told has happened"); return;
+    case ARG_ACCESS:
+        lend_message(inv, call->access.message, "authorize decides, publish changes");
+        request_box(inv, REQUEST_ACCESS)->request = &call->access;
+        return;
+    case ARG_CONNECT:
+    case ARG_CREDENTIALS: request_box(inv, request_of(inv->event))->request = call->connect; return;
+    default: request_box(inv, request_of(inv->event))->request = call->subscribe; return;
+    }
+}
+
+/* Core's request is no longer there. */
+static void take_request_back(struct invocation *inv) {
+    struct pin *p = &inv->task->pins[PIN_REQUEST + request_of(inv->event)];
+    if (p->block) ((struct request_box *)p->block)->request = NULL;
+}
+
+static void take_message_back(struct invocation *inv) {
+    struct pin *p = &inv->task->pins[PIN_MESSAGE];
+    lua_State *L = inv->script->vm->L;
+    if (!inv->message) return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->ref);      /* message */
+    message_box_clear(L, lua_gettop(L), p->block);
+    lua_pop(L, 1);                                  /* */
+    inv->message = message_unref(inv->message);
+}
+
+static void set_info(lua_State *L, const char *name, const char *text) {
+    if (!text) return;
+    lua_pushstring(L, text);                        /* info, text */
+    lua_setfield(L, -2, name);                      /* info */
+}
+
+static void set_number(lua_State *L, const char *name, lua_Integer value) {
+    lua_pushinteger(L, value);                      /* info, value */
+    lua_setfield(L, -2, name);                      /* info */
+}
+
+/* Pushes a fact as a table. [-0, +1, m] */
+static void push_info(lua_State *L, enum hook_event event, const struct fact *f) {
+    lua_createtable(L, 0, 4);                       /* info */
+    switch (event) {
+    case HOOK_SUBSCRIBED:
+        set_number(L, "qos", f->qos);
+        /* fall through */
+    case HOOK_UNSUBSCRIBED:
+        vm_push_slice(L, f->topic);                 /* info, filter */
+        lua_setfield(L, -2, "filter");              /* info */
+        break;
+    case HOOK_CONNECTED:
+        lua_pushboolean(L, f->session_present);     /* info, present */
+        lua_setfield(L, -2, "session_present");     /* info */
+        break;
+    default:
+        set_info(L, "reason", f->reason);
+        set_number(L, "reason_code", f->reason_code);
+    }
+}
+
+static void push_generations(lua_State *L, const struct fact *f) {
+    lua_createtable(L, 0, 2);                       /* info */
+    set_number(L, "generation", f->generation);
+    set_number(L, "old_generation", f->old_generation);
+}
+
+static void push_pin(lua_State *L, struct invocation *inv, int which) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[which].ref); /* ..., userdata */
+}
+
+/* Pushes the arguments of a handler and gives their number. [-0, +n, m] */
+static int push_args(lua_State *L, struct invocation *inv) {
+    const struct fact *fact = HOOK_IS_FACT(inv->event) ? inv->call->fact : NULL;
+    if (events[inv->event].arg == ARG_NOTHING) {
+        if (inv->event != HOOK_RELOAD || !fact) return 0;
+        push_generations(L, fact);                  /* ..., info */
+        return 1;
+    }
+    client_push(L, inv->client);                    /* ..., client */
+    switch (events[inv->event].arg) {
+    case ARG_MESSAGE: push_pin(L, inv, PIN_MESSAGE); return 2;
+    case ARG_INFO: push_info(L, inv->event, fact); return 2;
+    case ARG_TOLD:
+        if (inv->message) push_pin(L, inv, PIN_MESSAGE); /* ..., client, message */
+        else lua_pushnil(L);
+        lua_pushstring(L, fact->reason);            /* ..., client, message, reason */
+        return 3;
+    default: push_pin(L, inv, PIN_REQUEST + (int)request_of(inv->event)); return 2;
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------- */
+
+static void on_woken(struct task *t, enum task_status status);
+static void on_limit(struct closure *self, unsigned loop_events);
+
+static struct invocation *invocation_begin(struct script *s, struct hook_call *call) {
+    struct invocation *inv = s->free_invocations;
+    if (inv) s->free_invocations = inv->next;
+    else inv = xmalloc(sizeof *inv);
+    *inv = (struct invocation){ .script = s,
+                                .task = task_get(s->vm),
+                                .call = call,
+                                .event = call->event,
+                                .client = call->client ? client_ref(call->client) : NULL };
+    inv->task->woken = on_woken;
+    inv->task->obj = inv;
+    inv->task->may_wait = call->done || (HOOK_IS_FACT(call->event) && call->event != HOOK_STOP);
+    lend(inv);
+    return inv;
+}
+
+static void uncount(struct invocation *inv) {
+    if (!inv->is_counted) return;
+    inv->is_counted = false;
+    inv->script->events[inv->event].parked--;
+    inv->script->calls_parked--;
+}
+
+static void invocation_end(struct invocation *inv) {
+    struct script *s = inv->script;
+    uncount(inv);
+    task_reset(inv->task); /* first: <close> variables may still use what was lent */
+    take_request_back(inv);
+    take_message_back(inv);
+    task_put(inv->task);
+    client_unref(inv->client);
+    free(inv->reason);
+    inv->next = s->free_invocations;
+    s->free_invocations = inv;
+}
+
+static void cancel_task(struct task *t, void *obj) {
+    (void)obj;
+    if (t->woken == on_woken) invocation_end(t->obj);
+}
+
+void invocations_cancel(struct script *s) {
+    tasks_each(s->vm, cancel_task, NULL);
+}
+
+void invocations_free(struct script *s) {
+    while (s->free_invocations) {
+        struct invocation *inv = s->free_invocations;
+        s->free_invocations = inv->next;
+        free(inv);
+    }
+}
+
+/* ---- answers ----------------------------------------------------------------------- */
+
+static void log_failure(struct invocation *inv, const char *text) {
+    struct slice id = inv->client ? inv->client->id : SLICE_NONE;
+    log_error(inv->script->vm->log, "policy", "%s handler %s%s%.*s failed: %s",
+              events[inv->event].name, inv->handler->closure.name, id.at ? ", client " : "",
+              SLICE_FMT(id), text);
+}
+
+/* What the event does when a handler fails.  True: it is decided. */
+static bool fail(struct invocation *inv, const char *text) {
+    log_failure(inv, text);
+    task_reset(inv->task);
+    inv->answer = (struct answer){ .verdict = inv->handler->on_failure };
+    return inv->answer.verdict != VERDICT_NONE;
+}
+
+static bool fail_with_error(struct invocation *inv) {
+    lua_State *L = inv->script->vm->L;
+    task_push_error(L, inv->task);                  /* text */
+    bool decided = fail(inv, lua_tostring(L, -1));
+    lua_pop(L, 1);                                  /* */
+    return decided;
+}
+
+/* Reads the handler's result.  True: it decided. */
+static bool read_answer(struct invocation *inv) {
+    static const char *const words[] = { "nil", "sol.allow()", "sol.deny()", "sol.drop()" };
+    const struct event *event = &events[inv->event];
+    lua_State *co = inv->task->co;
+    struct answer *a = &inv->answer;
+    char text[96];
+    if (event->verdicts == 0) return false;
+    if (!verdict_read(co, TASK_FIRST, a)) {
+        snprintf(text, sizeof text, "it returned a %s; expected nil, true, false or a verdict",
+                 luaL_typename(co, TASK_FIRST));
+        return fail(inv, text);
+    }
+    if (a->verdict == VERDICT_NONE) return false;
+    if (inv->event == HOOK_DELIVER && a->verdict == VERDICT_DENY) a->verdict = VERDICT_DROP;
+    if (!(event->verdicts & VERDICT_BIT(a->verdict))) {
+        snprintf(text, sizeof text, "it returned %s, which means nothing here", words[a->verdict]);
+        return fail(inv, text);
+    }
+    if (a->reason.at) inv->reason = xslicedup(a->reason);
+    return true;
+}
+
+/* ---- the way ------------------------------------------------------------------------ */
+
+void handler_trampoline(struct closure *self, unsigned loop_events) {
+    struct handler *h = CONTAINER_OF(self, struct handler, closure);
+    struct invocation *inv = h->script->present;
+    lua_State *co = inv->task->co;
+    (void)loop_events;
+    lua_rawgeti(co, LUA_REGISTRYINDEX, h->fn_ref);  /* mark, fn */
+    inv->status = task_start(inv->task, push_args(co, inv));
+}
+
+static void run_handler(struct invocation *inv, struct handler *h) {
+    struct script *s = inv->script;
+    struct invocation *outer = s->present;
+    inv->handler = h;
+    s->present = inv;
+    h->closure.fn(&h->closure, 0);
+    s->present = outer;
+}
+
+/* Takes the latest run's outcome.  True: the event is decided. */
+static bool take_outcome(struct invocation *inv) {
+    bool decided = inv->status == TASK_FAILED ? fail_with_error(inv) : read_answer(inv);
+    lua_settop(inv->task->co, TASK_FIRST - 1);
+    if (!inv->call) return true; /* cancelled meanwhile: nobody listens */
+    return decided;
+}
+
+/* The handler waits.  False, and it has failed, when too many do. */
+static bool park(struct invocation *inv) {
+    struct script *s = inv->script;
+    struct loop *loop = s->vm->worker->loop;
+    struct handler_list *list = &s->events[inv->event];
+    struct timer *limit = &inv->task->limit;
+    if (!inv->is_counted && list->parked >= s->settings.max_parked) return false;
+    if (!inv->is_counted) {
+        list->parked++;
+        s->calls_parked++;
+        inv->is_counted = true;
+    }
+    inv->has_waited = true;
+    if (HOOK_IS_FACT(inv->event)) inv->call = NULL; /* gone when we return */
+    else inv->call->verdict = VERDICT_WAIT;
+    if (inv->deadline_ms == 0) inv->deadline_ms = loop_now_ms(loop) + s->settings.hook_timeout_ms;
+    if (timer_armed(limit)) return true; /* since this handler's first wait */
+    limit->closure = (struct closure){ .fn = on_limit, .obj = inv, .name = "hook time-out" };
+    loop_arm(loop, limit, inv->handler->timeout_ms
+                              ? loop_now_ms(loop) + inv->handler->timeout_ms
+                              : inv->deadline_ms);
+    return true;
+}
+
+/* Puts the message the handlers made in the place of the call's. */
+static void take_changes(struct invocation *inv) {
+    struct pin *p = &inv->task->pins[PIN_MESSAGE];
+    lua_State *L = inv->script->vm->L;
+    struct message_box *box = p->block;
+    if (events[inv->event].arg != ARG_MESSAGE || !box->changed) return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, p->ref);      /* message */
+    struct message *changed = message_box_build(L, lua_gettop(L), box);
+    lua_pop(L, 1);                                  /* */
+    message_unref(inv->call->message);
+    inv->call->message = changed;
+}
+
+/* The verdict goes to the call, the invocation to its pool. */
+static void finish(struct invocation *inv) {
+    struct script *s = inv->script;
+    struct hook_call *call = inv->call;
+    bool has_waited = inv->has_waited;
+    if (call) {
+        if (inv->answer.verdict <= VERDICT_ALLOW) take_changes(inv);
+        call->verdict = inv->answer.verdict;
+        call->reason_code = inv->answer.reason_code;
+        call->reason = inv->reason;
+        call->task = NULL;
+        inv->reason = NULL;
+    }
+    invocation_end(inv);
+    if (call && has_waited && call->done) call->done(call);
+    if (has_waited) script_settle(s);
+}
+
+/* The topic as the handlers so far have left it; lent until the next change. */
+static struct slice present_topic(struct invocation *inv) {
+    if (events[inv->event].arg != ARG_MESSAGE) return call_topic(inv->call);
+    return message_box_topic(inv->script->vm->L, inv->task->pins[PIN_MESSAGE].ref,
+                             inv->task->pins[PIN_MESSAGE].block);
+}
+
+/* Runs handlers from `at` on until one decides or waits, or all had their say. */
+static void go_on(struct invocation *inv, unsigned at) {
+    const struct handler_list *list = &inv->script->events[inv->event];
+    for (;;) {
+        inv->next_handler = at + 1;
+        run_handler(inv, list->at[at]);
+        if (inv->status == TASK_PARKED) {
+            if (!inv->call) break; /* cancelled meanwhile */
+            if (park(inv)) return;
+            if (fail(inv, "too many of its kind wait (max_parked)")) break;
+        } else if (take_outcome(inv)) {
+            break;
+        }
+        if (HOOK_IS_FACT(inv->event)) break; /* each has an invocation of its own */
+        at = handlers_next(inv->script, inv->call, present_topic(inv), inv->next_handler);
+        if (at == list->len) break;
+    }
+    finish(inv);
+}
+
+/* A handler that had waited is over, one way or the other. */
+static void resume_chain(struct invocation *inv, bool decided) {
+    const struct handler_list *list = &inv->script->events[inv->event];
+    unsigned at = list->len;
+    loop_cancel(inv->script->vm->worker->loop, &inv->task->limit);
+    uncount(inv);
+    if (!decided && inv->call && !HOOK_IS_FACT(inv->event))
+        at = handlers_next(inv->script, inv->call, present_topic(inv), inv->next_handler);
+    if (at == list->len) finish(inv);
+    else go_on(inv, at);
+}
+
+static void on_woken(struct task *t, enum task_status status) {
+    struct invocation *inv = t->obj;
+    struct vm *vm = t->vm;
+    bool was = vm_uncap(vm);
+    inv->status = status;
+    if (status != TASK_PARKED) resume_chain(inv, take_outcome(inv));
+    else if (!inv->call && !HOOK_IS_FACT(inv->event)) resume_chain(inv, true); /* cancelled */
+    vm->is_capped = was;
+}
+
+static void on_limit(struct closure *self, unsigned loop_events) {
+    struct invocation *inv = self->obj;
+    char text[64];
+    (void)loop_events;
+    uint32_t own_ms = inv->handler->timeout_ms;
+    snprintf(text, sizeof text, "it waited longer than %u ms",
+             own_ms ? own_ms : inv->script->settings.hook_timeout_ms);
+    resume_chain(inv, fail(inv, text));
+}
+
+/* ---- core's calls --------------------------------------------------------------------- */
+
+/* A fact: every handler hears of it in an invocation of its own. */
+static void tell(struct script *s, struct hook_call *call) {
+    const struct handler_list *list = &s->events[call->event];
+    struct slice topic = call_topic(call);
+    unsigned at = handlers_next(s, call, topic, 0);
+    for (; at < list->len; at = handlers_next(s, call, topic, at + 1)) {
+        struct invocation *inv = invocation_begin(s, call);
+        go_on(inv, at);
+    }
+}
+
+static void ask(struct script *s, struct hook_call *call) {
+    unsigned at = handlers_next(s, call, call_topic(call), 0);
+    if (at == s->events[call->event].len) {
+        /* A delivery nobody asked to authorize was authorized when it was published. */
+        if (call->event == HOOK_AUTHORIZE && call->access.action == ACCESS_DELIVER)
+            call->verdict = VERDICT_ALLOW;
+        return;
+    }
+    struct invocation *inv = invocation_begin(s, call);
+    call->hooks = &s->port;
+    call->task = inv;
+    go_on(inv, at);
+}
+
+void invoke_run(struct hooks *h, struct hook_call *call) {
+    static const struct fact nothing;
+    struct script *s = script_of_hooks(h);
+    bool was = vm_uncap(s->vm);
+    call->verdict = VERDICT_NONE;
+    call->reason_code = 0;
+    if (!HOOK_IS_FACT(call->event)) {
+        ask(s, call);
+    } else {
+        if (!call->fact) call->fact = &nothing;
+        tell(s, call);
+    }
+    s->vm->is_capped = was;
+}
+
+void invoke_cancel(struct hooks *h, struct hook_call *call) {
+    struct invocation *inv = call->task;
+    (void)h;
+    if (!inv) return;
+    call->task = NULL;
+    inv->call = NULL;
+    take_request_back(inv);
+    if (inv->task->is_running) return; /* it will find that nobody listens */
+    struct script *s = inv->script;
+    invocation_end(inv);
+    script_settle(s);
+}

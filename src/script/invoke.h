@@ -1,0 +1,20 @@
+/* invoke.h -- one hook call on its way through its handlers. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_INVOKE_H
+#define SOL_SCRIPT_INVOKE_H
+
+#include "script/script.h"
+
+/* hooks->run and hooks->cancel. */
+void invoke_run(struct hooks *h, struct hook_call *call);
+void invoke_cancel(struct hooks *h, struct hook_call *call);
+
+/* closure_fn of every handler: runs it for the present invocation of its script. */
+void handler_trampoline(struct closure *self, unsigned events);
+
+/* Ends those under way (told facts that wait): <close> variables run. */
+void invocations_cancel(struct script *s);
+/* Frees the pool; no invocation may be under way. */
+void invocations_free(struct script *s);
+
+#endif

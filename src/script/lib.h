@@ -1,0 +1,38 @@
+/* lib.h -- the modules behind `sol`, one file each.
+ *
+ * A luaopen_ function pushes one value: the module's table or function.  It finds its VM
+ * with vm_of(L).  At load time vm->worker is NULL: what needs the broker must say so with
+ * lib_worker(). [-0, +1, e] each. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_LIB_H
+#define SOL_SCRIPT_LIB_H
+
+#include <lua.h>
+
+struct worker;
+
+/* Fields of their own: sol.json, sol.topic ... */
+int luaopen_sol_json(lua_State *L);     /* lib_json.c: a table */
+int luaopen_sol_topic(lua_State *L);    /* lib_topic.c: a table */
+int luaopen_sol_uuid(lua_State *L);     /* lib_uuid.c: a function */
+int luaopen_sol_log(lua_State *L);      /* lib_log.c: a table */
+int luaopen_sol_password(lua_State *L); /* lib_password.c: a table */
+
+/* Tables whose functions become sol's own: sol.on, sol.sleep ... */
+int luaopen_sol_hook(lua_State *L);     /* lib_hook.c: on allow deny drop */
+int luaopen_sol_client(lua_State *L);   /* lib_client.c: client clients */
+int luaopen_sol_publish(lua_State *L);  /* lib_publish.c: publish */
+int luaopen_sol_time(lua_State *L);     /* lib_time.c: now time sleep after every spawn */
+int luaopen_sol_file(lua_State *L);     /* lib_file.c: read_file */
+
+/* The library `sol` as a whole (lib_sol.c): what require "sol" gives. */
+int luaopen_sol(lua_State *L);
+
+/* The sandbox's replacement for Lua's coroutine library (lib_coroutine.c). */
+int luaopen_sol_coroutine(lua_State *L);
+
+/* The worker, or an error naming `what` ("sol.publish") when the policy is only being
+ * loaded. */
+struct worker *lib_worker(lua_State *L, const char *what);
+
+#endif

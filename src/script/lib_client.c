@@ -1,0 +1,374 @@
+/* lib_client.c -- sol.client, sol.clients, and the client object.
+ *
+ * One userdata a client and VM, found by the client's slot; it holds a handle, so one
+ * that outlives its client answers nil.  `client.attributes` is a proxy for the values
+ * core keeps, which is why they survive a reload. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/lib_client.h"
+
+#include "base/mem.h"
+#include "core/client.h"
+#include "core/conn.h"
+#include "core/session.h"
+#include "core/worker.h"
+#include "script/lib.h"
+#include "script/object.h"
+#include "script/vm.h"
+
+#include <stdlib.h>
+
+/* By slot of worker->clients. */
+struct clients {
+    struct cached {
+        uint32_t gen; /* 0: none */
+        int ref;      /* registry reference of the userdata */
+    } *at;            /* owned */
+    uint32_t len;
+};
+
+struct client_box {
+    struct handle handle;
+};
+
+static const struct object_type client_type, attributes_type;
+
+static struct client *find(lua_State *L, const struct client_box *box) {
+    struct worker *w = vm_of(L)->worker;
+    return w ? slots_find(&w->clients, box->handle) : NULL;
+}
+
+static void *resolve(lua_State *L, void *block) {
+    return find(L, block);
+}
+
+struct client *client_check(lua_State *L, int arg) {
+    return find(L, object_check(L, arg, &client_type));
+}
+
+/* ---- the cache ------------------------------------------------------------- */
+
+void clients_init(struct vm *vm) {
+    vm->clients = xcalloc(1, sizeof *vm->clients);
+    object_register(vm->L, &client_type);
+    object_register(vm->L, &attributes_type);
+}
+
+void clients_deinit(struct vm *vm) {
+    if (vm->clients) free(vm->clients->at);
+    free(vm->clients);
+    vm->clients = NULL;
+}
+
+static struct cached *cell(struct clients *all, uint32_t slot) {
+    if (slot >= all->len) {
+        uint32_t len = slot + 1 > 2 * all->len ? slot + 1 : 2 * all->len;
+        all->at = xrealloc(all->at, len * sizeof *all->at);
+        memset(all->at + all->len, 0, (len - all->len) * sizeof *all->at);
+        all->len = len;
+    }
+    return &all->at[slot];
+}
+
+void client_push(lua_State *L, struct client *c) {
+    if (!c) {
+        lua_pushnil(L);                              /* nil */
+        return;
+    }
+    struct cached *k = cell(vm_of(L)->clients, c->handle.slot);
+    if (k->gen == c->handle.gen) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref);   /* client */
+        return;
+    }
+    struct client_box *box = object_new(L, &client_type, sizeof *box, 1); /* client */
+    box->handle = c->handle;
+    lua_pushvalue(L, -1);                            /* client, client */
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX);        /* client */
+    if (k->gen) luaL_unref(L, LUA_REGISTRYINDEX, k->ref);
+    *k = (struct cached){ c->handle.gen, ref };
+}
+
+void clients_forget(struct vm *vm, const struct client *c) {
+    struct clients *all = vm->clients;
+    if (!all || c->handle.slot >= all->len || all->at[c->handle.slot].gen != c->handle.gen) return;
+    luaL_unref(vm->L, LUA_REGISTRYINDEX, all->at[c->handle.slot].ref);
+    all->at[c->handle.slot].gen = 0;
+}
+
+/* ---- attributes -------------------------------------------------------------- */
+
+static void push_attr(lua_State *L, const struct attr *a) {
+    switch (a->type) {
+    case ATTR_BOOL: lua_pushboolean(L, a->boolean); break;
+    case ATTR_INT: lua_pushinteger(L, a->integer); break;
+    case ATTR_REAL: lua_pushnumber(L, a->real); break;
+    case ATTR_STRING: vm_push_slice(L, a->string); break;
+    }
+}
+
+/* Lends the value at `index` as an attribute; false when it is not a plain one. */
+static bool to_attr(lua_State *L, int index, struct attr *out) {
+    *out = (struct attr){ 0 };
+    switch (lua_type(L, index)) {
+    case LUA_TBOOLEAN:
+        out->type = ATTR_BOOL;
+        out->boolean = lua_toboolean(L, index);
+        return true;
+    case LUA_TNUMBER:
+        out->type = lua_isinteger(L, index) ? ATTR_INT : ATTR_REAL;
+        if (out->type == ATTR_INT) out->integer = lua_tointeger(L, index);
+        else out->real = lua_tonumber(L, index);
+        return true;
+    case LUA_TSTRING:
+        out->type = ATTR_STRING;
+        out->string = vm_to_slice(L, index);
+        return true;
+    default: return false;
+    }
+}
+
+/* Lends an attribute's name; raises when it cannot be one. [-0, +0, v] */
+static const char *check_name(lua_State *L) {
+    struct slice name = vm_to_slice(L, 2);
+    if (!name.at || name.len == 0 || memchr(name.at, 0, name.len))
+        luaL_error(L, "client.attributes: a name must be a string, not empty, without zeros");
+    return (const char *)name.at;
+}
+
+static int attributes_index(lua_State *L) {
+    struct client *c = find(L, lua_touserdata(L, 1));
+    const struct attr *a = c && lua_type(L, 2) == LUA_TSTRING
+                               ? client_attr_find(c, lua_tostring(L, 2)) : NULL;
+    if (a) push_attr(L, a);                          /* ..., value */
+    else lua_pushnil(L);                             /* ..., nil */
+    return 1;
+}
+
+static int attributes_newindex(lua_State *L) {
+    struct client *c = find(L, lua_touserdata(L, 1));
+    const char *name = check_name(L);
+    struct attr value;
+    bool remove = lua_isnil(L, 3);
+    if (!remove && !to_attr(L, 3, &value))
+        return luaL_error(L, "client.attributes.%s must be a string, number or boolean, not a %s",
+                          name, luaL_typename(L, 3));
+    if (!c) return luaL_error(L, "client is closed");
+    if (!client_attr_set(c, name, remove ? NULL : &value))
+        return luaL_error(L, "client.attributes: more than %d", CLIENT_ATTRS_MAX);
+    return 0;
+}
+
+/* pairs: the attribute after the one named, by position in the list. */
+static int attributes_next(lua_State *L) {
+    struct client *c = find(L, lua_touserdata(L, 1));
+    const struct attr *a = c ? c->attrs : NULL;
+    if (!lua_isnil(L, 2)) {
+        const char *name = luaL_checkstring(L, 2);
+        while (a && strcmp(a->name, name) != 0) a = a->next;
+        if (a) a = a->next;
+    }
+    if (!a) return 0;
+    lua_pushstring(L, a->name);                      /* ..., name */
+    push_attr(L, a);                                 /* ..., name, value */
+    return 2;
+}
+
+static int attributes_pairs(lua_State *L) {
+    lua_pushcfunction(L, attributes_next);           /* attributes, next */
+    lua_insert(L, 1);                                /* next, attributes */
+    lua_settop(L, 2);
+    return 2;
+}
+
+static const struct field no_fields[] = { { NULL, NULL, NULL } };
+
+static const luaL_Reg attributes_meta[] = {
+    { "__pairs", attributes_pairs },
+    { NULL, NULL },
+};
+
+static const struct object_type attributes_type = {
+    .name = "client.attributes",
+    .fields = no_fields,
+    .resolve = resolve,
+    .index = attributes_index,
+    .newindex = attributes_newindex,
+    .meta = attributes_meta,
+};
+
+/* ---- fields ----------------------------------------------------------------- */
+
+static void get_id(lua_State *L, void *obj) {
+    vm_push_slice(L, ((struct client *)obj)->id);
+}
+
+static void get_username(lua_State *L, void *obj) {
+    vm_push_slice(L, ((struct client *)obj)->username);
+}
+
+static void get_address(lua_State *L, void *obj) {
+    lua_pushstring(L, ((struct client *)obj)->peer);
+}
+
+static void get_listener(lua_State *L, void *obj) {
+    lua_pushstring(L, ((struct client *)obj)->listener);
+}
+
+static void get_version(lua_State *L, void *obj) {
+    uint8_t version = ((struct client *)obj)->version;
+    if (version) lua_pushinteger(L, version);
+    else lua_pushnil(L);
+}
+
+static void get_clean_start(lua_State *L, void *obj) {
+    lua_pushboolean(L, ((struct client *)obj)->clean_start);
+}
+
+static void get_keep_alive(lua_State *L, void *obj) {
+    lua_pushinteger(L, ((struct client *)obj)->keep_alive);
+}
+
+static void get_connected_at(lua_State *L, void *obj) {
+    lua_pushnumber(L, (lua_Number)((struct client *)obj)->connected_at_ms / 1000.0);
+}
+
+static void get_connected(lua_State *L, void *obj) {
+    lua_pushboolean(L, ((struct client *)obj)->conn != NULL);
+}
+
+static void get_attributes(lua_State *L, void *obj) {
+    if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) return; /* ..., attributes */
+    struct client_box *box = object_new(L, &attributes_type, sizeof *box, 0);
+    box->handle = ((struct client *)obj)->handle;
+    lua_pushvalue(L, -1);                            /* ..., attributes, attributes */
+    lua_setiuservalue(L, 1, 1);                      /* ..., attributes */
+}
+
+static const struct field client_fields[] = {
+    { "id", get_id, NULL },
+    { "username", get_username, NULL },
+    { "address", get_address, NULL },
+    { "listener", get_listener, NULL },
+    { "version", get_version, NULL },
+    { "clean_start", get_clean_start, NULL },
+    { "keep_alive", get_keep_alive, NULL },
+    { "connected_at", get_connected_at, NULL },
+    { "connected", get_connected, NULL },
+    { "attributes", get_attributes, NULL },
+    { NULL, NULL, NULL },
+};
+
+/* ---- methods and functions ---------------------------------------------------- */
+
+static int client_disconnect_(lua_State *L) {
+    struct client *c = client_check(L, 1);
+    lua_Integer rc = luaL_optinteger(L, 2, RC_ADMINISTRATIVE_ACTION);
+    const char *reason = luaL_optstring(L, 3, NULL);
+    luaL_argcheck(L, rc == 0 || (rc >= 0x80 && rc <= 0xff), 2, "expected 0 or 0x80 to 0xff");
+
+    if (!c || !c->conn) return vm_fail(L, "closed");
+    lua_pushboolean(L, client_disconnect(c, (uint8_t)rc, reason)); /* ..., true */
+    return 1;
+}
+
+static int client_tostring(lua_State *L) {
+    struct client *c = find(L, lua_touserdata(L, 1));
+    if (!c) lua_pushliteral(L, "client (closed)");   /* client, text */
+    else lua_pushfstring(L, "client \"%s\"", c->id.at ? (const char *)c->id.at : "");
+    return 1;
+}
+
+static const luaL_Reg client_methods[] = {
+    { "disconnect", client_disconnect_ },
+    { NULL, NULL },
+};
+
+static const luaL_Reg client_meta[] = {
+    { "__tostring", client_tostring },
+    { NULL, NULL },
+};
+
+static const struct object_type client_type = {
+    .name = "client",
+    .fields = client_fields,
+    .methods = client_methods,
+    .resolve = resolve,
+    .meta = client_meta,
+};
+
+/* The filter of sol.clients. */
+struct wanted {
+    struct slice id, username, listener; /* SLICE_NONE: any */
+    int connected;                       /* -1: any */
+};
+
+static bool is_wanted(const struct client *c, const struct wanted *f) {
+    if (f->id.at && !slice_eq(c->id, f->id)) return false;
+    if (f->username.at && !(c->username.at && slice_eq(c->username, f->username))) return false;
+    if (f->listener.at && !slice_eq(slice_str(c->listener), f->listener)) return false;
+    return f->connected < 0 || (c->conn != NULL) == f->connected;
+}
+
+/* Only clients whose CONNECT was accepted are shown, the latest of each session. */
+static bool is_shown(const struct client *c) {
+    return c->session != NULL;
+}
+
+static int l_client(lua_State *L) {
+    struct slice id = vm_check_slice(L, 1);
+    struct worker *w = lib_worker(L, "sol.client");
+    struct session *s = session_find(w, id);
+    client_push(L, s ? s->client : NULL);            /* id, client or nil */
+    return 1;
+}
+
+/* Reads the filter table at index 1; the slices stay valid while it is there. */
+static struct wanted check_wanted(lua_State *L) {
+    static const char *const names[] = { "id", "username", "listener" };
+    struct wanted f = { .connected = -1 };
+    struct slice *slices[] = { &f.id, &f.username, &f.listener };
+    if (lua_isnoneornil(L, 1)) return f;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) { /* filter, name, value */
+        bool known = false;
+        for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
+            if (!slice_eq(vm_to_slice(L, -2), slice_str(names[i]))) continue;
+            *slices[i] = vm_to_slice(L, -1);
+            known = slices[i]->at != NULL;
+        }
+        if (slice_eq(vm_to_slice(L, -2), SLICE("connected")) && lua_isboolean(L, -1)) {
+            f.connected = lua_toboolean(L, -1);
+            known = true;
+        }
+        if (known) continue;
+        const char *value = luaL_tolstring(L, -1, NULL); /* filter, name, value, text */
+        const char *name = luaL_tolstring(L, -3, NULL);  /* filter, name, value, text, text */
+        luaL_error(L, "sol.clients: expected id, username, listener (strings) or "
+                      "connected (boolean), got %s = %s", name, value);
+    }
+    return f;
+}
+
+static int l_clients(lua_State *L) {
+    struct wanted f = check_wanted(L);
+    struct worker *w = lib_worker(L, "sol.clients");
+    uint32_t at = 0;
+    lua_Integer n = 0;
+    lua_newtable(L);                                 /* ..., list */
+    for (struct client *c; (c = worker_next_client(w, &at));) {
+        if (!is_shown(c) || !is_wanted(c, &f)) continue;
+        client_push(L, c);                           /* ..., list, client */
+        lua_rawseti(L, -2, ++n);                     /* ..., list */
+    }
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    { "client", l_client },
+    { "clients", l_clients },
+    { NULL, NULL },
+};
+
+int luaopen_sol_client(lua_State *L) {
+    luaL_newlib(L, functions);                       /* functions */
+    return 1;
+}

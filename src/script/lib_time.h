@@ -1,0 +1,13 @@
+/* lib_time.h -- the timers of a script. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_LIB_TIME_H
+#define SOL_SCRIPT_LIB_TIME_H
+
+struct script;
+
+/* The script has its worker: arms what was asked for while it was loaded. */
+void timers_attach(struct script *s);
+/* Ends all timers, and what they or sol.spawn have running. */
+void timers_retire(struct script *s);
+
+#endif

@@ -1,0 +1,261 @@
+/* obj_message.c -- message.topic, message.payload ... : read when asked for, changed
+ * beside the original. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/obj_message.h"
+
+#include "core/worker.h"
+#include "mqtt/topic.h"
+#include "mqtt/utf8.h"
+#include "script/obj_props.h"
+#include "script/object.h"
+#include "script/vm.h"
+
+/* User values of a message userdata. */
+enum { VALUE_TOPIC = 1, VALUE_PAYLOAD, VALUE_PROPS, VALUES = VALUE_PROPS };
+
+/* Strings up to this length are interned by Lua: reading them again makes no copy. */
+#define SHORT_STRING 40
+
+static const struct object_type message_type;
+
+static void *resolve(lua_State *L, void *block) {
+    struct message_box *box = block;
+    if (!box->message)
+        luaL_error(L, "a message is valid only inside its handler; keep its fields or "
+                      "message:copy() instead");
+    return box;
+}
+
+static struct message_box *writable(lua_State *L, void *obj) {
+    struct message_box *box = obj;
+    if (box->read_only) luaL_error(L, "message cannot be changed: %s", box->read_only);
+    return box;
+}
+
+/* ---- strings ---------------------------------------------------------------- */
+
+/* Pushes a long string once: the next reader gets the same. [-0, +1, m] */
+static void push_cached(lua_State *L, struct message_box *box, struct slice s, int bit, int value) {
+    if ((box->changed | box->cached) & bit) {
+        lua_getiuservalue(L, 1, value);             /* ..., string */
+        return;
+    }
+    lua_pushlstring(L, (const char *)s.at, s.len);  /* ..., string */
+    if (s.len <= SHORT_STRING) return;
+    lua_pushvalue(L, -1);                           /* ..., string, string */
+    lua_setiuservalue(L, 1, value);                 /* ..., string */
+    box->cached |= (uint8_t)bit;
+}
+
+static void get_topic(lua_State *L, void *obj) {
+    struct message_box *box = obj;
+    push_cached(L, box, message_topic(box->message), MESSAGE_TOPIC, VALUE_TOPIC);
+}
+
+static void get_payload(lua_State *L, void *obj) {
+    struct message_box *box = obj;
+    push_cached(L, box, message_payload(box->message), MESSAGE_PAYLOAD, VALUE_PAYLOAD);
+}
+
+static void check_string(lua_State *L, const char *name) {
+    if (lua_type(L, 3) != LUA_TSTRING)
+        luaL_error(L, "message.%s must be a string, not a %s", name, luaL_typename(L, 3));
+}
+
+static void set_topic(lua_State *L, void *obj) {
+    struct message_box *box = writable(L, obj);
+    check_string(L, "topic");
+    struct slice topic = vm_to_slice(L, 3);
+    if (!topic_name_valid(topic) || !utf8_valid(topic))
+        luaL_error(L, "message.topic: \"%s\" is not a topic name", lua_tostring(L, 3));
+    lua_pushvalue(L, 3);                            /* ..., topic */
+    lua_setiuservalue(L, 1, VALUE_TOPIC);           /* ... */
+    box->changed |= MESSAGE_TOPIC;
+}
+
+static void set_payload(lua_State *L, void *obj) {
+    struct message_box *box = writable(L, obj);
+    check_string(L, "payload");
+    lua_pushvalue(L, 3);                            /* ..., payload */
+    lua_setiuservalue(L, 1, VALUE_PAYLOAD);         /* ... */
+    box->changed |= MESSAGE_PAYLOAD;
+}
+
+/* ---- scalars ---------------------------------------------------------------- */
+
+static void get_qos(lua_State *L, void *obj) {
+    lua_pushinteger(L, ((struct message_box *)obj)->qos);
+}
+
+static void set_qos(lua_State *L, void *obj) {
+    struct message_box *box = writable(L, obj);
+    box->qos = (uint8_t)object_integer(L, "message.qos", 0, 2);
+    box->changed |= MESSAGE_SCALARS;
+}
+
+static void get_retain(lua_State *L, void *obj) {
+    lua_pushboolean(L, ((struct message_box *)obj)->retain);
+}
+
+static void set_retain(lua_State *L, void *obj) {
+    struct message_box *box = writable(L, obj);
+    box->retain = object_boolean(L, "message.retain");
+    box->changed |= MESSAGE_SCALARS;
+}
+
+/* Seconds left, rounded up: never 0 before its time. */
+static void get_expiry(lua_State *L, void *obj) {
+    struct message_box *box = obj;
+    if (box->expires_ms == MESSAGE_NEVER) {
+        lua_pushnil(L);
+        return;
+    }
+    uint64_t now = loop_now_ms(box->worker->loop);
+    uint64_t left = box->expires_ms > now ? box->expires_ms - now : 0;
+    lua_pushinteger(L, (lua_Integer)((left + 999) / 1000));
+}
+
+static void set_expiry(lua_State *L, void *obj) {
+    struct message_box *box = writable(L, obj);
+    if (lua_isnil(L, 3)) {
+        box->expires_ms = MESSAGE_NEVER;
+    } else {
+        lua_Integer s = object_integer(L, "message.expiry", 0, UINT32_MAX);
+        box->expires_ms = loop_now_ms(box->worker->loop) + (uint64_t)s * 1000;
+    }
+    box->changed |= MESSAGE_SCALARS;
+}
+
+/* ---- properties -------------------------------------------------------------- */
+
+static void get_properties(lua_State *L, void *obj) {
+    (void)obj;
+    if (lua_getiuservalue(L, 1, VALUE_PROPS) == LUA_TUSERDATA) return; /* ..., props */
+    props_push_proxy(L, 1);                         /* ..., props */
+    lua_pushvalue(L, -1);                           /* ..., props, props */
+    lua_setiuservalue(L, 1, VALUE_PROPS);           /* ..., props */
+}
+
+static void set_properties(lua_State *L, void *obj) {
+    struct message_box *box = writable(L, obj);
+    int64_t expiry = -1;
+    if (!lua_istable(L, 3) && !lua_isnil(L, 3))
+        luaL_error(L, "message.properties must be a table or nil, not a %s", luaL_typename(L, 3));
+    struct buf *fresh = push_buf(L);                /* ..., buf */
+    if (lua_istable(L, 3)) props_from_table(L, 3, fresh, &expiry);
+    box->props.len = 0;
+    buf_add(&box->props, fresh->at, fresh->len);
+    buf_deinit(fresh);
+    box->expires_ms = expiry < 0 ? MESSAGE_NEVER
+                                 : loop_now_ms(box->worker->loop) + (uint64_t)expiry * 1000;
+    box->changed |= MESSAGE_PROPS | MESSAGE_SCALARS;
+}
+
+static const struct field fields[] = {
+    { "topic", get_topic, set_topic },
+    { "payload", get_payload, set_payload },
+    { "qos", get_qos, set_qos },
+    { "retain", get_retain, set_retain },
+    { "expiry", get_expiry, set_expiry },
+    { "properties", get_properties, set_properties },
+    { NULL, NULL, NULL },
+};
+
+/* ---- methods ------------------------------------------------------------------ */
+
+/* A plain table of everything, free of the invocation. */
+static int message_copy(lua_State *L) {
+    struct message_box *box = object_check(L, 1, &message_type);
+    resolve(L, box);
+    lua_settop(L, 1);                               /* message */
+    lua_createtable(L, 0, 6);                       /* message, copy */
+    for (const struct field *f = fields; f->name; f++) {
+        if (f->get == get_properties) props_push_table(L, box);
+        else f->get(L, box);                        /* message, copy, value */
+        lua_setfield(L, 2, f->name);                /* message, copy */
+    }
+    return 1;
+}
+
+static int message_gc(lua_State *L) {
+    struct message_box *box = lua_touserdata(L, 1);
+    buf_deinit(&box->props);
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    { "copy", message_copy },
+    { NULL, NULL },
+};
+
+static const struct object_type message_type = {
+    .name = "message",
+    .fields = fields,
+    .methods = methods,
+    .resolve = resolve,
+    .gc = message_gc,
+};
+
+/* ---- life --------------------------------------------------------------------- */
+
+void message_register(lua_State *L) {
+    object_register(L, &message_type);
+    props_register(L);
+}
+
+struct message_box *message_box_push(lua_State *L) {
+    return object_new(L, &message_type, sizeof(struct message_box), VALUES);
+}
+
+void message_box_lend(struct message_box *box, struct worker *w, struct message *m,
+                      const char *read_only) {
+    box->message = m;
+    box->worker = w;
+    box->read_only = read_only;
+    box->expires_ms = m->expires_ms;
+    box->qos = m->qos;
+    box->retain = m->retain;
+    box->changed = box->cached = 0;
+}
+
+/* The string in a user value, lent while it is there. [-0, +0, -] */
+static struct slice value_slice(lua_State *L, int index, int value) {
+    lua_getiuservalue(L, index, value);             /* ..., string */
+    struct slice s = vm_to_slice(L, -1);
+    lua_pop(L, 1);                                  /* ... */
+    return s;
+}
+
+struct slice message_box_topic(lua_State *L, int ref, const struct message_box *box) {
+    if (!(box->changed & MESSAGE_TOPIC)) return message_topic(box->message);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);         /* message */
+    struct slice topic = value_slice(L, lua_gettop(L), VALUE_TOPIC);
+    lua_pop(L, 1);                                  /* */
+    return topic;
+}
+
+struct message *message_box_build(lua_State *L, int index, struct message_box *box) {
+    if (!box->changed) return NULL;
+    struct message_parts parts = message_parts(box->message);
+    if (box->changed & MESSAGE_TOPIC) parts.topic = value_slice(L, index, VALUE_TOPIC);
+    if (box->changed & MESSAGE_PAYLOAD) parts.payload = value_slice(L, index, VALUE_PAYLOAD);
+    if (box->changed & MESSAGE_PROPS) parts.props = buf_slice(&box->props);
+    parts.expires_ms = box->expires_ms;
+    parts.qos = box->qos;
+    parts.retain = box->retain;
+    return message_new(&parts);
+}
+
+static void forget_value(lua_State *L, int index, int value) {
+    lua_pushnil(L);                                 /* ..., nil */
+    lua_setiuservalue(L, index, value);             /* ... */
+}
+
+void message_box_clear(lua_State *L, int index, struct message_box *box) {
+    uint8_t held = box->changed | box->cached;
+    if (held & MESSAGE_TOPIC) forget_value(L, index, VALUE_TOPIC);
+    if (held & MESSAGE_PAYLOAD) forget_value(L, index, VALUE_PAYLOAD);
+    if (held & MESSAGE_PROPS) buf_deinit(&box->props);
+    box->message = NULL;
+    box->changed = box->cached = 0;
+}

@@ -1,0 +1,17 @@
+/* obj_props.h -- message.properties: a view of encoded MQTT 5 properties. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_OBJ_PROPS_H
+#define SOL_SCRIPT_OBJ_PROPS_H
+
+#include <lua.h>
+
+struct message_box;
+
+/* Registers the types with a VM; once. [-0, +0, m] */
+void props_register(lua_State *L);
+/* Pushes the view of the message userdata at `index`. [-0, +1, m] */
+void props_push_proxy(lua_State *L, int index);
+/* Pushes the properties as a plain table. [-0, +1, m] */
+void props_push_table(lua_State *L, const struct message_box *box);
+
+#endif

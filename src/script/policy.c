@@ -1,0 +1,291 @@
+/* policy.c -- one generation from file to grave: load, attach, retire. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/policy.h"
+
+#include "base/mem.h"
+#include "core/worker.h"
+#include "script/conf.h"
+#include "script/handlers.h"
+#include "script/invoke.h"
+#include "script/lib.h"
+#include "script/lib_client.h"
+#include "script/lib_publish.h"
+#include "script/lib_time.h"
+#include "script/obj_message.h"
+#include "script/obj_request.h"
+#include "script/sandbox.h"
+#include "script/script.h"
+#include "script/suggest.h"
+#include "script/task.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Where `make install` puts the plugins. */
+#ifndef SOL_PLUGIN_DIR
+#define SOL_PLUGIN_DIR "plugins"
+#endif
+
+#define LOAD_BUDGET_MS 5000
+#define DEFAULT_URL    "mqtt://localhost:1883"
+
+/* ---- life ------------------------------------------------------------------------ */
+
+static void script_free(struct script *s) {
+    struct vm *vm = s->vm;
+    timers_retire(s);
+    publishing_retire(s, false);
+    invocations_free(s);
+    tasks_deinit(vm);
+    vm_close(vm); /* its userdata may still look at handlers and clients */
+    clients_deinit(vm);
+    handlers_free(s);
+    vm->script = NULL;
+    vm_unref(vm);
+    free(s->path);
+    free(s->folder);
+    free(s->plugin_path);
+    free(s);
+}
+
+static void on_end(struct closure *self, unsigned loop_events) {
+    (void)loop_events;
+    script_free(self->obj);
+}
+
+/* At the end of the turn: whoever told us may still have our frames below it. */
+void script_settle(struct script *s) {
+    if (!s->is_retired || s->calls_parked > 0) return;
+    s->end.closure = (struct closure){ .fn = on_end, .obj = s, .name = "policy end" };
+    loop_defer(s->vm->worker->loop, &s->end);
+}
+
+/* ---- the port ---------------------------------------------------------------------- */
+
+static uint32_t port_wants(struct hooks *h, struct slice topic) {
+    return handlers_want(script_of_hooks(h), topic);
+}
+
+static void port_attach(struct hooks *h, struct worker *w) {
+    struct script *s = script_of_hooks(h);
+    int r = vm_attach(s->vm, w, s->settings.hook_budget_ms);
+    if (r < 0) log_error(s->vm->log, "policy", "no timer, so no budget for hooks: %s", strerror(-r));
+    timers_attach(s);
+}
+
+static void port_retire(struct hooks *h, bool at_once) {
+    struct script *s = script_of_hooks(h);
+    s->is_retired = true;
+    if (!s->vm->worker) {
+        script_free(s);
+        return;
+    }
+    timers_retire(s);
+    if (at_once) {
+        invocations_cancel(s);
+        publishing_retire(s, true);
+        loop_undefer(&s->end);
+        script_free(s);
+        return;
+    }
+    publishing_retire(s, false);
+    script_settle(s);
+}
+
+static void port_forget(struct hooks *h, struct client *c) {
+    clients_forget(script_of_hooks(h)->vm, c);
+}
+
+/* The folder of the plugins that belong to this very binary: beside an installed one, or
+ * in the tree it was built in (build/MODE/sol); free() it. */
+static char *default_plugin_path(void) {
+    char exe[PATH_MAX], installed[PATH_MAX + 32], built[PATH_MAX + 32];
+    struct stat st;
+    ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    exe[len < 0 ? 0 : len] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash) *slash = '\0';
+    snprintf(installed, sizeof installed, "%s/../share/sol/plugins", exe);
+    snprintf(built, sizeof built, "%s/../../plugins", exe);
+    if (slash && stat(installed, &st) == 0) return xstrdup(installed);
+    if (slash && stat(built, &st) == 0) return realpath(built, NULL);
+    return xstrdup(SOL_PLUGIN_DIR);
+}
+
+static struct script *script_new(const struct policy_opts *opts) {
+    static const struct config defaults = CONFIG_DEFAULTS;
+    struct script *s = xcalloc(1, sizeof *s);
+    s->port = (struct hooks){ .wants = port_wants,
+                              .run = invoke_run,
+                              .cancel = invoke_cancel,
+                              .attach = port_attach,
+                              .retire = port_retire,
+                              .forget = port_forget };
+    s->generation = opts->generation;
+    s->vm = vm_new(opts->log, defaults.vm_memory, LOAD_BUDGET_MS);
+    s->vm->script = s;
+    s->is_loading = true;
+    s->path = opts->path ? xstrdup(opts->path) : NULL;
+    const char *slash = opts->path ? strrchr(opts->path, '/') : NULL;
+    if (!slash) s->folder = xstrdup(".");
+    else if (slash == opts->path) s->folder = xstrdup("/");
+    else s->folder = xslicedup(slice_of(opts->path, (size_t)(slash - opts->path)));
+    const char *plugins = opts->plugin_path ? opts->plugin_path : getenv("SOL_PLUGINS");
+    s->plugin_path = plugins && *plugins ? xstrdup(plugins) : default_plugin_path();
+    tasks_init(s->vm);
+    return s;
+}
+
+/* ---- the prelude's primitives --------------------------------------------------------- */
+
+static int native_kind(lua_State *L) {
+    struct stat st;
+    const char *path = luaL_checkstring(L, 1);
+    if (stat(path, &st) < 0) return 0;
+    if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) return 0;
+    lua_pushstring(L, S_ISDIR(st.st_mode) ? "folder" : "file"); /* path, kind */
+    return 1;
+}
+
+static int native_list(lua_State *L) {
+    DIR *dir = opendir(luaL_checkstring(L, 1));
+    bool was = vm_uncap(vm_of(L)); /* nothing may raise while it is open */
+    lua_Integer n = 0;
+    lua_newtable(L);                                /* folder, names */
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (e->d_name[0] == '.') continue;
+        lua_pushstring(L, e->d_name);               /* folder, names, name */
+        lua_rawseti(L, -2, ++n);                    /* folder, names */
+    }
+    if (dir) closedir(dir);
+    vm_of(L)->is_capped = was;
+    return 1;
+}
+
+static int native_suggest(lua_State *L) {
+    char buf[SUGGEST_MAX + 24];
+    struct suggest near;
+    suggest_init(&near, luaL_checkstring(L, 1));
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_Integer i = 1; lua_rawgeti(L, 2, i) == LUA_TSTRING; i++) { /* word, names, name */
+        suggest_offer(&near, lua_tostring(L, -1));
+        lua_pop(L, 1);                              /* word, names */
+    }
+    lua_pushstring(L, suggest_text(&near, buf));    /* word, names, nil, text */
+    return 1;
+}
+
+static int native_load_file(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    return sandbox_load_file(L, path);              /* path, fn or nil, error */
+}
+
+static const luaL_Reg natives[] = {
+    { "kind", native_kind },
+    { "list", native_list },
+    { "suggest", native_suggest },
+    { "load_file", native_load_file },
+    { NULL, NULL },
+};
+
+/* Pushes the list of folders in a ':'-separated path. [-0, +1, m] */
+static void push_path(lua_State *L, const char *path) {
+    lua_Integer n = 0;
+    lua_newtable(L);                                /* folders */
+    while (*path) {
+        size_t len = strcspn(path, ":");
+        lua_pushlstring(L, path, len);              /* folders, folder */
+        if (len) lua_rawseti(L, -2, ++n);           /* folders */
+        else lua_pop(L, 1);
+        path += len + (path[len] == ':');
+    }
+}
+
+/* Pushes what the prelude is given. [-0, +1, m] */
+static void push_native(lua_State *L, struct script *s) {
+    luaL_newlib(L, natives);                        /* native */
+    sandbox_push(L);                                /* native, globals */
+    lua_getfield(L, -1, "sol");                     /* native, globals, sol */
+    lua_setfield(L, -3, "sol");                     /* native, globals */
+    lua_setfield(L, -2, "globals");                 /* native */
+    lua_getfield(L, LUA_REGISTRYINDEX, "sol.load"); /* native, load */
+    lua_setfield(L, -2, "load");                    /* native */
+    lua_pushstring(L, s->folder);                   /* native, folder */
+    lua_setfield(L, -2, "folder");                  /* native */
+    push_path(L, s->plugin_path);                   /* native, folders */
+    lua_setfield(L, -2, "plugin_path");             /* native */
+}
+
+/* ---- loading ---------------------------------------------------------------------------- */
+
+/* Pushes sol.lua's environment. [-0, +1, e] */
+static void push_environment(lua_State *L, struct script *s) {
+    push_native(L, s);                              /* native */
+    sandbox_prelude(L);                             /* prelude */
+    lua_getfield(L, -1, "builtins");                /* prelude, builtins */
+    conf_push_environment(L, s);                    /* prelude, env */
+    lua_getfield(L, -2, "furnish");                 /* prelude, env, furnish */
+    lua_getfield(L, -3, "builtins");                /* prelude, env, furnish, builtins */
+    lua_pushvalue(L, -3);                           /* prelude, env, furnish, builtins, env */
+    lua_pushstring(L, s->folder);                   /* prelude, env, furnish, builtins, env, folder */
+    lua_call(L, 3, 0);                              /* prelude, env */
+    lua_remove(L, -2);                              /* env */
+}
+
+/* Everything that may raise, in one protected call.  Argument: the script. */
+static int load(lua_State *L) {
+    struct script *s = lua_touserdata(L, 1);
+    lua_settop(L, 0);
+    sandbox_open(L);                                /* globals */
+    message_register(L);
+    request_register(L);
+    clients_init(s->vm);
+    lua_settop(L, 0);
+    push_environment(L, s);                         /* env */
+    if (!s->path) return 0;
+    if (sandbox_load_file(L, s->path) != 1) return lua_error(L); /* nil, error */
+    lua_call(L, 0, 0);                              /* */
+    return 0;
+}
+
+/* A configuration error reads best without its traceback. */
+static char *error_text(const char *text) {
+    const char *end = strstr(text, "\nstack traceback:");
+    return end ? xslicedup(slice_of(text, (size_t)(end - text))) : xstrdup(text);
+}
+
+static void loaded(struct script *s, struct policy *out) {
+    struct config *c = s->config;
+    if (c->listeners_len == 0) config_add_listener(c, DEFAULT_URL, 0, 0);
+    if (!s->path && c->allow_anonymous == UNSET) c->allow_anonymous = YES;
+    s->settings = *c;
+    s->settings.listeners = NULL;
+    s->settings.listeners_len = 0;
+    s->vm->cap_bytes = c->vm_memory;
+    s->config = NULL;
+    s->is_loading = false;
+    *out = (struct policy){ .config = c, .hooks = &s->port };
+}
+
+int policy_load(const struct policy_opts *opts, struct policy *out, char **error) {
+    struct script *s = script_new(opts);
+    lua_State *L = s->vm->L;
+    s->config = config_new();
+    lua_pushcfunction(L, load);                     /* load */
+    lua_pushlightuserdata(L, s);                    /* load, script */
+    if (vm_call(L, 1, 0) == LUA_OK) {
+        loaded(s, out);
+        return 0;
+    }
+    *error = error_text(lua_tostring(L, -1));       /* text */
+    config_free(s->config);
+    script_free(s);
+    return -EINVAL;
+}

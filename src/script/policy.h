@@ -1,0 +1,30 @@
+/* policy.h -- the script layer's front door: sol.lua in, configuration and hooks out. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_POLICY_H
+#define SOL_SCRIPT_POLICY_H
+
+#include "base/log.h"
+#include "core/config.h"
+#include "core/hooks.h"
+
+struct policy_opts {
+    const char *path;        /* sol.lua; NULL: built-in defaults (localhost:1883, anonymous) */
+    const char *plugin_path; /* folders searched for plugin("name"), ':' between; NULL: default */
+    struct log *log;         /* lent for the policy's life */
+    unsigned generation;
+};
+
+struct policy {
+    struct config *config;   /* owned until handed to broker_new / broker_set_policy */
+    struct hooks *hooks;     /* likewise; hooks->retire(hooks, true) frees it unattached */
+};
+
+/* Runs the file in a fresh VM and checks everything it says.  0; or -EINVAL and `error`
+ * (free() it): "FILE:LINE: what is wrong, the offending value, a suggestion".  Main
+ * thread; the VM may be attached to a worker's thread afterwards. */
+int policy_load(const struct policy_opts *opts, struct policy *out, char **error);
+
+/* `sol passwd [-c] [-D] FILE USER`: argv from "passwd" on; gives the exit status. */
+int passwd_main(int argc, char **argv);
+
+#endif

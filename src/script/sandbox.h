@@ -1,0 +1,23 @@
+/* sandbox.h -- the globals of a policy: Lua's libraries without what could hold up or
+ * harm the broker. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_SANDBOX_H
+#define SOL_SCRIPT_SANDBOX_H
+
+#include <lua.h>
+
+/* Pushes the table every environment inherits, `sol` included, and keeps it for
+ * sandbox_push. [-0, +1, e] */
+void sandbox_open(lua_State *L);
+/* Pushes it again. [-0, +1, -] */
+void sandbox_push(lua_State *L);
+
+/* Runs the embedded prelude with `native`, a table on top: its result in its place.
+ * [-1, +1, e] */
+void sandbox_prelude(lua_State *L);
+
+/* Loads the text file at `path` as a function with the environment on top of the stack:
+ * the function, or nil and the error, in its place. [-1, +1|2, m] */
+int sandbox_load_file(lua_State *L, const char *path);
+
+#endif

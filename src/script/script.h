@@ -1,0 +1,61 @@
+/* script.h -- one generation of policy: its VM, its settings, its handlers.
+ *
+ * Made by policy_load on the main thread, attached to one worker, retired when a newer
+ * generation takes over.  Core sees only `port`.  policy.c owns it; handlers.c and
+ * lib_time.c keep their lists here. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_SCRIPT_SCRIPT_H
+#define SOL_SCRIPT_SCRIPT_H
+
+#include "core/config.h"
+#include "core/hooks.h"
+#include "io/loop.h"
+#include "script/vm.h"
+
+struct handler;
+struct invocation;
+struct publishing;
+struct script_timer;
+
+/* The handlers of one event, in the order in which they run. */
+struct handler_list {
+    struct handler **at;   /* owned */
+    unsigned len;
+    unsigned parked;       /* invocations that wait */
+};
+
+struct script {
+    struct hooks port;     /* what core calls */
+    struct vm *vm;         /* owned reference */
+    unsigned generation;
+    /* while loading */
+    bool is_loading;       /* settings and handlers may be given */
+    struct config *config; /* lent: being filled; NULL afterwards */
+    char *path, *folder;   /* owned: of sol.lua; folder "." without one */
+    char *plugin_path;     /* owned: folders, ':' between */
+    /* afterwards fixed */
+    struct config settings; /* a copy, without the listeners */
+    struct handler_list events[HOOK_EVENTS];
+    /* on the worker's thread */
+    struct invocation *present;    /* being run, innermost */
+    struct invocation *free_invocations;
+    unsigned calls_parked;         /* invocations that wait, over all events */
+    struct script_timer *timers;   /* sol.after, sol.every (lib_time.c) */
+    struct publishing *publishing; /* sol.publish{as} under way (lib_publish.c) */
+    unsigned publish_depth;        /* sol.publish within sol.publish */
+    bool is_retired;
+    struct deferred end;           /* frees a retired script at the end of a turn */
+};
+
+static inline struct script *script_of(lua_State *L) {
+    return vm_of(L)->script;
+}
+
+static inline struct script *script_of_hooks(struct hooks *h) {
+    return (struct script *)(void *)h; /* port comes first */
+}
+
+/* A waiting call ended: a retired script without any more goes. */
+void script_settle(struct script *s);
+
+#endif

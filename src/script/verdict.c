@@ -1,0 +1,99 @@
+/* verdict.c -- verdicts as values.
+ *
+ * Without a reason a verdict is a light userdata, an address in a static array: allow,
+ * drop, and one per reason code of deny.  With a reason it is a userdata of its own. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/verdict.h"
+
+#include "script/object.h"
+#include "script/vm.h"
+
+static const char allow_value, drop_value, deny_values[256];
+
+struct denial {
+    uint8_t reason_code; /* the reason is user value 1 */
+};
+
+static void *resolve(lua_State *L, void *block) {
+    (void)L;
+    return block;
+}
+
+static void get_code(lua_State *L, void *obj) {
+    lua_pushinteger(L, ((struct denial *)obj)->reason_code);
+}
+
+static void get_reason(lua_State *L, void *obj) {
+    (void)obj;
+    lua_getiuservalue(L, 1, 1);
+}
+
+static const struct field fields[] = {
+    { "code", get_code, NULL },
+    { "reason", get_reason, NULL },
+    { NULL, NULL, NULL },
+};
+
+static const struct object_type denial_type = { .name = "denial", .fields = fields, .resolve = resolve };
+
+void verdict_register(lua_State *L) {
+    object_register(L, &denial_type);
+}
+
+static void push_address(lua_State *L, const char *at) {
+    lua_pushlightuserdata(L, (void *)(uintptr_t)at); /* ..., verdict */
+}
+
+void verdict_push(lua_State *L, enum verdict v) {
+    push_address(L, v == VERDICT_DROP ? &drop_value : &allow_value);
+}
+
+void verdict_push_deny(lua_State *L, uint8_t reason_code, struct slice reason) {
+    if (!reason.at) {
+        push_address(L, &deny_values[reason_code]);
+        return;
+    }
+    struct denial *d = object_new(L, &denial_type, sizeof *d, 1); /* ..., denial */
+    d->reason_code = reason_code;
+    vm_push_slice(L, reason);                       /* ..., denial, reason */
+    lua_setiuservalue(L, -2, 1);                    /* ..., denial */
+}
+
+static bool read_address(const char *at, struct answer *out) {
+    if (at == &allow_value) {
+        out->verdict = VERDICT_ALLOW;
+    } else if (at == &drop_value) {
+        out->verdict = VERDICT_DROP;
+    } else if (at >= deny_values && at < deny_values + sizeof deny_values) {
+        out->verdict = VERDICT_DENY;
+        out->reason_code = (uint8_t)(at - deny_values);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool read_denial(lua_State *L, int index, struct answer *out) {
+    struct denial *d = object_test(L, index, &denial_type);
+    if (!d) return false;
+    out->verdict = VERDICT_DENY;
+    out->reason_code = d->reason_code;
+    lua_getiuservalue(L, index, 1);                 /* ..., reason */
+    out->reason = vm_to_slice(L, -1);
+    lua_pop(L, 1);                                  /* ... */
+    return true;
+}
+
+bool verdict_read(lua_State *L, int index, struct answer *out) {
+    *out = (struct answer){ .verdict = VERDICT_NONE };
+    switch (lua_type(L, index)) {
+    case LUA_TNONE:
+    case LUA_TNIL: return true;
+    case LUA_TBOOLEAN:
+        out->verdict = lua_toboolean(L, index) ? VERDICT_ALLOW : VERDICT_DENY;
+        return true;
+    case LUA_TLIGHTUSERDATA: return read_address(lua_touserdata(L, index), out);
+    case LUA_TUSERDATA: return read_denial(L, index, out);
+    default: return false;
+    }
+}
