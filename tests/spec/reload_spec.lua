@@ -1,0 +1,141 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- SIGHUP: a good policy replaces the old one without a dropped connection, a
+-- broken one changes nothing and is reported.
+
+local with_broker = require("support.broker").with_broker
+
+local function stamp(word)
+    return ([[sol.on("publish", "t", function(_, m) m.payload = m.payload .. " %s" end)]]):format(word)
+end
+
+-- Reload with this policy; `pattern` is what the log must say then.
+local function reload(b, config, pattern)
+    local from = #b:log() + 1
+    b:configure(config)
+    b:signal "HUP"
+    return b:log_wait(pattern, from)
+end
+
+describe("a reload", function()
+    it("swaps the policy and keeps every connection", function()
+        with_broker({ config = stamp "old" }, function(b)
+            local all = {}
+            for i = 1, 50 do all[i] = b:client("c" .. i, { version = 3 + i % 3 }):subscribe("t", 1) end
+            local p = b:client("p"):publish("t", "x", { qos = 1 })
+            for _, c in ipairs(all) do c:expect_publish("t", "x old"):ack() end
+            reload(b, stamp "new", "[Rr]eload")
+            p:publish("t", "y", { qos = 1 })
+            for _, c in ipairs(all) do c:expect_publish("t", "y new"):ack():expect_nothing(true) end
+        end)
+    end)
+
+    for _, row in ipairs {
+        { "a syntax error", "if then", "sol%.lua:3:" },
+        { "an error", "error 'half-way'", "sol%.lua:3: half%-way" },
+        { "an unknown setting", "max_paket_size = 5", "sol%.lua:3:.*max_paket_size.*max_packet_size" },
+        { "a missing plugin", "plugin 'no_such_plugin'", "sol%.lua:3:.*no_such_plugin" },
+        { "an endless loop", "while true do end", "sol%.lua:3" },
+    } do
+        it("with " .. row[1] .. " keeps the old policy and says why", function()
+            with_broker({ config = stamp "old" }, function(b)
+                local c = b:client("c"):subscribe("t")
+                reload(b, stamp "new" .. "\n" .. row[2], row[3])
+                c:publish("t", "x"):expect_publish("t", "x old")
+                -- and the next good one is taken
+                reload(b, stamp "mended", "[Rr]eload")
+                c:publish("t", "y"):expect_publish("t", "y mended")
+                b:client("newcomer"):ping()
+            end)
+        end)
+    end
+
+    it("without the file keeps the old policy", function()
+        with_broker({ config = stamp "old" }, function(b)
+            local c = b:client("c"):subscribe("t")
+            local from = #b:log() + 1
+            os.remove(b.dir .. "/sol.lua")
+            b:signal "HUP"
+            b:log_wait("sol%.lua", from)
+            c:publish("t", "x"):expect_publish("t", "x old")
+        end)
+    end)
+
+    it("lets a hook of the old policy finish", function()
+        with_broker({ config = [[
+            sol.on("publish", "t", function(_, m) sol.sleep(0.5) m.payload = m.payload .. " old" end)
+        ]] }, function(b)
+            local c = b:client("c"):subscribe("t"):publish("t", "x")
+            b:client("probe"):ping()
+            reload(b, stamp "new", "[Rr]eload")
+            c:publish("t", "y")
+            c:expect_publish("t", "x old")
+            c:expect_publish("t", "y new")
+        end)
+    end)
+
+    it("ends the timers of the old policy and starts those of the new", function()
+        with_broker({ config = [[sol.every(0.05, function() sol.publish("tick", "old") end)]] }, function(b)
+            local c = b:client("c"):subscribe("tick")
+            c:expect_publish("tick", "old")
+            reload(b, [[sol.every(0.05, function() sol.publish("tick", "new") end)]], "[Rr]eload")
+            repeat local m = c:expect("PUBLISH") until m.payload == "new"
+            for _ = 1, 5 do c:expect_publish("tick", "new") end
+        end)
+    end)
+
+    it("keeps sessions, subscriptions, retained and queued messages", function()
+        with_broker({ config = "" }, function(b)
+            local c = b:client("c", { clean = false }):subscribe("t", 1):disconnect()
+            local p = b:client("p"):publish("kept", "r", { retain = true }):publish("t", "queued", { qos = 1 })
+            reload(b, "-- nothing\n", "[Rr]eload")
+            c:reconnect()
+            assert.is_true(c.connack.session_present)
+            c:expect_publish("t", "queued"):ack()
+            c:subscribe("kept"):expect_publish("kept", "r", { retain = true })
+            p:ping()
+        end)
+    end)
+
+    it("takes new limits for new packets", function()
+        with_broker({ config = "" }, function(b)
+            local c = b:client("c"):publish("t", ("x"):rep(500), { qos = 1 })
+            reload(b, "max_packet_size = 100", "[Rr]eload")
+            b:client("d"):publish("t", ("x"):rep(500), { qos = 1, wait = false }):expect_close()
+            c:ping()
+        end)
+    end)
+
+    it("takes a changed plugin", function()
+        local function plugin(word)
+            return "local sol = require 'sol'\nreturn { setup = function() " .. stamp(word) .. " end }"
+        end
+        with_broker({ config = [[plugin "./mine.lua"]], files = { ["mine.lua"] = plugin "old" } }, function(b)
+            local c = b:client("c"):subscribe("t"):publish("t", "x")
+            c:expect_publish("t", "x old")
+            b:write("mine.lua", plugin "new")
+            reload(b, [[plugin "./mine.lua"]], "[Rr]eload")
+            c:publish("t", "y"):expect_publish("t", "y new")
+        end)
+    end)
+
+    it("may be asked for a hundred times in a row", function()
+        with_broker({ config = stamp "0" }, function(b)
+            local c = b:client("c"):subscribe("t")
+            local before = b:fds()
+            for i = 1, 30 do
+                reload(b, stamp(tostring(i)), "[Rr]eload")
+                c:publish("t", "x"):expect_publish("t", "x " .. i)
+            end
+            for _ = 1, 70 do b:signal "HUP" end
+            c:publish("t", "x"):expect_publish("t", "x 30")
+            assert.is_true(b:fds() <= before + 2)
+        end)
+    end)
+
+    it("tells the new policy", function()
+        with_broker({ config = "" }, function(b)
+            reload(b, [[sol.on("reload", function() sol.log.info "I am the new one" end)]], "I am the new one")
+        end)
+    end)
+end)
