@@ -102,7 +102,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 
 build/support/proc.so: tests/support/proc.c
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -fPIC -shared \
+	$(Q)$(CC) -std=c11 -O1 -g -Wall -Wextra -Werror -fPIC -shared \
 	    -I/usr/include/lua5.4 -o $@ $<
 
 -include $(OBJ:.o=.d) $(BUILD)/main.d $(UNITS:=.d)

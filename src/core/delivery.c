@@ -222,9 +222,10 @@ static void deliver_now(struct session *s, const struct outgoing *o) {
 struct held {
     struct held *next;
     struct session *session;
-    struct message *message;   /* owned reference; the call's while its hook runs */
+    struct message *message;   /* owned reference; the call's while a deliver hook runs */
     uint32_t *identifiers;     /* owned: count, then that many; or NULL */
     uint32_t share;
+    uint32_t ask;              /* HOOK_BITs still to be asked */
     uint8_t qos;
     bool retain;
     struct hook_call call;
@@ -245,67 +246,96 @@ static struct held *held_pop(struct session *s) {
     return h;
 }
 
-/* The hook has spoken: deliver what it left of the message, and forget the rest. */
-static void held_finish(struct held *h) {
-    struct session *s = h->session;
-    struct worker *w = s->worker;
-    h->message = h->call.message;
-    const char *why = message_invalid(h->message, w->config->max_topic_levels,
-                                      w->config->max_packet_size);
-    if (h->call.verdict == VERDICT_DENY || h->call.verdict == VERDICT_DROP) {
-        COUNT(w, dropped_by_hook);
-    } else if (why) {
-        log_error(w->log, "policy", "a deliver hook's message for %.*s is dropped: %s",
-                  SLICE_FMT(s->client->id), why);
-        COUNT(w, dropped_by_hook);
+/* The next question: may this client have it at all, then what it looks like. */
+static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
+    bool authorize = (h->ask & HOOK_BIT_AUTHORIZE_DELIVER) != 0;
+    hook_call_deinit(&h->call);
+    h->call = (struct hook_call){ .event = authorize ? HOOK_AUTHORIZE : HOOK_DELIVER,
+                                  .client = h->session->client,
+                                  .done = on_verdict,
+                                  .obj = h };
+    if (authorize) {
+        h->ask &= ~HOOK_BIT_AUTHORIZE_DELIVER;
+        h->call.access = (struct access_request){ .action = ACCESS_DELIVER,
+                                                  .topic = message_topic(h->message),
+                                                  .qos = h->qos,
+                                                  .retain = h->retain,
+                                                  .message = h->message };
     } else {
-        uint32_t n = h->identifiers ? h->identifiers[0] : 0;
-        deliver_now(s, &(struct outgoing){ .message = h->message,
-                                           .identifiers = n ? h->identifiers + 1 : NULL,
-                                           .identifiers_len = (uint16_t)n,
-                                           .share = h->share,
-                                           .qos = h->qos,
-                                           .retain = h->retain });
+        h->ask = 0;
+        h->call.message = h->message;
+        h->message = NULL;
     }
+}
+
+/* The verdict is there: takes the message back; false when the delivery is refused. */
+static bool held_passes(struct held *h) {
+    struct worker *w = h->session->worker;
+    enum verdict v = h->call.verdict;
+    if (h->call.event == HOOK_DELIVER) h->message = h->call.message;
+    if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
+    if (h->call.event == HOOK_AUTHORIZE) return v == VERDICT_ALLOW || w->config->default_access;
+    const char *why =
+        message_invalid(h->message, w->config->max_topic_levels, w->config->max_packet_size);
+    if (why)
+        log_error(w->log, "policy", "a deliver hook's message for %.*s is dropped: %s",
+                  SLICE_FMT(h->session->client->id), why);
+    return !why;
+}
+
+static void held_deliver(struct held *h) {
+    uint32_t n = h->identifiers ? h->identifiers[0] : 0;
+    deliver_now(h->session,
+                &(struct outgoing){ .message = h->message,
+                                    .identifiers = n ? h->identifiers + 1 : NULL,
+                                    .identifiers_len = (uint16_t)n,
+                                    .share = h->share,
+                                    .qos = h->qos,
+                                    .retain = h->retain });
     held_free(h);
 }
 
-static void held_run(struct session *s);
+static void held_refuse(struct held *h) {
+    COUNT(h->session->worker, dropped_by_hook);
+    held_free(h);
+}
 
-static void on_deliver_verdict(struct hook_call *call) {
+static void on_held_verdict(struct hook_call *call);
+
+/* Asks what is left to ask, and delivers.  False when a hook waits; else `h` is gone.  A
+ * hook may end this very session: its memory stays until the end of the turn. */
+static bool held_go(struct held *h) {
+    struct session *s = h->session;
+    struct worker *w = s->worker;
+    while (h->ask) {
+        held_prepare(h, on_held_verdict);
+        s->asking = &h->call; /* what comes meanwhile queues behind */
+        w->hooks->run(w->hooks, &h->call);
+        bool waits = h->call.verdict == VERDICT_WAIT, has_ended = slots_find(&w->sessions, s->handle) != s;
+        if (waits && !has_ended) return false;
+        if (waits) h->call.hooks->cancel(h->call.hooks, &h->call);
+        s->asking = NULL;
+        if (held_passes(h) && !has_ended) continue;
+        held_refuse(h);
+        return true;
+    }
+    held_deliver(h);
+    return true;
+}
+
+static void held_run(struct session *s) {
+    while (s->held && !s->asking)
+        if (!held_go(held_pop(s))) return;
+}
+
+static void on_held_verdict(struct hook_call *call) {
     struct held *h = call->obj;
     struct session *s = h->session;
     s->asking = NULL;
-    held_finish(h);
+    if (!held_passes(h)) held_refuse(h);
+    else if (!held_go(h)) return;
     held_run(s);
     session_pump(s); /* retained messages may have waited behind it */
-}
-
-/* Asks for one after the other until one waits.  A hook may end this very session: its
- * memory stays until the end of the turn, its lists are empty then. */
-static void held_run(struct session *s) {
-    struct worker *w = s->worker;
-    while (s->held && !s->asking) {
-        struct held *h = held_pop(s);
-        h->call = (struct hook_call){ .event = HOOK_DELIVER,
-                                      .client = s->client,
-                                      .message = h->message,
-                                      .done = on_deliver_verdict,
-                                      .obj = h };
-        h->message = NULL;
-        s->asking = &h->call; /* what comes meanwhile queues behind */
-        w->hooks->run(w->hooks, &h->call);
-        bool waits = h->call.verdict == VERDICT_WAIT;
-        if (slots_find(&w->sessions, s->handle) != s) {
-            if (waits) h->call.hooks->cancel(h->call.hooks, &h->call);
-            h->message = h->call.message;
-            held_free(h);
-            return;
-        }
-        if (waits) return;
-        s->asking = NULL;
-        held_finish(h);
-    }
 }
 
 static void held_deinit(struct session *s) {
@@ -313,7 +343,7 @@ static void held_deinit(struct session *s) {
     if (call && call->verdict == VERDICT_WAIT) {
         struct held *h = call->obj;
         call->hooks->cancel(call->hooks, call);
-        h->message = call->message;
+        if (call->event == HOOK_DELIVER) h->message = call->message;
         held_free(h);
     }
     s->asking = NULL;
@@ -322,7 +352,7 @@ static void held_deinit(struct session *s) {
 
 void session_deliver(struct session *s, const struct outgoing *o) {
     if (o->qos == 0 && !s->conn) return; /* goes nowhere: no hook need see it */
-    if (!o->hooked && !s->held && !s->asking) {
+    if (!o->ask && !s->held && !s->asking) {
         deliver_now(s, o);
         return;
     }
@@ -336,6 +366,7 @@ void session_deliver(struct session *s, const struct outgoing *o) {
     h->message = message_ref(o->message);
     h->identifiers = copy_identifiers(o);
     h->share = o->share;
+    h->ask = o->ask;
     h->qos = o->qos;
     h->retain = o->retain;
     *s->held_tail = h;
@@ -362,19 +393,16 @@ static void replay_free(struct replay *r) {
 
 static void replay_one(struct session *s, struct replay *r) {
     struct message *m = r->list[r->at++];
-    struct hooks *hooks = s->worker->hooks;
     if (is_expired(s, m) || !retain_holds(s->worker->broker->retained, m)) {
         message_unref(m);
         return;
     }
-    bool hooked = hooks_want(hooks, HOOK_DELIVER) &&
-                  (hooks->wants(hooks, message_topic(m)) & HOOK_BIT(HOOK_DELIVER));
     session_deliver(s, &(struct outgoing){ .message = m,
                                            .identifiers = &r->identifier,
                                            .identifiers_len = r->identifier != 0,
                                            .qos = m->qos < r->qos ? m->qos : r->qos,
                                            .retain = true,
-                                           .hooked = hooked });
+                                           .ask = hooks_for_delivery(s->worker->hooks, m) });
     message_unref(m);
 }
 

@@ -41,6 +41,11 @@ void hook_call_deinit(struct hook_call *call) {
     call->reason = NULL;
 }
 
+uint32_t hooks_for_delivery(struct hooks *h, const struct message *m) {
+    if (!(h->wanted & HOOK_ASKED_AT_DELIVERY)) return 0;
+    return h->wants(h, message_topic(m)) & HOOK_ASKED_AT_DELIVERY;
+}
+
 void hooks_tell(struct hooks *h, enum hook_event e, struct client *c, const struct fact *f) {
     if (!hooks_want(h, e)) return;
     struct hook_call call = { .event = e, .client = c, .fact = f };

@@ -28,6 +28,7 @@ enum hook_event {
 /* Handlers of AUTHORIZE that asked for ACCESS_DELIVER too: few do, and core asks for a
  * delivery only where this bit is set (in `wanted` and in what wants() gives). */
 #define HOOK_BIT_AUTHORIZE_DELIVER HOOK_BIT(HOOK_EVENTS)
+#define HOOK_ASKED_AT_DELIVERY (HOOK_BIT(HOOK_DELIVER) | HOOK_BIT_AUTHORIZE_DELIVER)
 #define HOOK_IS_FACT(event) ((event) >= HOOK_CONNECTED)
 
 enum verdict {
@@ -83,6 +84,9 @@ struct fact {
 
 struct hooks;
 
+struct hook_call;
+typedef void hook_done_fn(struct hook_call *call);
+
 struct hook_call {
     /* filled by core; lent until the verdict is there */
     enum hook_event event;
@@ -98,7 +102,7 @@ struct hook_call {
         };
         const struct fact *fact;           /* facts */
     };
-    void (*done)(struct hook_call *call);  /* NULL for facts */
+    hook_done_fn *done;                    /* NULL for facts */
     void *obj;                             /* core's own */
     /* filled by the hooks */
     enum verdict verdict;
@@ -134,6 +138,8 @@ void hook_call_deinit(struct hook_call *call);
 static inline bool hooks_want(const struct hooks *h, enum hook_event e) {
     return (h->wanted & HOOK_BIT(e)) != 0;
 }
+/* The bits of HOOK_ASKED_AT_DELIVERY that want to see this message. */
+uint32_t hooks_for_delivery(struct hooks *h, const struct message *m);
 /* Tells a fact when anyone listens. */
 void hooks_tell(struct hooks *h, enum hook_event e, struct client *c, const struct fact *f);
 

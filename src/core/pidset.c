@@ -8,9 +8,10 @@
 
 enum { CAP_START = 8 };
 
-/* Identifiers usually run upwards, so their low bits spread them well. */
+/* Fibonacci hashing: identifiers usually run upwards, and by their low bits they would
+ * stand in one long run, all of which a deletion would have to look at. */
 static uint32_t home(const struct pidset *s, uint16_t id) {
-    return id & (s->cap - 1);
+    return (uint32_t)(id * 2654435769u) >> (32 - __builtin_ctz(s->cap));
 }
 
 static uint32_t find(const struct pidset *s, uint16_t id) {

@@ -126,7 +126,7 @@ struct delivering {
     struct worker *worker;
     struct message *message;
     struct conn *from;         /* the publishing connection, or NULL */
-    bool hooked;               /* deliver hooks want to see it */
+    uint32_t ask;              /* HOOK_BITs that want to see each delivery */
 };
 
 static void deliver_to(const struct delivering *d, const struct route_entries *to,
@@ -138,7 +138,7 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
                                            .share = share,
                                            .qos = m->qos < e->qos ? m->qos : e->qos,
                                            .retain = m->retain && e->retain_as_published,
-                                           .hooked = d->hooked });
+                                           .ask = d->ask });
     if (d->from && s->conn && conn_lags(s->conn)) conn_slow_down(d->from, s->conn);
 }
 
@@ -176,9 +176,8 @@ static unsigned share_deliver(const struct delivering *d, const struct route_ent
 
 void route_share_again(struct worker *w, uint32_t share, struct message *m) {
     struct route_entries to;
-    uint32_t wants = w->hooks->wanted ? w->hooks->wants(w->hooks, message_topic(m)) : 0;
     struct delivering d = {
-        .worker = w, .message = m, .hooked = (wants & HOOK_BIT(HOOK_DELIVER)) != 0 };
+        .worker = w, .message = m, .ask = hooks_for_delivery(w->hooks, m) };
     subs_share(w->broker->subs, share, &to);
     if (to.shares_len) share_deliver(&d, &to, to.shares);
     route_entries_deinit(&to);
@@ -188,7 +187,7 @@ unsigned route_deliver(struct worker *w, struct route *r, struct message *m, str
     struct delivering d = { .worker = w,
                             .message = m,
                             .from = from,
-                            .hooked = (r->wants & HOOK_BIT(HOOK_DELIVER)) != 0 };
+                            .ask = r->wants & HOOK_ASKED_AT_DELIVERY };
     unsigned receivers = 0;
     r->refs++; /* hooks and closing connections may renew or evict it meanwhile */
     for (uint32_t i = 0; i < r->to.len; i++) {

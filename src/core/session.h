@@ -63,7 +63,7 @@ struct outgoing {
     uint32_t share;              /* the shared subscription it comes by, 0: none */
     uint8_t qos;                 /* already the lower of the message's and the subscription's */
     bool retain;
-    bool hooked;                 /* deliver hooks want to see it */
+    uint32_t ask;                /* HOOK_BITs of HOOK_ASKED_AT_DELIVERY that want to see it */
 };
 
 struct session {

@@ -11,11 +11,13 @@
 /* The protocol level as it stands in CONNECT. */
 enum mqtt_version { MQTT_3_1 = 3, MQTT_3_1_1 = 4, MQTT_5 = 5 };
 
+/* clang-format off */
 enum packet_type {
     PKT_CONNECT = 1, PKT_CONNACK, PKT_PUBLISH, PKT_PUBACK, PKT_PUBREC, PKT_PUBREL,
     PKT_PUBCOMP, PKT_SUBSCRIBE, PKT_SUBACK, PKT_UNSUBSCRIBE, PKT_UNSUBACK,
     PKT_PINGREQ, PKT_PINGRESP, PKT_DISCONNECT, PKT_AUTH, PKT_TYPES
 };
+/* clang-format on */
 
 /* Reason codes, MQTT 5.0 table 2-6. */
 enum reason_code {
@@ -148,10 +150,10 @@ struct will {
 };
 
 struct pkt_connect {
-    uint8_t version;       /* enum mqtt_version */
-    bool clean_start;      /* "clean session" in 3.x */
+    uint8_t version;  /* enum mqtt_version */
+    bool clean_start; /* "clean session" in 3.x */
     bool has_will, has_username, has_password;
-    uint16_t keep_alive;   /* seconds, 0: off */
+    uint16_t keep_alive; /* seconds, 0: off */
     struct slice client_id, username, password;
     struct will will;
     struct props props;
@@ -159,14 +161,14 @@ struct pkt_connect {
 
 struct pkt_connack {
     bool session_present;
-    uint8_t reason_code;   /* as on the wire: a 3.x return code or a 5.0 reason code */
+    uint8_t reason_code; /* as on the wire: a 3.x return code or a 5.0 reason code */
     struct props props;
 };
 
 struct pkt_publish {
     bool dup, retain;
     uint8_t qos;
-    uint16_t packet_id;    /* 0 when qos is 0 */
+    uint16_t packet_id; /* 0 when qos is 0 */
     struct slice topic, payload;
     struct props props;
 };
@@ -187,15 +189,15 @@ struct subscribe_options {
 /* SUBSCRIBE and UNSUBSCRIBE: the list is walked with filters_next (decode.h). */
 struct pkt_filters {
     uint16_t packet_id;
-    unsigned count;        /* at least one */
-    struct slice filters;  /* the undecoded list, already validated */
+    unsigned count;       /* at least one */
+    struct slice filters; /* the undecoded list, already validated */
     struct props props;
 };
 
 /* SUBACK and UNSUBACK. */
 struct pkt_codes {
     uint16_t packet_id;
-    struct slice codes;    /* one byte a filter; empty for a 3.x UNSUBACK */
+    struct slice codes; /* one byte a filter; empty for a 3.x UNSUBACK */
     struct props props;
 };
 

@@ -92,7 +92,7 @@ static bool level_is(struct slice level, char c) {
 static bool covers_hash(struct slice wide, size_t w, struct slice narrow) {
     if (w > wide.len) return false;
     struct slice rest = slice_of(wide.at + w, wide.len - w);
-    bool at_least_one = narrow.len == 1 || (narrow.len == 2 && narrow.at[0] == '/');
+    bool at_least_one = narrow.len <= 2; /* it ends in `#`: nothing else is so short */
     return level_is(rest, '#') || (at_least_one && slice_eq(rest, SLICE("+/#")));
 }
 

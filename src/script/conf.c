@@ -97,7 +97,7 @@ static const char *push_shown(lua_State *L, int index) {
 
 /* [-0, +1, m] */
 static const char *push_number(lua_State *L, double n) {
-    if (n == floor(n) && fabs(n) < 1e15) return lua_pushfstring(L, "%I", (LUAI_UACINT)n);
+    if (n == floor(n) && fabs(n) <= 1e15) return lua_pushfstring(L, "%I", (LUAI_UACINT)n);
     return lua_pushfstring(L, "%f", n);
 }
 
@@ -107,13 +107,11 @@ static int wrong_value(lua_State *L, const struct setting *s, const char *expect
 }
 
 static int wrong_number(lua_State *L, const struct setting *s) {
-    const char *word = s->kind == EXPIRY    ? ", math.huge or \"never\""
-                       : s->kind == SECONDS ? ""
-                                            : " (an integer)";
+    const char *what = s->unit ? s->unit : "an integer";
+    const char *more = s->kind == EXPIRY ? ", math.huge or \"never\"" : "";
     const char *min = push_number(L, s->min);       /* ..., min */
     const char *max = push_number(L, s->max);       /* ..., min, max */
-    return wrong_value(L, s, lua_pushfstring(L, "%s from %s to %s%s", s->unit ? s->unit : "a number",
-                                             min, max, word));
+    return wrong_value(L, s, lua_pushfstring(L, "%s from %s to %s%s", what, min, max, more));
 }
 
 static int wrong_choice(lua_State *L, const struct setting *s) {
@@ -131,8 +129,9 @@ static int wrong_choice(lua_State *L, const struct setting *s) {
         if (is_text) suggest_offer(&near, *w);
     }
     luaL_pushresult(&list);                         /* ..., list */
-    return luaL_error(L, "%s: expected %s, got %s%s", s->name, lua_tostring(L, -1),
-                      push_shown(L, 3), suggest_text(&near, buf));
+    const char *words = lua_tostring(L, -1), *value = push_shown(L, 3); /* ..., list, value */
+    return luaL_error(L, "%s: expected %s, got %s%s", s->name, words, value,
+                      suggest_text(&near, buf));
 }
 
 static double check_number(lua_State *L, const struct setting *s) {

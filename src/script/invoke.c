@@ -25,20 +25,23 @@
 
 struct invocation {
     struct script *script;      /* lent */
-    struct task *task;          /* from its pool while in use */
+    struct task *task;          /* its own, also while it is in the pool */
+    struct invocation *next;    /* free list */
     struct hook_call *call;     /* lent; NULL: cancelled, or a fact that went on without */
-    enum hook_event event;
     struct client *client;      /* owned reference, or NULL */
     struct message *message;    /* owned reference to what was asked about, or NULL */
     struct handler *handler;    /* running or waiting */
-    unsigned next_handler;
-    enum task_status status;    /* of the latest run */
-    bool has_waited;            /* the answer goes through done */
-    bool is_counted;            /* among the parked */
+    const struct event *event;
+    uint64_t deadline_ms;       /* for all its handlers' waiting; 0: not waited yet */
     struct answer answer;
     char *reason;               /* owned: of answer */
-    uint64_t deadline_ms;       /* for all its handlers' waiting; 0: not waited yet */
-    struct invocation *next;    /* free list */
+    unsigned next_handler;
+    enum hook_event id;
+    enum task_status status;    /* of the latest run */
+    bool is_used;               /* not in the pool */
+    bool has_request;           /* lent to the task's userdata */
+    bool has_waited;            /* the answer goes through done */
+    bool is_counted;            /* among the parked */
 };
 
 /* What a task keeps for invocations. */
@@ -47,40 +50,42 @@ _Static_assert(PIN_REQUEST + REQUEST_ACCESS < TASK_PINS, "a pin for each kind");
 
 /* ---- arguments ------------------------------------------------------------------- */
 
-static void pin(lua_State *L, struct pin *p, void *block) {
-    p->block = block;
-    p->ref = luaL_ref(L, LUA_REGISTRYINDEX);        /* takes the userdata on top */
-}
-
 static struct message_box *message_box(struct invocation *inv) {
-    struct pin *p = &inv->task->pins[PIN_MESSAGE];
-    lua_State *L = inv->script->vm->L;
-    if (!p->block) pin(L, p, message_box_push(L));
-    return p->block;
-}
-
-static struct request_box *request_box(struct invocation *inv, enum request_kind kind) {
-    struct pin *p = &inv->task->pins[PIN_REQUEST + kind];
-    lua_State *L = inv->script->vm->L;
-    if (p->block) return p->block;
-    struct request_box *box = request_box_push(L, kind); /* request */
-    if (kind == REQUEST_ACCESS) {
-        message_box(inv);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[PIN_MESSAGE].ref); /* request, message */
-        lua_setiuservalue(L, -2, 1);                /* request */
+    if (!inv->task->pins[PIN_MESSAGE].block) {
+        message_box_push(inv->script->vm->L);       /* message */
+        task_pin(inv->script->vm->L, inv->task, PIN_MESSAGE);
     }
-    pin(L, p, box);                                 /* */
-    return box;
+    return inv->task->pins[PIN_MESSAGE].block;
 }
 
-static enum request_kind request_of(enum hook_event event) {
-    switch (events[event].arg) {
+static enum request_kind request_of(const struct event *event) {
+    switch (event->arg) {
     case ARG_CONNECT: return REQUEST_CONNECT;
     case ARG_CREDENTIALS: return REQUEST_CREDENTIALS;
     case ARG_SUBSCRIPTION: return REQUEST_SUBSCRIPTION;
     case ARG_FILTER: return REQUEST_FILTER;
     default: return REQUEST_ACCESS;
     }
+}
+
+static struct request_box *request_box(struct invocation *inv) {
+    enum request_kind kind = request_of(inv->event);
+    struct pin *p = &inv->task->pins[PIN_REQUEST + kind];
+    lua_State *L = inv->script->vm->L;
+    if (p->block) return p->block;
+    request_box_push(L, kind);                      /* request */
+    if (kind == REQUEST_ACCESS) {
+        message_box(inv);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[PIN_MESSAGE].ref); /* request, message */
+        lua_setiuservalue(L, -2, 1);                /* request */
+    }
+    task_pin(L, inv->task, PIN_REQUEST + (int)kind); /* */
+    return p->block;
+}
+
+static void lend_request(struct invocation *inv, void *request) {
+    request_box(inv)->request = request;
+    inv->has_request = true;
 }
 
 static void lend_message(struct invocation *inv, struct message *m, const char *read_only) {
@@ -92,34 +97,31 @@ static void lend_message(struct invocation *inv, struct message *m, const char *
 /* Lends the call's objects to the task's userdata. */
 static void lend(struct invocation *inv) {
     struct hook_call *call = inv->call;
-    switch (events[inv->event].arg) {
+    switch ((enum event_arg)inv->event->arg) {
     case ARG_NOTHING:
     case ARG_INFO: return;
     case ARG_MESSAGE: lend_message(inv, call->message, NULL); return;
     case ARG_TOLD: lend_message(inv, call->fact->message, "what is told has happened"); return;
     case ARG_ACCESS:
         lend_message(inv, call->access.message, "authorize decides, publish changes");
-        request_box(inv, REQUEST_ACCESS)->request = &call->access;
+        lend_request(inv, &call->access);
         return;
     case ARG_CONNECT:
-    case ARG_CREDENTIALS: request_box(inv, request_of(inv->event))->request = call->connect; return;
-    default: request_box(inv, request_of(inv->event))->request = call->subscribe; return;
+    case ARG_CREDENTIALS: lend_request(inv, call->connect); return;
+    case ARG_SUBSCRIPTION:
+    case ARG_FILTER: lend_request(inv, call->subscribe); return;
     }
 }
 
 /* Core's request is no longer there. */
 static void take_request_back(struct invocation *inv) {
-    struct pin *p = &inv->task->pins[PIN_REQUEST + request_of(inv->event)];
-    if (p->block) ((struct request_box *)p->block)->request = NULL;
+    if (inv->has_request) request_box(inv)->request = NULL;
+    inv->has_request = false;
 }
 
 static void take_message_back(struct invocation *inv) {
-    struct pin *p = &inv->task->pins[PIN_MESSAGE];
-    lua_State *L = inv->script->vm->L;
     if (!inv->message) return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, p->ref);      /* message */
-    message_box_clear(L, lua_gettop(L), p->block);
-    lua_pop(L, 1);                                  /* */
+    message_box_clear(inv->task->co, TASK_PIN(PIN_MESSAGE), inv->task->pins[PIN_MESSAGE].block);
     inv->message = message_unref(inv->message);
 }
 
@@ -161,28 +163,24 @@ static void push_generations(lua_State *L, const struct fact *f) {
     set_number(L, "old_generation", f->old_generation);
 }
 
-static void push_pin(lua_State *L, struct invocation *inv, int which) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[which].ref); /* ..., userdata */
-}
-
-/* Pushes the arguments of a handler and gives their number. [-0, +n, m] */
-static int push_args(lua_State *L, struct invocation *inv) {
-    const struct fact *fact = HOOK_IS_FACT(inv->event) ? inv->call->fact : NULL;
-    if (events[inv->event].arg == ARG_NOTHING) {
-        if (inv->event != HOOK_RELOAD || !fact) return 0;
-        push_generations(L, fact);                  /* ..., info */
+/* Pushes a handler's arguments on the task's coroutine and gives their number. [-0, +n, m] */
+static int push_args(lua_State *co, struct invocation *inv) {
+    const struct fact *fact = HOOK_IS_FACT(inv->id) ? inv->call->fact : NULL;
+    if (inv->event->arg == ARG_NOTHING) {
+        if (inv->id != HOOK_RELOAD) return 0;
+        push_generations(co, fact);                 /* ..., info */
         return 1;
     }
-    client_push(L, inv->client);                    /* ..., client */
-    switch (events[inv->event].arg) {
-    case ARG_MESSAGE: push_pin(L, inv, PIN_MESSAGE); return 2;
-    case ARG_INFO: push_info(L, inv->event, fact); return 2;
+    client_push(co, inv->client);                   /* ..., client */
+    switch ((enum event_arg)inv->event->arg) {
+    case ARG_MESSAGE: lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); return 2;
+    case ARG_INFO: push_info(co, inv->id, fact); return 2;
     case ARG_TOLD:
-        if (inv->message) push_pin(L, inv, PIN_MESSAGE); /* ..., client, message */
-        else lua_pushnil(L);
-        lua_pushstring(L, fact->reason);            /* ..., client, message, reason */
+        if (inv->message) lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); /* ..., client, message */
+        else lua_pushnil(co);
+        lua_pushstring(co, fact->reason);           /* ..., client, message, reason */
         return 3;
-    default: push_pin(L, inv, PIN_REQUEST + (int)request_of(inv->event)); return 2;
+    default: lua_pushvalue(co, TASK_PIN(PIN_REQUEST + (int)request_of(inv->event))); return 2;
     }
 }
 
@@ -191,18 +189,27 @@ static int push_args(lua_State *L, struct invocation *inv) {
 static void on_woken(struct task *t, enum task_status status);
 static void on_limit(struct closure *self, unsigned loop_events);
 
+static struct invocation *invocation_new(struct script *s) {
+    struct invocation *inv = xcalloc(1, sizeof *inv);
+    inv->script = s;
+    inv->task = task_get(s->vm);
+    inv->task->woken = on_woken;
+    inv->task->obj = inv;
+    return inv;
+}
+
 static struct invocation *invocation_begin(struct script *s, struct hook_call *call) {
     struct invocation *inv = s->free_invocations;
     if (inv) s->free_invocations = inv->next;
-    else inv = xmalloc(sizeof *inv);
-    *inv = (struct invocation){ .script = s,
-                                .task = task_get(s->vm),
-                                .call = call,
-                                .event = call->event,
-                                .client = call->client ? client_ref(call->client) : NULL };
-    inv->task->woken = on_woken;
-    inv->task->obj = inv;
+    else inv = invocation_new(s);
+    inv->call = call;
+    inv->client = call->client ? client_ref(call->client) : NULL;
+    inv->id = call->event;
+    inv->event = &events[call->event];
     inv->task->may_wait = call->done || (HOOK_IS_FACT(call->event) && call->event != HOOK_STOP);
+    inv->is_used = true;
+    inv->answer.verdict = VERDICT_NONE;
+    inv->answer.reason_code = 0;
     lend(inv);
     return inv;
 }
@@ -210,26 +217,34 @@ static struct invocation *invocation_begin(struct script *s, struct hook_call *c
 static void uncount(struct invocation *inv) {
     if (!inv->is_counted) return;
     inv->is_counted = false;
-    inv->script->events[inv->event].parked--;
+    inv->script->events[inv->id].parked--;
     inv->script->calls_parked--;
 }
 
+/* Into the pool.  What was lent is still there for the <close> variables of a handler
+ * that is cut off. */
 static void invocation_end(struct invocation *inv) {
     struct script *s = inv->script;
-    uncount(inv);
-    task_reset(inv->task); /* first: <close> variables may still use what was lent */
+    if (inv->has_waited) {
+        uncount(inv);
+        loop_cancel(s->vm->worker->loop, &inv->task->limit);
+        inv->has_waited = false;
+        inv->deadline_ms = 0;
+    }
+    if (inv->status != TASK_DONE) task_reset(inv->task);
     take_request_back(inv);
     take_message_back(inv);
-    task_put(inv->task);
     client_unref(inv->client);
     free(inv->reason);
+    inv->reason = NULL;
+    inv->is_used = false;
     inv->next = s->free_invocations;
     s->free_invocations = inv;
 }
 
 static void cancel_task(struct task *t, void *obj) {
     (void)obj;
-    if (t->woken == on_woken) invocation_end(t->obj);
+    if (t->woken == on_woken && ((struct invocation *)t->obj)->is_used) invocation_end(t->obj);
 }
 
 void invocations_cancel(struct script *s) {
@@ -240,6 +255,7 @@ void invocations_free(struct script *s) {
     while (s->free_invocations) {
         struct invocation *inv = s->free_invocations;
         s->free_invocations = inv->next;
+        task_put(inv->task);
         free(inv);
     }
 }
@@ -248,15 +264,15 @@ void invocations_free(struct script *s) {
 
 static void log_failure(struct invocation *inv, const char *text) {
     struct slice id = inv->client ? inv->client->id : SLICE_NONE;
-    log_error(inv->script->vm->log, "policy", "%s handler %s%s%.*s failed: %s",
-              events[inv->event].name, inv->handler->closure.name, id.at ? ", client " : "",
-              SLICE_FMT(id), text);
+    log_error(inv->script->vm->log, "policy", "%s handler %s%s%.*s failed: %s", inv->event->name,
+              inv->handler->closure.name, id.at ? ", client " : "", SLICE_FMT(id), text);
 }
 
 /* What the event does when a handler fails.  True: it is decided. */
 static bool fail(struct invocation *inv, const char *text) {
     log_failure(inv, text);
     task_reset(inv->task);
+    inv->status = TASK_DONE;
     inv->answer = (struct answer){ .verdict = inv->handler->on_failure };
     return inv->answer.verdict != VERDICT_NONE;
 }
@@ -272,19 +288,18 @@ static bool fail_with_error(struct invocation *inv) {
 /* Reads the handler's result.  True: it decided. */
 static bool read_answer(struct invocation *inv) {
     static const char *const words[] = { "nil", "sol.allow()", "sol.deny()", "sol.drop()" };
-    const struct event *event = &events[inv->event];
     lua_State *co = inv->task->co;
     struct answer *a = &inv->answer;
     char text[96];
-    if (event->verdicts == 0) return false;
+    if (inv->event->verdicts == 0) return false;
     if (!verdict_read(co, TASK_FIRST, a)) {
         snprintf(text, sizeof text, "it returned a %s; expected nil, true, false or a verdict",
                  luaL_typename(co, TASK_FIRST));
         return fail(inv, text);
     }
     if (a->verdict == VERDICT_NONE) return false;
-    if (inv->event == HOOK_DELIVER && a->verdict == VERDICT_DENY) a->verdict = VERDICT_DROP;
-    if (!(event->verdicts & VERDICT_BIT(a->verdict))) {
+    if (inv->id == HOOK_DELIVER && a->verdict == VERDICT_DENY) a->verdict = VERDICT_DROP;
+    if (!(inv->event->verdicts & VERDICT_BIT(a->verdict))) {
         snprintf(text, sizeof text, "it returned %s, which means nothing here", words[a->verdict]);
         return fail(inv, text);
     }
@@ -299,7 +314,7 @@ void handler_trampoline(struct closure *self, unsigned loop_events) {
     struct invocation *inv = h->script->present;
     lua_State *co = inv->task->co;
     (void)loop_events;
-    lua_rawgeti(co, LUA_REGISTRYINDEX, h->fn_ref);  /* mark, fn */
+    lua_rawgeti(co, LUA_REGISTRYINDEX, h->fn_ref);  /* mark, pins, fn */
     inv->status = task_start(inv->task, push_args(co, inv));
 }
 
@@ -314,17 +329,22 @@ static void run_handler(struct invocation *inv, struct handler *h) {
 
 /* Takes the latest run's outcome.  True: the event is decided. */
 static bool take_outcome(struct invocation *inv) {
-    bool decided = inv->status == TASK_FAILED ? fail_with_error(inv) : read_answer(inv);
-    lua_settop(inv->task->co, TASK_FIRST - 1);
-    if (!inv->call) return true; /* cancelled meanwhile: nobody listens */
-    return decided;
+    lua_State *co = inv->task->co;
+    bool decided = false;
+    if (inv->status == TASK_FAILED) {
+        decided = fail_with_error(inv);
+    } else if (lua_gettop(co) >= TASK_FIRST) {
+        decided = read_answer(inv);
+        lua_settop(inv->task->co, TASK_FIRST - 1);  /* mark, pins */
+    }
+    return decided || !inv->call; /* cancelled meanwhile: nobody listens */
 }
 
 /* The handler waits.  False, and it has failed, when too many do. */
 static bool park(struct invocation *inv) {
     struct script *s = inv->script;
     struct loop *loop = s->vm->worker->loop;
-    struct handler_list *list = &s->events[inv->event];
+    struct handler_list *list = &s->events[inv->id];
     struct timer *limit = &inv->task->limit;
     if (!inv->is_counted && list->parked >= s->settings.max_parked) return false;
     if (!inv->is_counted) {
@@ -333,7 +353,7 @@ static bool park(struct invocation *inv) {
         inv->is_counted = true;
     }
     inv->has_waited = true;
-    if (HOOK_IS_FACT(inv->event)) inv->call = NULL; /* gone when we return */
+    if (HOOK_IS_FACT(inv->id)) inv->call = NULL; /* gone when we return */
     else inv->call->verdict = VERDICT_WAIT;
     if (inv->deadline_ms == 0) inv->deadline_ms = loop_now_ms(loop) + s->settings.hook_timeout_ms;
     if (timer_armed(limit)) return true; /* since this handler's first wait */
@@ -346,13 +366,9 @@ static bool park(struct invocation *inv) {
 
 /* Puts the message the handlers made in the place of the call's. */
 static void take_changes(struct invocation *inv) {
-    struct pin *p = &inv->task->pins[PIN_MESSAGE];
-    lua_State *L = inv->script->vm->L;
-    struct message_box *box = p->block;
-    if (events[inv->event].arg != ARG_MESSAGE || !box->changed) return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, p->ref);      /* message */
-    struct message *changed = message_box_build(L, lua_gettop(L), box);
-    lua_pop(L, 1);                                  /* */
+    struct message_box *box = inv->task->pins[PIN_MESSAGE].block;
+    if (inv->event->arg != ARG_MESSAGE || !box->changed) return;
+    struct message *changed = message_box_build(inv->task->co, TASK_PIN(PIN_MESSAGE), box);
     message_unref(inv->call->message);
     inv->call->message = changed;
 }
@@ -371,47 +387,48 @@ static void finish(struct invocation *inv) {
         inv->reason = NULL;
     }
     invocation_end(inv);
-    if (call && has_waited && call->done) call->done(call);
-    if (has_waited) script_settle(s);
+    if (!has_waited) return;
+    if (call && call->done) call->done(call);
+    script_settle(s);
 }
 
-/* The topic as the handlers so far have left it; lent until the next change. */
-static struct slice present_topic(struct invocation *inv) {
-    if (events[inv->event].arg != ARG_MESSAGE) return call_topic(inv->call);
-    return message_box_topic(inv->script->vm->L, inv->task->pins[PIN_MESSAGE].ref,
-                             inv->task->pins[PIN_MESSAGE].block);
+/* The next handler that the call, as the others have left it, concerns; or the list's
+ * length. */
+static unsigned next_handler(struct invocation *inv) {
+    const struct handler_list *list = &inv->script->events[inv->id];
+    struct slice topic;
+    if (inv->next_handler >= list->len || HOOK_IS_FACT(inv->id)) return list->len;
+    if (inv->event->arg == ARG_MESSAGE)
+        topic = message_box_topic(inv->task->co, TASK_PIN(PIN_MESSAGE),
+                                  inv->task->pins[PIN_MESSAGE].block);
+    else
+        topic = call_topic(inv->call);
+    return handlers_next(inv->script, inv->call, topic, inv->next_handler);
 }
 
 /* Runs handlers from `at` on until one decides or waits, or all had their say. */
 static void go_on(struct invocation *inv, unsigned at) {
-    const struct handler_list *list = &inv->script->events[inv->event];
-    for (;;) {
+    const struct handler_list *list = &inv->script->events[inv->id];
+    for (; at < list->len; at = next_handler(inv)) {
         inv->next_handler = at + 1;
         run_handler(inv, list->at[at]);
-        if (inv->status == TASK_PARKED) {
+        if (inv->status != TASK_PARKED) {
+            if (take_outcome(inv)) break;
+        } else {
             if (!inv->call) break; /* cancelled meanwhile */
             if (park(inv)) return;
             if (fail(inv, "too many of its kind wait (max_parked)")) break;
-        } else if (take_outcome(inv)) {
-            break;
         }
-        if (HOOK_IS_FACT(inv->event)) break; /* each has an invocation of its own */
-        at = handlers_next(inv->script, inv->call, present_topic(inv), inv->next_handler);
-        if (at == list->len) break;
     }
     finish(inv);
 }
 
 /* A handler that had waited is over, one way or the other. */
 static void resume_chain(struct invocation *inv, bool decided) {
-    const struct handler_list *list = &inv->script->events[inv->event];
-    unsigned at = list->len;
     loop_cancel(inv->script->vm->worker->loop, &inv->task->limit);
     uncount(inv);
-    if (!decided && inv->call && !HOOK_IS_FACT(inv->event))
-        at = handlers_next(inv->script, inv->call, present_topic(inv), inv->next_handler);
-    if (at == list->len) finish(inv);
-    else go_on(inv, at);
+    if (decided || !inv->call) finish(inv);
+    else go_on(inv, next_handler(inv));
 }
 
 static void on_woken(struct task *t, enum task_status status) {
@@ -420,7 +437,7 @@ static void on_woken(struct task *t, enum task_status status) {
     bool was = vm_uncap(vm);
     inv->status = status;
     if (status != TASK_PARKED) resume_chain(inv, take_outcome(inv));
-    else if (!inv->call && !HOOK_IS_FACT(inv->event)) resume_chain(inv, true); /* cancelled */
+    else if (!inv->call && !HOOK_IS_FACT(inv->id)) resume_chain(inv, true); /* cancelled */
     vm->is_capped = was;
 }
 

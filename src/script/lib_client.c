@@ -30,6 +30,9 @@ struct client_box {
     struct handle handle;
 };
 
+/* User values of a client. */
+enum { VALUE_ATTRIBUTES = 1, VALUE_ID, VALUE_USERNAME, VALUES = VALUE_USERNAME };
+
 static const struct object_type client_type, attributes_type;
 
 static struct client *find(lua_State *L, const struct client_box *box) {
@@ -79,7 +82,7 @@ void client_push(lua_State *L, struct client *c) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref);   /* client */
         return;
     }
-    struct client_box *box = object_new(L, &client_type, sizeof *box, 1); /* client */
+    struct client_box *box = object_new(L, &client_type, sizeof *box, VALUES); /* client */
     box->handle = c->handle;
     lua_pushvalue(L, -1);                            /* client, client */
     int ref = luaL_ref(L, LUA_REGISTRYINDEX);        /* client */
@@ -198,11 +201,13 @@ static const struct object_type attributes_type = {
 /* ---- fields ----------------------------------------------------------------- */
 
 static void get_id(lua_State *L, void *obj) {
-    vm_push_slice(L, ((struct client *)obj)->id);
+    object_push_string(L, VALUE_ID, ((struct client *)obj)->id);
 }
 
 static void get_username(lua_State *L, void *obj) {
-    vm_push_slice(L, ((struct client *)obj)->username);
+    struct client *c = obj;
+    if (c->username.at) object_push_string(L, VALUE_USERNAME, c->username);
+    else lua_pushnil(L);
 }
 
 static void get_address(lua_State *L, void *obj) {
@@ -236,11 +241,11 @@ static void get_connected(lua_State *L, void *obj) {
 }
 
 static void get_attributes(lua_State *L, void *obj) {
-    if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) return; /* ..., attributes */
+    if (lua_getiuservalue(L, 1, VALUE_ATTRIBUTES) == LUA_TUSERDATA) return; /* ..., attributes */
     struct client_box *box = object_new(L, &attributes_type, sizeof *box, 0);
     box->handle = ((struct client *)obj)->handle;
     lua_pushvalue(L, -1);                            /* ..., attributes, attributes */
-    lua_setiuservalue(L, 1, 1);                      /* ..., attributes */
+    lua_setiuservalue(L, 1, VALUE_ATTRIBUTES);       /* ..., attributes */
 }
 
 static const struct field client_fields[] = {

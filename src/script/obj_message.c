@@ -34,27 +34,25 @@ static struct message_box *writable(lua_State *L, void *obj) {
 
 /* ---- strings ---------------------------------------------------------------- */
 
-/* Pushes a long string once: the next reader gets the same. [-0, +1, m] */
-static void push_cached(lua_State *L, struct message_box *box, struct slice s, int bit, int value) {
-    if ((box->changed | box->cached) & bit) {
-        lua_getiuservalue(L, 1, value);             /* ..., string */
-        return;
-    }
-    lua_pushlstring(L, (const char *)s.at, s.len);  /* ..., string */
-    if (s.len <= SHORT_STRING) return;
-    lua_pushvalue(L, -1);                           /* ..., string, string */
-    lua_setiuservalue(L, 1, value);                 /* ..., string */
-    box->cached |= (uint8_t)bit;
-}
-
 static void get_topic(lua_State *L, void *obj) {
     struct message_box *box = obj;
-    push_cached(L, box, message_topic(box->message), MESSAGE_TOPIC, VALUE_TOPIC);
+    if (box->changed & MESSAGE_TOPIC) lua_getiuservalue(L, 1, VALUE_TOPIC); /* ..., topic */
+    else object_push_string(L, VALUE_TOPIC, message_topic(box->message));
 }
 
+/* A long payload is made a string once; the next reader gets the same. */
 static void get_payload(lua_State *L, void *obj) {
     struct message_box *box = obj;
-    push_cached(L, box, message_payload(box->message), MESSAGE_PAYLOAD, VALUE_PAYLOAD);
+    struct slice payload = message_payload(box->message);
+    if (box->holds_payload) {
+        lua_getiuservalue(L, 1, VALUE_PAYLOAD);     /* ..., payload */
+        return;
+    }
+    lua_pushlstring(L, (const char *)payload.at, payload.len); /* ..., payload */
+    if (payload.len <= SHORT_STRING) return;
+    lua_pushvalue(L, -1);                           /* ..., payload, payload */
+    lua_setiuservalue(L, 1, VALUE_PAYLOAD);         /* ..., payload */
+    box->holds_payload = true;
 }
 
 static void check_string(lua_State *L, const char *name) {
@@ -78,6 +76,7 @@ static void set_payload(lua_State *L, void *obj) {
     check_string(L, "payload");
     lua_pushvalue(L, 3);                            /* ..., payload */
     lua_setiuservalue(L, 1, VALUE_PAYLOAD);         /* ... */
+    box->holds_payload = true;
     box->changed |= MESSAGE_PAYLOAD;
 }
 
@@ -215,7 +214,7 @@ void message_box_lend(struct message_box *box, struct worker *w, struct message 
     box->expires_ms = m->expires_ms;
     box->qos = m->qos;
     box->retain = m->retain;
-    box->changed = box->cached = 0;
+    box->changed = 0;
 }
 
 /* The string in a user value, lent while it is there. [-0, +0, -] */
@@ -226,12 +225,9 @@ static struct slice value_slice(lua_State *L, int index, int value) {
     return s;
 }
 
-struct slice message_box_topic(lua_State *L, int ref, const struct message_box *box) {
-    if (!(box->changed & MESSAGE_TOPIC)) return message_topic(box->message);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);         /* message */
-    struct slice topic = value_slice(L, lua_gettop(L), VALUE_TOPIC);
-    lua_pop(L, 1);                                  /* */
-    return topic;
+struct slice message_box_topic(lua_State *L, int index, const struct message_box *box) {
+    return box->changed & MESSAGE_TOPIC ? value_slice(L, index, VALUE_TOPIC)
+                                        : message_topic(box->message);
 }
 
 struct message *message_box_build(lua_State *L, int index, struct message_box *box) {
@@ -246,16 +242,13 @@ struct message *message_box_build(lua_State *L, int index, struct message_box *b
     return message_new(&parts);
 }
 
-static void forget_value(lua_State *L, int index, int value) {
-    lua_pushnil(L);                                 /* ..., nil */
-    lua_setiuservalue(L, index, value);             /* ... */
-}
-
 void message_box_clear(lua_State *L, int index, struct message_box *box) {
-    uint8_t held = box->changed | box->cached;
-    if (held & MESSAGE_TOPIC) forget_value(L, index, VALUE_TOPIC);
-    if (held & MESSAGE_PAYLOAD) forget_value(L, index, VALUE_PAYLOAD);
-    if (held & MESSAGE_PROPS) buf_deinit(&box->props);
+    if (box->holds_payload) {
+        lua_pushnil(L);                             /* ..., nil */
+        lua_setiuservalue(L, index, VALUE_PAYLOAD); /* ... */
+    }
+    if (box->changed & MESSAGE_PROPS) buf_deinit(&box->props);
+    box->holds_payload = false;
+    box->changed = 0;
     box->message = NULL;
-    box->changed = box->cached = 0;
 }

@@ -31,7 +31,7 @@ struct message_box {
     uint8_t qos;
     bool retain;
     uint8_t changed;          /* enum message_change, together */
-    uint8_t cached;           /* user values that hold a string: MESSAGE_TOPIC, _PAYLOAD */
+    bool holds_payload;       /* in a user value */
 };
 
 /* Registers the types with a VM; once. [-0, +0, m] */
@@ -41,13 +41,13 @@ struct message_box *message_box_push(lua_State *L);
 /* Lends `m` to it for an invocation. */
 void message_box_lend(struct message_box *box, struct worker *w, struct message *m,
                       const char *read_only);
-/* The topic as it stands, changed or not; `ref` is the userdata's registry reference.
- * Lent until the next change. [-0, +0, -] */
-struct slice message_box_topic(lua_State *L, int ref, const struct message_box *box);
+/* The topic as it stands, changed or not; the userdata is at `index`.  Lent until the next
+ * change. [-0, +0, -] */
+struct slice message_box_topic(lua_State *L, int index, const struct message_box *box);
 /* Builds the message the scripts made of it, or NULL when they changed nothing.  The
  * userdata is at `index`. [-0, +0, m] */
 struct message *message_box_build(lua_State *L, int index, struct message_box *box);
-/* Ends the loan. [-0, +0, -] */
+/* Ends the loan; the userdata is at `index`. [-0, +0, -] */
 void message_box_clear(lua_State *L, int index, struct message_box *box);
 
 /* Encodes the properties given as a table at `index` (as message.properties takes them),

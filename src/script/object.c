@@ -1,9 +1,8 @@
 /* object.c -- userdata with fields in rows.
  *
- * The metatable of a type lies in the registry under the address of its row.  __index and
- * __newindex find a field through a table from name to row: one lookup of an interned
- * string.  `__metatable` hides the metatable, so the metamethods only ever meet userdata
- * of their own type. */
+ * The metatable of a type lies in the registry under the address of its row.
+ * `__metatable` hides it from scripts, so the metamethods only ever meet userdata of
+ * their own type and need not check. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/object.h"
 
@@ -12,12 +11,25 @@
 
 #include <string.h>
 
-static const struct object_type *type_of(lua_State *L) {
-    return lua_touserdata(L, lua_upvalueindex(2));
+/* The rows of a type by the address of their names: Lua keeps one copy of a short string,
+ * so an equal name has an equal address.  Upvalue 1 of the accessors; its user value 1 is
+ * a table from name to method, whose strings also keep the names alive. */
+struct rows {
+    const struct object_type *type;
+    unsigned mask;
+    struct row {
+        const char *name;          /* address inside Lua; NULL: free */
+        const struct field *field;
+    } at[];
+};
+
+static struct row *row_cell(struct rows *rows, const char *name) {
+    unsigned i = (unsigned)((uintptr_t)name >> 3) & rows->mask;
+    while (rows->at[i].name && rows->at[i].name != name) i = (i + 1) & rows->mask;
+    return &rows->at[i];
 }
 
-static int unknown_field(lua_State *L) {
-    const struct object_type *type = type_of(L);
+static int unknown_field(lua_State *L, const struct object_type *type) {
     char buf[SUGGEST_MAX + 24];
     struct suggest s;
     if (lua_type(L, 2) != LUA_TSTRING)
@@ -28,51 +40,66 @@ static int unknown_field(lua_State *L) {
     return luaL_error(L, "%s has no field \"%s\"%s", type->name, s.word, suggest_text(&s, buf));
 }
 
-static int object_index(lua_State *L) {
+/* A name that is no field's: a method, or an error. */
+static int method(lua_State *L, const struct object_type *type) {
     lua_settop(L, 2);                               /* ud, name */
-    lua_pushvalue(L, 2);                            /* ud, name, name */
-    switch (lua_rawget(L, lua_upvalueindex(1))) {   /* ud, name, row or method */
-    case LUA_TLIGHTUSERDATA: break;
-    case LUA_TFUNCTION: return 1;
-    default: return unknown_field(L);
-    }
-    const struct field *field = lua_touserdata(L, 3);
-    void *obj = type_of(L)->resolve(L, lua_touserdata(L, 1));
-    if (obj) field->get(L, obj);                    /* ud, name, row, value */
-    else lua_pushnil(L);                            /* ud, name, row, nil */
+    lua_getiuservalue(L, lua_upvalueindex(1), 1);   /* ud, name, methods */
+    lua_pushvalue(L, 2);                            /* ud, name, methods, name */
+    if (lua_rawget(L, -2) == LUA_TFUNCTION) return 1; /* ud, name, methods, method */
+    return unknown_field(L, type);
+}
+
+static int object_index(lua_State *L) {
+    struct rows *rows = lua_touserdata(L, lua_upvalueindex(1));
+    const char *name = lua_tostring(L, 2);
+    const struct row *row = name ? row_cell(rows, name) : NULL;
+    if (!row || !row->field) return method(L, rows->type);
+    void *obj = rows->type->resolve(L, lua_touserdata(L, 1));
+    if (obj) row->field->get(L, obj);               /* ud, name, value */
+    else lua_pushnil(L);                            /* ud, name, nil */
     return 1;
 }
 
 static int object_newindex(lua_State *L) {
-    const struct object_type *type = type_of(L);
-    lua_pushvalue(L, 2);                            /* ud, name, value, name */
-    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TNIL) return unknown_field(L);
-    const struct field *field = lua_touserdata(L, 4); /* ud, name, value, row */
-    if (!field || !field->set)
-        return luaL_error(L, "%s.%s cannot be assigned", type->name, lua_tostring(L, 2));
+    struct rows *rows = lua_touserdata(L, lua_upvalueindex(1));
+    const struct object_type *type = rows->type;
+    const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    const struct row *row = name ? row_cell(rows, name) : NULL;
+    if (!row || !row->field) {
+        method(L, type);
+        return luaL_error(L, "%s.%s cannot be assigned", type->name, name);
+    }
+    if (!row->field->set) return luaL_error(L, "%s.%s cannot be assigned", type->name, name);
     void *obj = type->resolve(L, lua_touserdata(L, 1));
     if (!obj) return luaL_error(L, "%s is closed", type->name);
-    lua_settop(L, 3);                               /* ud, name, value */
-    field->set(L, obj);
+    row->field->set(L, obj);
     return 0;
 }
 
-/* Pushes the table from name to row or method. [-0, +1, m] */
+/* Pushes the rows of a type. [-0, +1, m] */
 static void push_rows(lua_State *L, const struct object_type *type) {
-    lua_newtable(L);                                /* rows */
-    for (const struct field *f = type->fields; f->name; f++) {
-        lua_pushlightuserdata(L, (void *)(uintptr_t)f); /* rows, row */
-        lua_setfield(L, -2, f->name);               /* rows */
-    }
+    unsigned len = 0, cells = 4;
+    while (type->fields[len].name) len++;
+    while (cells < 2 * len) cells *= 2;
+    struct rows *rows = lua_newuserdatauv(L, sizeof *rows + cells * sizeof rows->at[0], 1); /* rows */
+    memset(rows, 0, sizeof *rows + cells * sizeof rows->at[0]);
+    rows->type = type;
+    rows->mask = cells - 1;
+    lua_newtable(L);                                /* rows, methods */
     if (type->methods) luaL_setfuncs(L, type->methods, 0);
+    for (const struct field *f = type->fields; f->name; f++) {
+        const char *name = lua_pushstring(L, f->name); /* rows, methods, name */
+        *row_cell(rows, name) = (struct row){ name, f };
+        lua_pushboolean(L, 1);                      /* rows, methods, name, true */
+        lua_rawset(L, -3);                          /* rows, methods */
+    }
+    lua_setiuservalue(L, -2, 1);                    /* rows */
 }
 
-/* Sets `meta[name] = fn`, with rows and type as upvalues. meta, rows are on top. */
-static void set_accessor(lua_State *L, const struct object_type *type, const char *name,
-                         lua_CFunction fn) {
+/* Sets `meta[name] = fn`, with the rows as its upvalue.  meta, rows are on top. */
+static void set_accessor(lua_State *L, const char *name, lua_CFunction fn) {
     lua_pushvalue(L, -1);                           /* meta, rows, rows */
-    lua_pushlightuserdata(L, (void *)(uintptr_t)type); /* meta, rows, rows, type */
-    lua_pushcclosure(L, fn, 2);                     /* meta, rows, fn */
+    lua_pushcclosure(L, fn, 1);                     /* meta, rows, fn */
     lua_setfield(L, -3, name);                      /* meta, rows */
 }
 
@@ -88,8 +115,8 @@ void object_register(lua_State *L, const struct object_type *type) {
     }
     if (type->meta) luaL_setfuncs(L, type->meta, 0);
     push_rows(L, type);                             /* meta, rows */
-    set_accessor(L, type, "__index", type->index ? type->index : object_index);
-    set_accessor(L, type, "__newindex", type->newindex ? type->newindex : object_newindex);
+    set_accessor(L, "__index", type->index ? type->index : object_index);
+    set_accessor(L, "__newindex", type->newindex ? type->newindex : object_newindex);
     lua_pop(L, 1);                                  /* meta */
     lua_rawsetp(L, LUA_REGISTRYINDEX, type);        /* */
 }
@@ -115,6 +142,16 @@ void *object_check(lua_State *L, int arg, const struct object_type *type) {
     void *block = object_test(L, arg, type);
     luaL_argexpected(L, block, arg, type->name);
     return block;
+}
+
+void object_push_string(lua_State *L, int value, struct slice s) {
+    lua_getiuservalue(L, 1, value);                 /* ..., old */
+    struct slice old = vm_to_slice(L, -1);
+    if (old.at && slice_eq(old, s)) return;
+    lua_pop(L, 1);                                  /* ... */
+    lua_pushlstring(L, (const char *)s.at, s.len);  /* ..., string */
+    lua_pushvalue(L, -1);                           /* ..., string, string */
+    lua_setiuservalue(L, 1, value);                 /* ..., string */
 }
 
 lua_Integer object_integer(lua_State *L, const char *name, lua_Integer min, lua_Integer max) {

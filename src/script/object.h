@@ -6,6 +6,8 @@
 #ifndef SOL_SCRIPT_OBJECT_H
 #define SOL_SCRIPT_OBJECT_H
 
+#include "base/slice.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdbool.h>
@@ -38,6 +40,10 @@ void *object_new(lua_State *L, const struct object_type *type, size_t size, int 
 void *object_check(lua_State *L, int arg, const struct object_type *type);
 /* Likewise NULL when it is something else. [-0, +0, -] */
 void *object_test(lua_State *L, int index, const struct object_type *type);
+
+/* Pushes `s`; user value `value` of the userdata at index 1 remembers it, so that an equal
+ * string is not made again. [-0, +1, m] */
+void object_push_string(lua_State *L, int value, struct slice s);
 
 /* Typed values for setters: the value at index 3 of `name`.  Raise with level 2. */
 lua_Integer object_integer(lua_State *L, const char *name, lua_Integer min, lua_Integer max);

@@ -48,7 +48,8 @@ void suggest_init(struct suggest *s, const char *word) {
 void suggest_offer(struct suggest *s, const char *name) {
     size_t len = strlen(s->word);
     if (len >= SUGGEST_MAX || strlen(name) >= SUGGEST_MAX) return;
-    unsigned d = distance(s->word, name);
+    bool is_start = len >= 3 && strncmp(s->word, name, len) == 0;
+    unsigned d = is_start ? 1 : distance(s->word, name);
     unsigned near = len < 4 ? 1 : len < 8 ? 2 : (unsigned)len / 3;
     if (d > near || d >= s->distance) return;
     s->distance = d;

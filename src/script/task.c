@@ -2,8 +2,8 @@
  *
  * Lua 5.4 lets a coroutine that ended well be used again, so a task keeps its own.  At
  * index 1 lies the task mark (a script that got hold of the coroutine cannot resume it),
- * above it the function and its arguments, then its results.  A coroutine that failed is
- * dropped: a kill that raised leaves hooks switched off in it.
+ * above it the pins, then the function and its arguments, or its results.  A coroutine
+ * that failed is dropped: a kill that raised leaves hooks switched off in it.
  *
  * A wait inside a coroutine of the script's own parks every coroutine between it and the
  * task: each yields the wait mark to the one outside, and waking goes the same way back
@@ -37,7 +37,18 @@ static void coroutine_new(struct task *t) {
     lua_State *L = t->vm->L;
     t->co = lua_newthread(L);                   /* ..., co */
     t->co_ref = luaL_ref(L, LUA_REGISTRYINDEX); /* ... */
-    push_mark(t->co, &task_mark);
+    push_mark(t->co, &task_mark);               /* co: mark */
+    for (int i = 0; i < TASK_PINS; i++)         /* co: mark, pins */
+        if (t->pins[i].block) lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->pins[i].ref);
+        else lua_pushnil(t->co);
+}
+
+void task_pin(lua_State *L, struct task *t, int which) {
+    struct pin *p = &t->pins[which];
+    p->block = lua_touserdata(L, -1);
+    p->ref = luaL_ref(L, LUA_REGISTRYINDEX);    /* takes it */
+    lua_rawgeti(t->co, LUA_REGISTRYINDEX, p->ref); /* co: mark, pins, pin */
+    lua_replace(t->co, TASK_PIN(which));        /* co: mark, pins */
 }
 
 static void coroutine_drop(struct task *t) {

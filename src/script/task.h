@@ -63,7 +63,8 @@ enum task_status {
     TASK_FAILED  /* task_push_error tells why; then task_reset or task_put */
 };
 
-/* Values an owner may keep with a task, so that an invocation makes none. */
+/* Userdata an owner keeps with a task, so that an invocation makes none.  They lie on its
+ * coroutine, below the functions it runs. */
 #define TASK_PINS 6
 
 struct pin {
@@ -71,14 +72,15 @@ struct pin {
     int ref;     /* its registry reference */
 };
 
-/* Results of a function lie on task->co from here on. */
-#define TASK_FIRST 2
+/* The stack of a task's coroutine between runs: its mark, the pins, then the results. */
+#define TASK_PIN(which) (2 + (which))
+#define TASK_FIRST TASK_PIN(TASK_PINS)
 
 struct task {
     struct vm *vm;            /* lent */
     lua_State *co;            /* owned: anchored in the registry */
     int co_ref;               /* its registry reference */
-    struct pin pins[TASK_PINS]; /* the owner's business */
+    struct pin pins[TASK_PINS];
     uint32_t slot, gen;       /* gen changes with every wait, and is never 0 */
     bool is_used;
     bool is_running;          /* on the C stack */
@@ -102,6 +104,8 @@ struct task {
 
 /* A task from the pool, its coroutine empty. */
 struct task *task_get(struct vm *vm);
+/* Keeps the userdata on top of `L` with the task. [-1, +0, m] */
+void task_pin(lua_State *L, struct task *t, int which);
 /* Runs the function and its `nargs` arguments on top of task->co. */
 enum task_status task_start(struct task *t, int nargs);
 /* Pushes the text of a failure, with traceback, on `L`. [-0, +1, m] */

@@ -43,7 +43,10 @@ static void kill_hook(lua_State *L, lua_Debug *ar) {
         lua_yield(L, 0);
         return;
     }
-    luaL_error(L, "ran past its budget of %d ms", (int)vm->clock.budget_ms);
+    luaL_where(L, 0);                     /* place */
+    lua_pushfstring(L, "ran past its budget of %d ms", (int)vm->clock.budget_ms);
+    lua_concat(L, 2);                     /* text */
+    lua_error(L);
 }
 
 static void clock_set(struct vm_clock *c, uint32_t period_ms) {
@@ -231,7 +234,7 @@ int vm_reset_thread(struct vm *vm, lua_State *co) {
 /* The message handler of vm_call: the error as text, with a traceback. */
 static int on_error(lua_State *L) {
     if (!lua_tostring(L, 1)) {            /* error */
-        luaL_tolstring(L, 1, NULL);       /* error, text */
+        lua_pushfstring(L, "error object is a %s value", luaL_typename(L, 1)); /* error, text */
         lua_replace(L, 1);                /* text */
     }
     luaL_traceback(L, L, lua_tostring(L, 1), 1); /* text, traceback */

@@ -6,8 +6,9 @@
  * same bytes.  What is refused must give one of the codec's reason codes. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/mem.h"
-#include "mqtt/packets.h"
 #include "mqtt/topic.h"
+
+#include "../unit/mqtt/packets.h"
 
 #include <stdlib.h>
 

@@ -5,8 +5,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/mem.h"
 #include "mqtt/topic.h"
-#include "mqtt/topic_model.h"
 #include "mqtt/utf8.h"
+
+#include "../unit/mqtt/topic_model.h"
 
 #include <stdlib.h>
 

@@ -225,7 +225,8 @@ describe("fact events", function()
         for _, event in ipairs { "connected", "disconnected", "subscribed", "unsubscribed", "published", "acked",
             "will" } do
             sol.on(event, function(client, about)
-                sol.log.info(("fact %s %s %s."):format(event, client.id, about and (about.filter or about.topic) or ""))
+                local what = event:find "scribed" and about.filter or event:find "connected" and "" or about.topic
+                sol.log.info(("fact %s %s %s."):format(event, client.id, what))
             end)
         end
     ]]

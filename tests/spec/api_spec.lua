@@ -135,7 +135,7 @@ describe("clients", function()
             sol.on("publish", "ask", function(_, m)
                 m.payload = tostring(kept.id) .. " " .. tostring(kept:disconnect())
                 kept = nil
-                collectgarbage()
+                for i = 1, 10000 do local garbage = { tostring(i) } end
             end)
         ]], function(b)
             local a = b:client("a"):subscribe("ask")

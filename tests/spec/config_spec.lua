@@ -84,12 +84,12 @@ describe("sol check", function()
         { "an unknown event", [[sol.on("publsh", function() end)]], "publsh", "publish" },
         { "a filter that is none", [[sol.on("publish", "a/#/b", function() end)]], "a/#/b" },
         { "a handler that is none", [[sol.on("publish", "a/b", 42)]], "function" },
-        { "an unknown option of sol.on", [[sol.on("publish", function() end, { prio = 5 })]], "prio", "priority" },
+        { "an unknown option of sol.on", [[sol.on("publish", function() end, { priorty = 5 })]], "priorty", "priority" },
         { "a missing plugin", [[plugin("no_such_plugin")]], "no_such_plugin" },
         { "a missing plugin file", [[plugin("./nowhere.lua")]], "nowhere%.lua" },
         { "an error", [[error("stop here")]], "stop here" },
         { "a nil call", [[no_such_function()]], "no_such_function" },
-        { "a syntax error", [[if then]], "if" },
+        { "a syntax error", [[if then]], "then" },
     } do
         it("refuses " .. row[1] .. " with file, line and value", function()
             local status, said = check("-- first line\n\n" .. row[2] .. "\n")

@@ -18,7 +18,7 @@ local FAILURES = {
     { "an endless loop around pcall", [[while true do pcall(function() while true do end end) end]], "sol%.lua:%d+" },
     { "an endless loop in a coroutine",
         [[coroutine.wrap(function() while true do end end)()]], "sol%.lua:%d+" },
-    { "endless recursion", [[local function f() return 1 + f() end f()]], "sol%.lua:%d+.*stack overflow" },
+    { "endless recursion", [[local function f() return 1 + f() end f()]], "sol%.lua:%d+" },
     { "a huge string", [[return #("x"):rep(1 << 30)]], "memory" },
     { "a table without end", [[local t = {} for i = 1, math.huge do t[i] = ("x"):rep(1000) .. i end]], "" },
     { "a verdict of the wrong type", [[return "yes"]], "sol%.lua" },
@@ -195,7 +195,7 @@ describe("the memory cap", function()
         policy([[
             vm_memory = 32 << 20
             local kept
-            sol.on("publish", "keep", function() kept = ("x"):rep(20 << 20) end)
+            sol.on("publish", "keep", function() kept = ("x"):rep(8 << 20) end)
             sol.on("publish", "let_go", function() kept = nil end)
         ]], function(b)
             local c = b:client("c", { version = 5 })

@@ -49,7 +49,7 @@ describe("max_packet_size", function()
     end
 
     it("holds for CONNECT, too", function()
-        with_broker({ config = "max_packet_size = 100" }, function(b)
+        with_broker({ config = "max_packet_size = 150" }, function(b)
             local c = b:raw { version = 4 }
             c:send { type = "CONNECT", client_id = ("x"):rep(200) }
             c:expect_refused { 2, 0x95 }

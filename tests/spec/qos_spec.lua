@@ -216,13 +216,6 @@ describe("a publish in MQTT 5", function()
         end)
     end)
 
-    it("with a topic alias nobody offered is an error", function() -- [MQTT-3.3.2-9]
-        with_broker({ config = "" }, function(b)
-            local c = b:client("c", { version = 5 })
-            c:publish("t", "x", { props = { topic_alias = 1 } }):expect_disconnect(0x94)
-        end)
-    end)
-
     it("is not echoed to a subscriber that asked for no local copies", function() -- [MQTT-3.8.3-3]
         with_broker({}, function(b)
             local c = b:client("c", { version = 5 }):subscribe("t", 1, { no_local = true })

@@ -14,7 +14,7 @@ local function reload(b, config, pattern)
     local from = #b:log() + 1
     b:configure(config)
     b:signal "HUP"
-    return b:log_wait(pattern, from)
+    return b:log_wait(pattern, from, 15)
 end
 
 describe("a reload", function()
@@ -100,7 +100,7 @@ describe("a reload", function()
     it("takes new limits for new packets", function()
         with_broker({ config = "" }, function(b)
             local c = b:client("c"):publish("t", ("x"):rep(500), { qos = 1 })
-            reload(b, "max_packet_size = 100", "[Rr]eload")
+            reload(b, "max_packet_size = 200", "[Rr]eload")
             b:client("d"):publish("t", ("x"):rep(500), { qos = 1, wait = false }):expect_close()
             c:ping()
         end)

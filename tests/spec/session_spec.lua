@@ -4,6 +4,7 @@
 -- the offline queue, redelivery, expiry and the in-flight window.
 
 local proc = require "support.proc"
+local wait = require "support.wait"
 local with_broker = require("support.broker").with_broker
 
 -- Options of a client whose session is kept.
@@ -74,7 +75,7 @@ for version = 3, 5 do
                 p:publish("t", "m6", { qos = 1 })
                 c:reconnect()
                 for i = 1, 5 do c:expect_publish("t", "m" .. i, { dup = true, id = ids[i] }) end
-                c:expect_publish("t", "m6", { dup = false })
+                c:expect_publish("t", "m6") -- it may have been on its way before the end was noticed
             end)
         end)
 
@@ -197,7 +198,7 @@ describe("take-over", function()
             local last
             for _ = 1, 20 do last = b:client("c", { version = 5 }) end
             last:ping()
-            assert.is_true(b:fds() <= before + 1)
+            wait.till("the old connections to be closed", function() return b:fds() <= before + 1 end)
         end)
     end)
 end)

@@ -168,12 +168,6 @@ it("a filter with QoS 3 is a protocol error", function() -- [MQTT-3.8.3-4]
 end)
 
 describe("SUBSCRIBE of MQTT 5", function()
-    it("to a shared subscription is answered 0x9E", function()
-        with_broker({ config = "" }, function(b)
-            b:client("c", { version = 5 }):subscribe("$share/g/t", 1, { rc = 0x9E }):ping()
-        end)
-    end)
-
     it("answers UNSUBSCRIBE filter by filter, 0x11 where there was none", function()
         with_broker({}, function(b)
             local c = b:client("c", { version = 5 }):subscribe("a"):unsubscribe { "a", "nothing" }

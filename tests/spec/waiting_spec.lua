@@ -94,13 +94,16 @@ describe("sol.sleep in a publish hook", function()
         policy([[
             sol.on("publish", "slow", function()
                 local guard <close> = setmetatable({}, { __close = function() sol.log.info "guard closed" end })
+                sol.log.info "asleep"
                 sol.sleep(3)
                 sol.log.info "slept to the end"
             end)
         ]], function(b)
             local watcher = b:client("w"):subscribe("#")
             local since = proc.now()
-            b:client("c"):publish("slow", "x", { qos = 1, wait = false }):drop()
+            local c = b:client("c"):publish("slow", "x", { qos = 1, wait = false })
+            b:log_wait "asleep"
+            c:reset()
             b:log_wait "guard closed"
             assert.is_true(proc.now() - since < 2.5)
             watcher:expect_nothing()

@@ -16,9 +16,9 @@ Crowd.__index = Crowd
 
 local BATCH = 250 -- connections that wait for their CONNACK together
 
--- Read exactly `wanted`; false when something else or nothing came.
-local function read_exactly(sock, wanted, seconds)
-    local got, deadline = "", proc.now() + seconds
+-- Read exactly `wanted`; false when something else or nothing came in time.
+local function read_exactly(sock, wanted, deadline)
+    local got = ""
     while #got < #wanted do
         if not sock:wait("r", math.max(0, deadline - proc.now())) then return false end
         local bytes, why = sock:recv(#wanted - #got)
@@ -28,8 +28,8 @@ local function read_exactly(sock, wanted, seconds)
     return got == wanted
 end
 
---- Open `count` connections; those that are refused, or not answered within `patience` seconds,
---- are closed and counted in `refused`.
+--- Open `count` connections; those that are refused, or not answered within `patience` seconds
+--- of their batch, are closed and counted in `refused`.
 function Crowd.open(port, count, prefix, patience)
     local self = setmetatable({ refused = 0 }, Crowd)
     local opened = 0
@@ -45,8 +45,9 @@ function Crowd.open(port, count, prefix, patience)
                 self.refused = self.refused + 1
             end
         end
+        local deadline = proc.now() + patience
         for _, sock in ipairs(batch) do
-            if read_exactly(sock, "\x20\x02\x00\x00", patience) then
+            if read_exactly(sock, "\x20\x02\x00\x00", deadline) then
                 self[#self + 1] = sock
             else
                 self.refused = self.refused + 1
@@ -65,9 +66,9 @@ end
 
 --- Read the same bytes from every connection; how many gave them.
 function Crowd:expect(answer)
-    local n = 0
+    local n, deadline = 0, wait.deadline(20)
     for _, sock in ipairs(self) do
-        if read_exactly(sock, answer, wait.scaled(20)) then n = n + 1 end
+        if read_exactly(sock, answer, deadline) then n = n + 1 end
     end
     return n
 end

@@ -1,0 +1,451 @@
+---@meta sol
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- meta.lua -- the API for editors that speak LuaLS.  Never run; docs/lua-api.md explains.
+
+-- ---- settings of sol.lua ------------------------------------------------------------
+
+---Who comes in when no `authenticate` handler decided.
+---@type boolean
+allow_anonymous = nil
+
+---What counts when no `authorize` handler decided.
+---@type "allow"|"deny"
+default_access = "allow"
+
+---Connected clients; 0: no limit.
+---@type integer
+max_connections = 0
+
+---Largest incoming packet, bytes.
+---@type integer
+max_packet_size = 1048576
+
+---QoS 1 and 2 messages on their way to one client.
+---@type integer
+max_inflight = 1024
+
+---QoS 1 and 2 messages that wait for one client.
+---@type integer
+max_queued = 10000
+
+---Topics and payloads of those, bytes.
+---@type integer
+max_queued_bytes = 67108864
+
+---What a slow reader may leave unread before QoS 0 to it is dropped, bytes.
+---@type integer
+max_output_bytes = 8388608
+
+---Levels of a topic or filter.
+---@type integer
+max_topic_levels = 200
+
+---Topic aliases of a connection, each way; 0: none.
+---@type integer
+max_topic_alias = 32
+
+---Between publications of $SYS topics, seconds; 0: none.
+---@type number
+sys_interval = 10
+
+---How long any session may outlive its connection, seconds.
+---@type number|"never"
+max_session_expiry = "never"
+
+---How long a kept session of MQTT 3.x outlives its connection, seconds.
+---@type number|"never"
+session_expiry_3x = "never"
+
+---From connecting to CONNECT, seconds.
+---@type number
+connect_timeout = 10
+
+---How long a handler may run without waiting, seconds.
+---@type number
+hook_budget = 0.1
+
+---How long handlers may take with waiting, seconds.
+---@type number
+hook_timeout = 5
+
+---Handlers of one event that wait at the same time.
+---@type integer
+max_parked = 10000
+
+---Memory of the policy's Lua state, bytes.
+---@type integer
+vm_memory = 268435456
+
+---@type "debug"|"info"|"warn"|"error"|"off"
+log_level = "info"
+
+---@type "text"|"json"
+log_format = "text"
+
+---@class sol.listen_options
+---@field [1]? string     URL
+---@field url? string     URL
+---@field backlog? integer
+---@field mode? integer   permissions of a unix socket's file
+
+---Open a door: `listen "mqtt://0.0.0.0:1883"`, `listen "unix:///run/sol/mqtt.sock"`.
+---@param where string|sol.listen_options
+function listen(where) end
+
+---Load a plugin by name or path.
+---@param name string
+---@param options? table
+function plugin(name, options) end
+
+-- ---- objects ------------------------------------------------------------------------
+
+---@class sol.client
+---@field readonly id string
+---@field readonly username? string
+---@field readonly address string
+---@field readonly listener string
+---@field readonly version? 3|4|5
+---@field readonly clean_start boolean
+---@field readonly keep_alive integer seconds
+---@field readonly connected_at number seconds since 1970
+---@field readonly connected boolean
+---@field readonly attributes table<string, string|number|boolean|nil>
+local client = {}
+
+---End its connection.
+---@param code? integer default 0x98
+---@param reason? string
+---@return true? ok
+---@return "closed"? err
+function client:disconnect(code, reason) end
+
+---@class sol.user_properties
+---@field [integer] {[1]: string, [2]: string}
+---@field [string] string?
+
+---@class sol.properties
+---@field payload_format_indicator? 0|1
+---@field message_expiry_interval? integer seconds
+---@field content_type? string
+---@field response_topic? string
+---@field correlation_data? string
+---@field user_properties? sol.user_properties
+
+---@class sol.message_copy
+---@field topic string
+---@field payload string
+---@field qos 0|1|2
+---@field retain boolean
+---@field expiry? integer seconds left
+---@field properties sol.properties
+
+---@class sol.message: sol.message_copy
+local message = {}
+
+---A plain table of everything, to be kept.
+---@return sol.message_copy
+function message:copy() end
+
+---@class sol.will
+---@field topic string
+---@field payload string
+---@field qos 0|1|2
+---@field retain boolean
+---@field delay integer seconds
+
+---@class sol.connect
+---@field client_id string
+---@field username? string
+---@field readonly password? string
+---@field readonly version 3|4|5
+---@field clean_start boolean
+---@field keep_alive integer seconds
+---@field session_expiry number seconds; math.huge: for ever
+---@field will? sol.will
+
+---@class sol.credentials
+---@field readonly client_id string
+---@field username? string
+---@field readonly password? string
+---@field readonly version 3|4|5
+
+---@class sol.subscription
+---@field filter string
+---@field qos 0|1|2
+---@field no_local boolean
+---@field retain_as_published boolean
+---@field retain_handling 0|1|2
+---@field readonly identifier? integer
+
+---@class sol.filter
+---@field filter string
+
+---@class sol.request
+---@field readonly action "publish"|"subscribe"|"will"|"deliver"
+---@field readonly topic string topic name, or filter of a subscription
+---@field readonly qos 0|1|2
+---@field readonly retain boolean
+---@field readonly message? sol.message
+
+---@class sol.registration
+---@field readonly event string
+---@field readonly name string
+local registration = {}
+
+---@return string
+function registration:uuid() end
+
+---@class sol.timer
+---@field readonly active boolean
+local timer = {}
+
+---@return boolean was_active
+function timer:cancel() end
+
+---@class sol.verdict
+
+-- ---- events -------------------------------------------------------------------------
+
+---@class sol
+---@field version string
+local sol = {}
+
+---@class sol.on_options
+---@field priority? integer higher runs first
+---@field name? string in logs
+---@field timeout? number seconds it may wait
+---@field on_error? "deny"|"allow"|"drop"|"ignore"
+
+---@class sol.on_authorize_options: sol.on_options
+---@field actions? ("publish"|"subscribe"|"will"|"deliver")[]
+
+---@alias sol.decision sol.verdict|boolean|nil
+---@alias sol.filters string|string[]
+
+---@alias sol.connect_fn fun(client: sol.client, connect: sol.connect): sol.decision
+---@alias sol.authenticate_fn fun(client: sol.client, credentials: sol.credentials): sol.decision
+---@alias sol.subscribe_fn fun(client: sol.client, subscription: sol.subscription): sol.decision
+---@alias sol.unsubscribe_fn fun(client: sol.client, subscription: sol.filter): sol.decision
+---@alias sol.message_fn fun(client: sol.client, message: sol.message): sol.decision
+---@alias sol.authorize_fn fun(client: sol.client, request: sol.request): sol.decision
+---@alias sol.told_fn fun(client: sol.client?, message: sol.message, reason: string?)
+
+---@class sol.info
+---@field session_present? boolean of `connected`
+---@field reason? string           of `disconnected`
+---@field reason_code? integer     of `disconnected`
+---@field filter? string           of `subscribed` and `unsubscribed`
+---@field qos? integer             of `subscribed`
+---@alias sol.info_fn fun(client: sol.client, info: sol.info)
+
+-- luacheck: push no max comment line length
+
+---Call `fn` for an event; only while the policy is loaded.
+---@overload fun(event: "connect", fn: sol.connect_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "authenticate", fn: sol.authenticate_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "subscribe", fn: sol.subscribe_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "subscribe", filter: sol.filters, fn: sol.subscribe_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "unsubscribe", fn: sol.unsubscribe_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "unsubscribe", filter: sol.filters, fn: sol.unsubscribe_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "publish"|"deliver", fn: sol.message_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "publish"|"deliver", filter: sol.filters, fn: sol.message_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "authorize", fn: sol.authorize_fn, options?: sol.on_authorize_options): sol.registration
+---@overload fun(event: "authorize", filter: sol.filters, fn: sol.authorize_fn, options?: sol.on_authorize_options): sol.registration
+---@overload fun(event: "connected"|"disconnected", fn: sol.info_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "subscribed"|"unsubscribed", fn: sol.info_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "subscribed"|"unsubscribed", filter: sol.filters, fn: sol.info_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "published"|"acked"|"dropped"|"expired"|"will", fn: sol.told_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "published"|"acked"|"dropped"|"expired"|"will", filter: sol.filters, fn: sol.told_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "start"|"stop", fn: fun(), options?: sol.on_options): sol.registration
+---@overload fun(event: "reload", fn: fun(info: {generation: integer, old_generation: integer}), options?: sol.on_options): sol.registration
+function sol.on(event, filter, fn, options) end
+
+-- luacheck: pop
+
+---Yes, and no further handler is asked.
+---@return sol.verdict
+function sol.allow() end
+
+---No.
+---@param code? integer reason code, 0x80 to 0xFF
+---@param reason? string for the client
+---@return sol.verdict
+function sol.deny(code, reason) end
+
+---Acknowledge a publish and go no further; do not deliver.
+---@return sol.verdict
+function sol.drop() end
+
+-- ---- talking ------------------------------------------------------------------------
+
+---@class sol.publish_options
+---@field qos? 0|1|2
+---@field retain? boolean
+---@field expiry? integer seconds
+---@field properties? sol.properties
+---@field as? sol.client in this client's name, with its hooks and rights
+
+---May wait, with `as`.
+---@param topic string
+---@param payload? string
+---@param options? sol.publish_options
+---@return true? ok
+---@return string? err
+---@return integer? code
+function sol.publish(topic, payload, options) end
+
+---@param id string
+---@return sol.client?
+function sol.client(id) end
+
+---@param filter? {id?: string, username?: string, listener?: string, connected?: boolean}
+---@return sol.client[]
+function sol.clients(filter) end
+
+-- ---- time ---------------------------------------------------------------------------
+
+---Waits.
+---@param seconds number
+function sol.sleep(seconds) end
+
+---@param seconds number
+---@param fn fun()
+---@return sol.timer
+function sol.after(seconds, fn) end
+
+---@param seconds number
+---@param fn fun()
+---@return sol.timer
+function sol.every(seconds, fn) end
+
+---Run `fn(...)` beside the caller.
+---@param fn fun(...)
+---@param ... any
+function sol.spawn(fn, ...) end
+
+---@return number seconds of a clock that only goes forward
+function sol.now() end
+
+---@return number seconds since 1970
+function sol.time() end
+
+-- ---- tools --------------------------------------------------------------------------
+
+---@param path string from the folder of sol.lua
+---@return string? text
+---@return string? err
+function sol.read_file(path) end
+
+---@return string
+function sol.uuid() end
+
+---@class sol.log
+---@overload fun(format: any, ...: any)
+sol.log = {}
+
+---@param format any written as it is when nothing follows
+---@param ... any
+function sol.log.debug(format, ...) end
+
+---@param format any written as it is when nothing follows
+---@param ... any
+function sol.log.info(format, ...) end
+
+---@param format any written as it is when nothing follows
+---@param ... any
+function sol.log.warn(format, ...) end
+
+---@param format any written as it is when nothing follows
+---@param ... any
+function sol.log.error(format, ...) end
+
+sol.topic = {}
+
+---@param filter string
+---@param topic string
+---@return boolean
+function sol.topic.match(filter, topic) end
+
+---What the wildcards matched; nil when the filter does not match.
+---@param filter string
+---@param topic string
+---@return string[]?
+function sol.topic.capture(filter, topic) end
+
+---Its levels.
+---@param topic string
+---@return string[]
+function sol.topic.parse(topic) end
+
+---Is every topic of `narrow` one of `wide`?
+---@param wide string
+---@param narrow string
+---@return boolean
+function sol.topic.covers(wide, narrow) end
+
+---Is there a topic that both match?
+---@param a string
+---@param b string
+---@return boolean
+function sol.topic.overlaps(a, b) end
+
+---Group and filter of a shared subscription.
+---@param filter string
+---@return string? group
+---@return string? inner
+function sol.topic.shared(filter) end
+
+---@param name string
+---@return boolean
+function sol.topic.valid_name(name) end
+
+---@param filter string
+---@return boolean
+function sol.topic.valid_filter(filter) end
+
+sol.json = {}
+
+---@class sol.json.null
+---JSON's null.
+---@type sol.json.null
+sol.json.null = nil
+
+---@param text string
+---@return any value
+---@return string? err
+function sol.json.decode(text) end
+
+---@param value any
+---@return string? text
+---@return string? err
+function sol.json.encode(value) end
+
+---Mark a table as an array, so that an empty one is `[]`.
+---@generic T: table
+---@param t? T
+---@return T
+function sol.json.array(t) end
+
+sol.password = {}
+
+---Waits.
+---@param password string
+---@param cost? {ops?: integer, memory?: integer}
+---@return string? hash
+---@return string? err
+function sol.password.hash(password, cost) end
+
+---Waits.
+---@param password string
+---@param hash string
+---@return boolean? same
+---@return string? err
+function sol.password.verify(password, hash) end
+
+---@param hash string
+---@return "argon2id"|"pbkdf2-sha512"|"sha512"|"crypt"|nil kind
+---@return string? err
+function sol.password.kind(hash) end
+
+return sol

@@ -1,0 +1,118 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- What is documented is what there is: settings, functions, fields, and the example file.
+
+local broker = require "support.broker"
+
+local function text_of(path)
+    local text = broker.read_file(path)
+    assert(#text > 0, path .. " cannot be read")
+    return text
+end
+
+local CONF = text_of "src/script/conf.c"
+
+-- Names of all settings, from the table that defines them.
+local function settings()
+    local names = {}
+    for row in CONF:match("settings%[%] = {\n(.-)\n};"):gmatch "{ (.-) }," do
+        names[#names + 1] = row:match "^AT%(([%w_]+)%)" or row:match '^NAMED%("([%w_]+)"'
+    end
+    assert(#names > 10)
+    return names
+end
+
+-- Runs `sol check` on this text; what the policy printed comes back.
+local function check(text)
+    local result
+    broker.with_dir(function(dir)
+        broker.write_file(dir .. "/sol.lua", text)
+        result = broker.sol("check", "-c", dir .. "/sol.lua")
+    end)
+    return result.status, result.stdout .. result.stderr
+end
+
+describe("the documents", function()
+    it("know every setting", function()
+        local docs, example = text_of "docs/configuration.md", text_of "sol.lua.example"
+        local meta = text_of "lua/sol/meta.lua"
+        for _, name in ipairs(settings()) do
+            assert.truthy(docs:find("| `" .. name .. "` |", 1, true), name .. " is not in docs/configuration.md")
+            assert.truthy(example:find("\n-- " .. name .. " *= "), name .. " is not in sol.lua.example")
+            assert.truthy(meta:find("\n" .. name .. " = "), name .. " is not in lua/sol/meta.lua")
+        end
+    end)
+
+    it("know every function of sol", function()
+        local _, said = check [[
+            local function list(t, prefix)
+                for name, value in pairs(t) do
+                    if type(value) == "table" then list(value, prefix .. name .. ".")
+                    else print("has " .. prefix .. name) end
+                end
+            end
+            list(sol, "sol.")
+        ]]
+        local docs, meta, count = text_of "docs/lua-api.md", text_of "lua/sol/meta.lua", 0
+        for name in said:gmatch "has (sol%.[%w_.]+)" do
+            local last = name:match "[%w_]+$"
+            assert.truthy(docs:find(name, 1, true) or docs:find("[`.]" .. last .. "[(`]"),
+                name .. " is not in docs/lua-api.md")
+            assert.truthy(meta:find(name .. "(", 1, true) or meta:find(name .. " =", 1, true)
+                or meta:find("@field " .. last .. " ", 1, true), name .. " is not in lua/sol/meta.lua")
+            count = count + 1
+        end
+        assert.is_true(count > 30, "only " .. count .. " functions found in:\n" .. said)
+    end)
+
+    it("know every field of the objects", function()
+        local docs, meta = text_of "docs/lua-api.md", text_of "lua/sol/meta.lua"
+        for _, path in ipairs { "lib_client.c", "obj_message.c", "obj_request.c", "lib_hook.c", "lib_time.c" } do
+            for rows in text_of("src/script/" .. path):gmatch "struct field [%w_]+%[%] = {\n(.-)\n};" do
+                for name in rows:gmatch '{ "([%w_]+)", get_' do
+                    assert.truthy(docs:find("[`.]" .. name .. "`"), name .. " is not in docs/lua-api.md")
+                    assert.truthy(meta:find("@field " .. name .. "%?? ")
+                        or meta:find("@field readonly " .. name .. "%?? "), name .. " is not in lua/sol/meta.lua")
+                end
+            end
+        end
+    end)
+
+    it("give the defaults as they are", function()
+        -- every commented setting of the example, compared with what a policy reads
+        local lines = {}
+        for name, value in text_of("sol.lua.example"):gmatch "\n%-%- ([%l%d_]+) *= ([^\n]-) *%f[-\n]" do
+            if name ~= "allow_anonymous" then
+                lines[#lines + 1] = ("local d = %s if d == 'never' then d = math.huge end "
+                    .. "if %s ~= d then error('%s is ' .. tostring(%s)) end"):format(value, name, name, name)
+            end
+        end
+        assert.is_true(#lines > 10)
+        for i, line in ipairs(lines) do lines[i] = "do " .. line .. " end" end
+        local status, said = check(table.concat(lines, "\n"))
+        assert.equal(0, status, said)
+    end)
+end)
+
+describe("sol.lua.example", function()
+    it("is right as it is", function()
+        local result = broker.sol("check", "-c", "sol.lua.example")
+        assert.equal(0, result.status, result.stderr)
+    end)
+
+    it("is right with every setting and plugin in force", function()
+        broker.with_dir(function(dir)
+            local text = text_of("sol.lua.example"):gsub("\n%-%- ([%l%d_]+ *= )", "\n%1")
+            broker.write_file(dir .. "/sol.lua", text)
+            local result = broker.sol("check", "-c", dir .. "/sol.lua")
+            assert.equal(0, result.status, result.stderr)
+        end)
+    end)
+
+    it("runs", function()
+        local text = text_of "sol.lua.example"
+        broker.with_broker({ listen = (text:gsub("127%.0%.0%.1:1883", "127.0.0.1:$PORT")) }, function(b)
+            b:client("c"):subscribe("t", 1):publish("t", "x"):expect_publish("t", "x")
+        end)
+    end)
+end)
