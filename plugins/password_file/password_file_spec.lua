@@ -89,7 +89,7 @@ describe("password_file", function()
                 b:client("pub"):publish("t", "while they wait")
                 sub:expect_publish("t", "while they wait")
                 for i = 1, 20 do logins[i]:expect("CONNACK", { rc = 0 }, 20) end
-            end, "allow_anonymous = true")
+            end, "allow_anonymous = true hook_timeout = 60")
         end)
     end)
 

@@ -426,6 +426,11 @@ static void on_ready(struct closure *self, unsigned events) {
         on_input(c, true);
         return;
     }
+    /* Reset while a hook decides: nobody waits for the verdict any more. */
+    if ((events & LOOP_ERROR) && c->parked_cancel) {
+        conn_close(c, "connection lost");
+        return;
+    }
     if (events & LOOP_WRITE) {
         c->is_blocked = false;
         conn_flush(c);

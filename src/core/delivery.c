@@ -311,7 +311,8 @@ static bool held_go(struct held *h) {
         held_prepare(h, on_held_verdict);
         s->asking = &h->call; /* what comes meanwhile queues behind */
         w->hooks->run(w->hooks, &h->call);
-        bool waits = h->call.verdict == VERDICT_WAIT, has_ended = slots_find(&w->sessions, s->handle) != s;
+        bool has_ended = slots_find(&w->sessions, s->handle) != s;
+        bool waits = h->call.verdict == VERDICT_WAIT;
         if (waits && !has_ended) return false;
         if (waits) h->call.hooks->cancel(h->call.hooks, &h->call);
         s->asking = NULL;

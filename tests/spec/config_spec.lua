@@ -84,7 +84,7 @@ describe("sol check", function()
         { "an unknown event", [[sol.on("publsh", function() end)]], "publsh", "publish" },
         { "a filter that is none", [[sol.on("publish", "a/#/b", function() end)]], "a/#/b" },
         { "a handler that is none", [[sol.on("publish", "a/b", 42)]], "function" },
-        { "an unknown option of sol.on", [[sol.on("publish", function() end, { priorty = 5 })]], "priorty", "priority" },
+        { "an unknown option of sol.on", [[sol.on("publish", print, { priorty = 5 })]], "priorty", "priority" },
         { "a missing plugin", [[plugin("no_such_plugin")]], "no_such_plugin" },
         { "a missing plugin file", [[plugin("./nowhere.lua")]], "nowhere%.lua" },
         { "an error", [[error("stop here")]], "stop here" },

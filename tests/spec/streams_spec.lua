@@ -112,11 +112,11 @@ describe("a unix socket", function()
     end)
 
     it("has the mode it is given", function()
-        with_broker({ listen = [[listen { "unix://$DIR/sol.sock", mode = tonumber("600", 8) }]], path = "$DIR/sol.sock" },
-            function(b)
-                assert.equal(tonumber("600", 8), proc.stat(b.dir .. "/sol.sock").mode)
-                b:client("c"):ping()
-            end)
+        local private = [[listen { "unix://$DIR/sol.sock", mode = tonumber("600", 8) }]]
+        with_broker({ listen = private, path = UNIX.path }, function(b)
+            assert.equal(tonumber("600", 8), proc.stat(b.dir .. "/sol.sock").mode)
+            b:client("c"):ping()
+        end)
     end)
 end)
 

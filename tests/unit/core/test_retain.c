@@ -208,7 +208,7 @@ static void check(struct retain *r, struct model *m) {
 static void it_agrees_with_naive_matching(void **state) {
     struct model *m = xcalloc(1, sizeof *m);
     m->seed = 88172645463325252u;
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 6000; i++) {
         random_set(*state, m);
         m->now_ms += rnd(&m->seed, 3);
         check(*state, m);

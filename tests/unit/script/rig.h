@@ -88,10 +88,13 @@ static inline const char *rig_log(struct rig *r) {
     return r->text;
 }
 
-#define assert_logged(r, part)                                                        \
-    (strstr(rig_log(r), part) ? (void)0 : fail_msg("\"%s\" is not in:\n%s", part, (r)->text))
-#define assert_not_logged(r, part)                                                    \
-    (strstr(rig_log(r), part) ? fail_msg("\"%s\" is in:\n%s", part, (r)->text) : (void)0)
+static inline void assert_logged(struct rig *r, const char *part) {
+    if (!strstr(rig_log(r), part)) fail_msg("\"%s\" is not in:\n%s", part, r->text);
+}
+
+static inline void assert_not_logged(struct rig *r, const char *part) {
+    if (strstr(rig_log(r), part)) fail_msg("\"%s\" is in:\n%s", part, r->text);
+}
 
 static inline void rig_on_done(struct hook_call *call) {
     ((struct rig *)call->obj)->answers++;

@@ -5,7 +5,9 @@
 #include "base/mem.h"
 #include "script/policy.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -264,7 +266,8 @@ static int passwd(const char *const argv[]) {
         _exit(passwd_main(argc, (char **)(uintptr_t)argv));
     }
     close(pipes[0]);
-    if (input && write(pipes[1], input, strlen(input)) < 0) fail();
+    /* a child that refuses its arguments does not read: EPIPE */
+    if (input && write(pipes[1], input, strlen(input)) < 0 && errno != EPIPE) fail();
     close(pipes[1]);
     int status = 0;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -374,7 +377,7 @@ static void passwd_writers_at_once_lose_nothing(void **state) {
     for (int i = 0; i < WRITERS; i++) {
         pids[i] = fork();
         if (pids[i] == 0) {
-            char name[8];
+            char name[16];
             (void)snprintf(name, sizeof name, "u%d", i);
             _exit(PASSWD("-b", pw, name, "x"));
         }
@@ -384,7 +387,7 @@ static void passwd_writers_at_once_lose_nothing(void **state) {
         assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
         assert_int_equal(status, 0);
     }
-    char text[4096], name[16];
+    char text[4096], name[32];
     read_all(pw, text, sizeof text);
     for (int i = 0; i < WRITERS; i++) {
         (void)snprintf(name, sizeof name, "u%d:$argon2id$", i);
@@ -414,5 +417,6 @@ int main(void) {
                                         remove_dir),
         cmocka_unit_test_setup_teardown(passwd_writers_at_once_lose_nothing, make_dir, remove_dir),
     };
+    signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
