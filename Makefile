@@ -114,9 +114,11 @@ fuzz: test-deps    ## feed the codec mutated packets (FUZZ_SECONDS=600 for each 
 	@mkdir -p build/fuzz
 	@for t in decode topic; do \
 	    clang -std=c11 -D_GNU_SOURCE -g -O1 -Isrc -fsanitize=fuzzer,address,undefined \
+	        -fno-sanitize-recover=undefined \
 	        -o build/fuzz/$$t tests/fuzz/fuzz_$$t.c src/mqtt/*.c src/base/*.c -luuid || exit 1; \
 	    mkdir -p build/fuzz/corpus-$$t; \
-	    build/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 \
+	    build/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -print_final_stats=1 \
+	        -verbosity=0 -dict=tests/fuzz/mqtt.dict \
 	        build/fuzz/corpus-$$t tests/fuzz/corpus/$$t || exit 1; \
 	done
 

@@ -1,8 +1,10 @@
 /* loop.c -- epoll, watches, deferred work and the clock; timers are in timer.c.
  *
  * Level-triggered: what a closure leaves unread is reported again next turn, so work
- * per connection and turn can be bounded without a list of the unfinished, and there is
- * nothing to re-arm (see docs/architecture.md for the measurement).
+ * per connection and turn can be bounded without a list of the unfinished.  The kernel
+ * looks at each ready descriptor once more for it, 15 to 50 ns with 1,000 ready ones;
+ * edge-triggered would need a second read to see the end of input (150 to 220 ns),
+ * one-shot a re-arming call (200 to 300 ns).
  *
  * An event carries slot and generation of its watch.  A watch that has gone, or whose
  * slot serves another one, is not found: events fetched for it are dropped.

@@ -144,12 +144,21 @@ static inline void fake_answer(struct fake *f, enum verdict verdict, uint8_t rea
 
 /* ---- the broker ------------------------------------------------------------ */
 
+/* What a peer holds, so that a test that fails does not leave it behind. */
+struct holding {
+    int fd;                /* -1: given up */
+    struct client *client; /* owned reference */
+};
+
+enum { HOLDINGS_MAX = 64 };
+
 struct rig {
     struct log log;
     struct fake hooks;
     struct broker *broker;
     struct worker *worker;
     struct config *config; /* the worker's: tests may change it */
+    struct holding holdings[HOLDINGS_MAX];
 };
 
 static inline void rig_turns(struct rig *r, int n) {
@@ -176,11 +185,19 @@ static inline struct rig *rig_new(void) {
     r->broker = broker_new(&r->log, r->config, &r->hooks.port);
     r->worker = &r->broker->workers[0];
     r->worker->anonymous = true; /* what its thread would find out at the start */
+    for (int i = 0; i < HOLDINGS_MAX; i++) r->holdings[i].fd = -1;
     return r;
+}
+
+static inline void holding_end(struct holding *h) {
+    if (h->fd >= 0) close(h->fd);
+    h->fd = -1;
+    h->client = client_unref(h->client);
 }
 
 static inline void rig_free(struct rig *r) {
     if (!r) return;
+    for (int i = 0; i < HOLDINGS_MAX; i++) holding_end(&r->holdings[i]);
     broker_free(r->broker);
     assert_int_equal(r->hooks.waiting_len, 0);
     free(r);
@@ -205,7 +222,8 @@ struct peer {
     int fd;
     uint8_t version;
     bool is_over;         /* the broker has said that it will send no more */
-    struct client *client;/* a reference: outlives the connection */
+    struct client *client;/* outlives the connection */
+    struct holding *holding;
     struct buf in;
     size_t used;          /* of `in`, by the packet lent */
     struct packet packet; /* the latest; lent until the next */
@@ -215,6 +233,10 @@ static inline void peer_init(struct peer *p, struct rig *r, int version, const i
     *p = (struct peer){ .rig = r, .fd = fds[1], .version = (uint8_t)version };
     conn_open(r->worker, &stream_unix, fds[0], "test", "unix:test");
     p->client = client_ref(r->worker->conns->client);
+    p->holding = r->holdings;
+    while (p->holding->fd >= 0) p->holding++;
+    must(p->holding < r->holdings + HOLDINGS_MAX);
+    *p->holding = (struct holding){ p->fd, p->client };
 }
 
 static inline void peer_open(struct peer *p, struct rig *r, int version) {
@@ -227,12 +249,13 @@ static inline void peer_open(struct peer *p, struct rig *r, int version) {
 /* Goes without a word. */
 static inline void peer_drop(struct peer *p) {
     if (p->fd < 0) return;
-    close(p->fd);
+    struct client *c = client_ref(p->client);
+    holding_end(p->holding);
     p->fd = -1;
     rig_settle(p->rig);
     buf_deinit(&p->in);
     p->used = 0;
-    p->client = client_unref(p->client);
+    p->client = client_unref(c);
 }
 
 static inline struct conn *peer_conn(const struct peer *p) {
