@@ -97,11 +97,18 @@ describe("acl, a file in mosquitto's format:", function()
     end)
 
     it("deny counts wherever it stands", function()
-        with_file("user ada\ntopic readwrite a/#\ntopic deny a/x\npattern deny a/%c\n", function(b)
+        with_file("user ada\ntopic readwrite a/#\ntopic deny a/x\npattern write b/#\npattern deny b/%c\n", function(b)
             local ada = client(b, "me", "ada")
             ada:publish("a/y", "", { qos = 1, rc = 0x10 }):publish("a/x", "", { qos = 1, rc = 0x87 })
-            ada:publish("a/me", "", { qos = 1, rc = 0x87 })
-            client(b, "you", "ada"):publish("a/me", "", { qos = 1, rc = 0x10 })
+            ada:publish("b/me", "", { qos = 1, rc = 0x87 }):publish("b/x", "", { qos = 1, rc = 0x10 })
+            client(b, "you", "ada"):publish("b/me", "", { qos = 1, rc = 0x10 })
+        end)
+    end)
+
+    it("patterns come after topic lines, as in mosquitto", function()
+        with_file("user ada\ntopic a/me\ntopic deny b/me\npattern deny a/%c\npattern readwrite b/%c\n", function(b)
+            client(b, "me", "ada"):publish("a/me", "", { qos = 1, rc = 0x10 }):subscribe("a/me", 0)
+                :publish("b/me", "", { qos = 1, rc = 0x87 }):subscribe("b/me", 0, { rc = 0x87 })
         end)
     end)
 
@@ -139,12 +146,24 @@ describe("acl, a file in mosquitto's format:", function()
         end)
     end)
 
-    it("a name that escapes a deny pattern costs all rights", function()
-        with_file("user ada\ntopic #\npattern deny secret/%c/#\n", function(b)
+    it("a name that escapes a deny pattern gets nothing from patterns", function()
+        with_file("user ada\ntopic own\npattern readwrite #\npattern deny secret/%c/#\n", function(b)
             client(b, "c", "ada"):publish("open", "", { qos = 1, rc = 0x10 })
                 :publish("secret/c/x", "", { qos = 1, rc = 0x87 })
-            client(b, "c/x", "ada"):publish("open", "", { qos = 1, rc = 0x87 }):subscribe("#", 0, { rc = 0x87 })
+            client(b, "c/x", "ada"):publish("open", "", { qos = 1, rc = 0x87 }):subscribe("open", 0, { rc = 0x87 })
+                :publish("own", "", { qos = 1, rc = 0x10 })
         end)
+    end)
+
+    it("long names and topics, and many of them, fill no memory", function()
+        with_file("pattern write d/%c/#\n" .. EVERYTHING, function(b)
+            local id, long = ("i"):rep(60000), ("x"):rep(5000)
+            local c = client(b, id, ("u"):rep(60000))
+            for i = 1, 150 do
+                c:publish("d/" .. id .. "/" .. i, "", { qos = 1, rc = 0x10 })
+                c:publish(long .. i, "", { qos = 1, rc = 0x87 })
+            end
+        end, "vm_memory = 4 << 20")
     end)
 
     it("topic lines know no patterns", function()
@@ -222,6 +241,8 @@ describe("acl does not load", function()
             "plugin \"acl\": rules[1].topic: expected a topic filter, got nil" },
         ["an unknown action"] = { [[plugin("acl", { rules = { { topic = "a", action = "reed" } } })]], "",
             "plugin \"acl\": rules[1].action: expected publish, subscribe or all, got reed" },
+        ["a deny that is no boolean"] = { [[plugin("acl", { rules = { { topic = "a", deny = "no" } } })]], "",
+            "rules[1].deny: expected true or false, got no" },
         ["an unknown field"] = { [[plugin("acl", { rules = { { topics = "a" } } })]], "",
             "plugin \"acl\": rules[1].topics: no such field" },
         ["a user that is no name"] = { [[plugin("acl", { rules = { { topic = "a", user = 1 } } })]], "",

@@ -149,8 +149,7 @@ static void out_dirty(struct conn *c) {
         size_t before = c->out.len;
         int r = chain_flush(&c->out, &c->worker->chunks, &c->stream);
         COUNT_ADD(c->worker, bytes_out, before - c->out.len);
-        c->is_blocked = r != CHAIN_EMPTY; /* an error shows again in conn_flush */
-        update_interest(c);
+        c->is_blocked = r != CHAIN_EMPTY; /* on_flush asks for LOOP_WRITE; an error shows then */
     }
     loop_defer(c->worker->loop, &c->flush);
 }

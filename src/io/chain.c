@@ -173,11 +173,12 @@ static void consume(struct chain *c, struct chain_pool *p, size_t n) {
         k->at += copied;
         k->len -= copied;
         n -= copied;
+        if (k->len) break;
         uint32_t referenced = n < k->ref_len ? (uint32_t)n : k->ref_len;
-        k->ref += referenced;
+        if (referenced) k->ref += referenced;
         k->ref_len -= referenced;
         n -= referenced;
-        if (k->len || k->ref_len) break;
+        if (k->ref_len) break;
         head_drop(c, p);
     }
 }

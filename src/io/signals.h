@@ -7,15 +7,16 @@
 
 struct signals {
     struct watch watch;
-    struct loop *loop;                 /* lent */
+    struct loop *loop;                 /* borrowed */
     void (*fn)(void *obj, int signal); /* on the loop's thread */
-    void *obj;                         /* lent */
+    void *obj;                         /* borrowed */
 };
 
 /* Blocks `list` (n signals) in this thread and those it starts, and reports them through
- * fn.  0 or -errno. */
+ * fn, which does not deinit.  0 or -errno. */
 int signals_init(struct signals *s, struct loop *loop, const int *list, unsigned n,
                  void (*fn)(void *obj, int signal), void *obj);
+/* Stops reporting; the signals stay blocked.  Harmless on zeroed memory and twice. */
 void signals_deinit(struct signals *s);
 
 #endif

@@ -109,6 +109,21 @@ bool topic_filter_covers(struct slice wide, struct slice narrow) {
     return !topic_next_level(wide, &w, &wide_level) || level_is(wide_level, '#');
 }
 
+bool topic_filters_overlap(struct slice a, struct slice b) {
+    if (hidden_by_dollar(a, b) || hidden_by_dollar(b, a)) return false;
+    struct slice level_a, level_b;
+    size_t at_a = 0, at_b = 0;
+    for (;;) {
+        bool more_a = topic_next_level(a, &at_a, &level_a);
+        bool more_b = topic_next_level(b, &at_b, &level_b);
+        if (more_a && level_is(level_a, '#')) return true; /* "a/#" matches "a" as well */
+        if (more_b && level_is(level_b, '#')) return true;
+        if (!more_a || !more_b) return more_a == more_b;
+        if (!level_is(level_a, '+') && !level_is(level_b, '+') && !slice_eq(level_a, level_b))
+            return false;
+    }
+}
+
 /* ---- shared subscriptions ----------------------------------------------- */
 
 bool topic_shared(struct slice filter, struct slice *group, struct slice *inner, bool *valid) {

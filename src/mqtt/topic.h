@@ -17,6 +17,8 @@ bool topic_filter_valid(struct slice filter);
 bool topic_match(struct slice filter, struct slice topic);
 /* Is every topic that `narrow` matches also matched by `wide`?  Both valid filters. */
 bool topic_filter_covers(struct slice wide, struct slice narrow);
+/* Is there a topic that both match?  Both valid filters. */
+bool topic_filters_overlap(struct slice a, struct slice b);
 bool topic_has_wildcard(struct slice filter);
 /* Number of levels: slashes + 1. */
 unsigned topic_levels(struct slice topic);

@@ -72,28 +72,6 @@ void handlers_free(struct script *s) {
 
 /* ---- filters ------------------------------------------------------------------- */
 
-static bool is_level(struct slice level, char c) {
-    return level.len == 1 && level.at[0] == (uint8_t)c;
-}
-
-/* Is there a topic that both filters match?  A handler must hear of a subscription that
- * reaches into its topics, though it does not lie within them. */
-static bool filters_overlap(struct slice a, struct slice b) {
-    struct slice la, lb;
-    size_t at_a = 0, at_b = 0;
-    for (bool first = true;; first = false) {
-        bool more_a = topic_next_level(a, &at_a, &la), more_b = topic_next_level(b, &at_b, &lb);
-        if (!more_a && !more_b) return true;
-        bool wild_a = more_a && (is_level(la, '#') || is_level(la, '+'));
-        bool wild_b = more_b && (is_level(lb, '#') || is_level(lb, '+'));
-        if (first && wild_a && lb.len && lb.at[0] == '$') return false; /* [MQTT-4.7.2-1] */
-        if (first && wild_b && la.len && la.at[0] == '$') return false;
-        if ((more_a && is_level(la, '#')) || (more_b && is_level(lb, '#'))) return true;
-        if (!more_a || !more_b) return false;
-        if (!wild_a && !wild_b && !slice_eq(la, lb)) return false;
-    }
-}
-
 static bool is_about_filter(const struct hook_call *call) {
     return call->event == HOOK_SUBSCRIBE || call->event == HOOK_UNSUBSCRIBE ||
            call->event == HOOK_SUBSCRIBED || call->event == HOOK_UNSUBSCRIBED ||
@@ -106,12 +84,14 @@ static bool topic_concerns(const struct handler *h, struct slice topic) {
     return h->filters_len == 0;
 }
 
+/* A handler must hear of a subscription that reaches into its topics, though it does not lie
+ * within them. */
 static bool filter_concerns(const struct handler *h, struct slice filter) {
     struct slice group, inner;
     bool valid;
     if (topic_shared(filter, &group, &inner, &valid) && valid) filter = inner;
     for (unsigned i = 0; i < h->filters_len; i++)
-        if (filters_overlap(h->filters[i], filter)) return true;
+        if (topic_filters_overlap(h->filters[i], filter)) return true;
     return h->filters_len == 0;
 }
 

@@ -48,6 +48,10 @@ struct client *client_check(lua_State *L, int arg) {
     return find(L, object_check(L, arg, &client_type));
 }
 
+bool client_is(lua_State *L, int index) {
+    return object_test(L, index, &client_type) != NULL;
+}
+
 /* ---- the cache ------------------------------------------------------------- */
 
 void clients_init(struct vm *vm) {

@@ -4,6 +4,7 @@
 #define SOL_SCRIPT_LIB_CLIENT_H
 
 #include <lua.h>
+#include <stdbool.h>
 
 struct client;
 struct vm;
@@ -13,6 +14,9 @@ void client_push(lua_State *L, struct client *c);
 /* Lends the client of an argument, NULL when it has gone; raises for another type.
  * [-0, +0, v] */
 struct client *client_check(lua_State *L, int arg);
+
+/* Is it a client, gone or not? [-0, +0, -] */
+bool client_is(lua_State *L, int index);
 
 /* The cache of userdata: made when the VM is, freed before it closes. */
 void clients_init(struct vm *vm);

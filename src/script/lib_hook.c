@@ -200,7 +200,7 @@ static int l_on(lua_State *L) {
     if (!s->is_loading)
         return luaL_error(L, "sol.on: handlers are registered while the policy is loaded");
     if (!lua_isfunction(L, fn))
-        return luaL_error(L, "sol.on(\"%s\"): expected a function, got a %s", events[event].name,
+        return luaL_error(L, "sol.on(\"%s\"): expected a function, got %s", events[event].name,
                           luaL_typename(L, fn));
     lua_settop(L, fn + 1);                          /* event, [filter,] fn, options */
     struct draft *draft = object_new(L, &draft_type, sizeof *draft, 0); /* ..., draft */

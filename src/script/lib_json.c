@@ -3,8 +3,9 @@
  * jansson parses; its tree is copied into Lua and dropped.  The way back walks the Lua
  * value and writes by itself, because jansson has one precision for all reals of a text
  * (we want each at its shortest) and a tree on that side would be a second copy.
- * What C holds meanwhile lies in a box, a userdata, so an error of Lua's leaks nothing;
- * a box belongs to one call, since a finalizer may call us again from inside.
+ * What C holds meanwhile lies in a box, a userdata, so an error of Lua's leaks nothing.  One
+ * box is kept for the next call; a call takes it away, since a finalizer may call us
+ * again from inside, and puts it back when nothing went wrong.
  * Integers stay integers, null is sol.json.null, arrays carry a metatable that tells an
  * empty one from an empty object. */
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -22,9 +23,10 @@
 
 #define DEPTH_MAX 128                /* arrays and objects inside each other */
 #define TEXT_MAX  (4u * 1024 * 1024) /* bytes of a text, either way */
+#define SPARE_MAX 65536              /* bytes of memory kept from one call to the next */
 
 /* Upvalues of every function here. */
-enum { UP_NULL = 1, UP_ARRAY_META, UP_BOX_META, UPVALUES = UP_BOX_META };
+enum { UP_NULL = 1, UP_ARRAY_META, UP_BOX_META, UP_SPARE, UPVALUES = UP_SPARE };
 
 /* ---- boxes ---------------------------------------------------------------- */
 
@@ -46,13 +48,30 @@ static int box_gc(lua_State *L) {
     return 0;
 }
 
-/* Pushes an empty box. [-0, +1, m] */
-static struct box *push_box(lua_State *L) {
+/* Pushes an empty box: the spare one, which then is ours alone, or a new one.
+ * [-0, +1, m] */
+static struct box *take_box(lua_State *L) {
+    if (lua_rawgeti(L, lua_upvalueindex(UP_SPARE), 1) == LUA_TUSERDATA) { /* box */
+        lua_pushboolean(L, 0);                                            /* box, false */
+        lua_rawseti(L, lua_upvalueindex(UP_SPARE), 1);                    /* box */
+        return lua_touserdata(L, -1);
+    }
+    lua_pop(L, 1);                                          /* */
     struct box *box = lua_newuserdatauv(L, sizeof *box, 0); /* box */
     *box = (struct box){ NULL, BUF_INIT, BUF_INIT };
     lua_pushvalue(L, lua_upvalueindex(UP_BOX_META)); /* box, meta */
     lua_setmetatable(L, -2);                         /* box */
     return box;
+}
+
+/* Makes the box at `index` the spare one. [-0, +0, m] */
+static void give_box(lua_State *L, int index, struct box *box) {
+    json_decref(box->tree);
+    box->tree = NULL;
+    box->text.len = box->keys.len = 0;
+    if (box->text.cap + box->keys.cap > SPARE_MAX) box_deinit(box);
+    lua_pushvalue(L, index);                       /* box */
+    lua_rawseti(L, lua_upvalueindex(UP_SPARE), 1); /* */
 }
 
 /* Marks the table on top as an array. [-0, +0, -] */
@@ -108,18 +127,17 @@ static int l_decode(lua_State *L) {
     struct slice text = vm_check_slice(L, 1);
     if (text.len > TEXT_MAX) return vm_fail(L, "longer than 4 MiB");
 
-    struct box *box = push_box(L);
+    lua_settop(L, 1);
+    struct box *box = take_box(L); /* text, box */
     json_error_t error;
     box->tree =
         json_loadb((const char *)text.at, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (!box->tree)
-        return vm_fail(L, "line %d, column %d: %s", error.line, error.column, error.text);
-
-    int top = lua_gettop(L);
-    bool ok = push_tree(L, box->tree, 0);
-    box_deinit(box);
+    bool is_json = box->tree != NULL;
+    bool ok = is_json && push_tree(L, box->tree, 0); /* text, box, [value] */
+    give_box(L, 2, box);
     if (ok) return 1;
-    lua_settop(L, top);
+    lua_settop(L, 2);
+    if (!is_json) return vm_fail(L, "line %d, column %d: %s", error.line, error.column, error.text);
     return vm_fail(L, "more than %d levels deep", DEPTH_MAX);
 }
 
@@ -357,15 +375,15 @@ static void encode_value(struct encoder *e, const struct place *place, int depth
 static int l_encode(lua_State *L) {
     luaL_checkany(L, 1);
     lua_settop(L, 1);
-    struct encoder e = { .L = L, .box = push_box(L) }; /* value, box */
+    struct encoder e = { .L = L, .box = take_box(L) }; /* value, box */
     lua_pushvalue(L, 1);                               /* value, box, value */
     encode_value(&e, NULL, 0);
     if (!e.error) {
-        lua_pushlstring(L, (const char *)e.box->text.at, e.box->text.len);
-        box_deinit(e.box);
+        lua_pushlstring(L, (const char *)e.box->text.at, e.box->text.len); /* value, box, text */
+        give_box(L, 2, e.box);
         return 1;
     }
-    box_deinit(e.box);
+    give_box(L, 2, e.box);
     const char *at = e.where[0] ? " at " : "", *detail = e.detail ? e.detail : "";
     if (!e.blames_caller) return vm_fail(L, "%s%s%s%s", e.error, detail, at, e.where);
     return luaL_error(L, "sol.json.encode: cannot encode %s%s%s%s", e.error, detail, at, e.where);
@@ -421,6 +439,8 @@ int luaopen_sol_json(lua_State *L) {
     lua_createtable(L, 0, 1); /* json, null, array meta, box meta */
     lua_pushcfunction(L, box_gc);
     lua_setfield(L, -2, "__gc");
+
+    lua_createtable(L, 1, 0); /* json, null, array meta, box meta, spare */
 
     luaL_setfuncs(L, functions, UPVALUES); /* json */
     return 1;

@@ -73,7 +73,7 @@ static void opt_properties(lua_State *L, struct publish_opts *o) {
 }
 
 static void opt_as(lua_State *L, struct publish_opts *o) {
-    client_check(L, lua_gettop(L));
+    if (!client_is(L, -1)) luaL_error(L, "sol.publish: as must be a client");
     o->as = 1; /* found again by its name */
 }
 

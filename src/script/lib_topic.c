@@ -30,35 +30,9 @@ static int l_covers(lua_State *L) {
     return 1;
 }
 
-static bool level_is(struct slice level, char c) {
-    return level.len == 1 && level.at[0] == (uint8_t)c;
-}
-
-static bool is_wild(struct slice level) {
-    return level_is(level, '+') || level_is(level, '#');
-}
-
-/* Is there a topic that both match?  Level by level, until a `#` on either side. */
-static bool filters_overlap(struct slice a, struct slice b) {
-    struct slice x, y;
-    size_t i = 0, j = 0;
-    for (bool first = true;; first = false) {
-        bool more_a = topic_next_level(a, &i, &x), more_b = topic_next_level(b, &j, &y);
-        if (!more_a && !more_b) return true;
-        if (!more_a) return level_is(y, '#'); /* "a" is matched by "a/#" */
-        if (!more_b) return level_is(x, '#');
-        /* a leading wildcard does not reach into `$` [MQTT-4.7.2-1] */
-        if (first &&
-            ((is_wild(x) && y.len && y.at[0] == '$') || (is_wild(y) && x.len && x.at[0] == '$')))
-            return false;
-        if (level_is(x, '#') || level_is(y, '#')) return true;
-        if (!is_wild(x) && !is_wild(y) && !slice_eq(x, y)) return false;
-    }
-}
-
 static int l_overlaps(lua_State *L) {
     struct slice a = check_filter(L, 1), b = check_filter(L, 2);
-    lua_pushboolean(L, filters_overlap(a, b));
+    lua_pushboolean(L, topic_filters_overlap(a, b));
     return 1;
 }
 
@@ -85,6 +59,10 @@ static int l_parse(lua_State *L) {
         lua_rawseti(L, -2, ++n); /* levels */
     }
     return 1;
+}
+
+static bool level_is(struct slice level, char c) {
+    return level.len == 1 && level.at[0] == (uint8_t)c;
 }
 
 /* What `#` stands for: the rest of the topic from `at`, "" when it has ended. */

@@ -196,7 +196,11 @@ describe("take-over", function()
             b:client("warm"):ping()
             local before = b:fds()
             local last
-            for _ = 1, 20 do last = b:client("c", { version = 5 }) end
+            for _ = 1, 20 do
+                local new = b:client("c", { version = 5 })
+                if last then last:expect_disconnect(0x8E) end
+                last = new
+            end
             last:ping()
             wait.till("the old connections to be closed", function() return b:fds() <= before + 1 end)
         end)

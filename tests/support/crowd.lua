@@ -78,7 +78,7 @@ function Crowd:close()
 end
 
 if arg and arg[0] and arg[0]:find "crowd%.lua$" then
-    local crowd = Crowd.open(tonumber(arg[1]), tonumber(arg[2]), arg[3], 5)
+    local crowd = Crowd.open(tonumber(arg[1]), tonumber(arg[2]), arg[3], wait.scaled(2))
     io.stdout:write(("served %d refused %d\n"):format(#crowd, crowd.refused))
     io.stdout:flush()
     io.stdin:read "a"

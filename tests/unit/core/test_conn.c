@@ -405,7 +405,7 @@ static void a_reader_that_stands_still_is_waited_for_no_longer(void **state) {
     uint64_t dropped = r->worker->counters.dropped_slow_reader;
     assert_true(dropped > 0);
     unsigned got = 0;
-    for (rig_settle(r); peer_next(&s); got++) rig_settle(r);
+    while (peer_hear(&s)) got++;
     assert_int_equal(got + dropped, n);
     post_until_paused(&p, n); /* it reads again, so it is waited for again */
     peer_drop(&s);            /* and when it goes, nobody waits */
@@ -459,15 +459,14 @@ static void answers_nobody_reads_are_bounded(void **state) {
     join_with(&p, r, &c);
     for (size_t i = 0; i < sizeof pings; i++) pings[i] = i % 2 ? 0 : (char)0xC0;
     for (unsigned idle = 0; idle < 20;) {
-        ssize_t n = send(p.fd, pings, sizeof pings, MSG_NOSIGNAL);
+        ssize_t n = send(p.fd, pings + sent % 2, sizeof pings - 2, MSG_NOSIGNAL);
         rig_settle(r);
         if (n > 0) sent += (unsigned)n, idle = 0;
         else idle++;
         assert_true(sent < 16 << 20);
-        assert_int_equal(sent % 2, 0);
     }
     assert_true(peer_conn(&p)->out.len < 2 << 20);
-    for (rig_settle(r); peer_next(&p); got++) rig_turns(r, 2);
+    while (peer_hear(&p)) got++;
     assert_int_equal(got, sent / 2);
     while (send(p.fd, pings, sizeof pings, MSG_NOSIGNAL) > 0) rig_settle(r);
     rig_pass_ms(r, 20000); /* nothing read and nothing heard */
@@ -484,7 +483,7 @@ static void the_last_packet_leaves_a_full_socket_too(void **state) {
     unsigned n = post_until_paused(&p, 0), got = 0;
     client_disconnect(s.client, RC_ADMINISTRATIVE_ACTION, NULL);
     int type;
-    for (rig_settle(r); (type = peer_next(&s)) == PKT_PUBLISH; got++) rig_settle(r);
+    while ((type = peer_hear(&s)) == PKT_PUBLISH) got++;
     assert_int_equal(got, n);
     assert_int_equal(type, PKT_DISCONNECT);
     expect_end(&s);

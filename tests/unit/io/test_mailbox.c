@@ -171,6 +171,46 @@ static void a_sleeping_loop_is_woken_every_time(void **state) {
     pthread_join(thread, NULL);
 }
 
+/* The two sides of one turn, brought together without any ordering of memory, so that
+ * TSan sees whether the mailbox alone orders what is in a mail. */
+static _Atomic int stage;
+
+static void stage_set(int to) {
+    atomic_store_explicit(&stage, to, memory_order_relaxed);
+}
+
+static void stage_await(int at) {
+    while (atomic_load_explicit(&stage, memory_order_relaxed) != at) usleep(100);
+}
+
+static void *post_into_the_turn(void *obj) {
+    stage_await(1);
+    for (unsigned i = 0; i < 3; i++) post(obj, 1, i);
+    stage_set(2);
+    return NULL;
+}
+
+static void on_first(void *obj, struct mail *mail) {
+    struct inbox *in = obj;
+    in->mailbox.fn = on_letter;
+    on_letter(obj, mail);
+    stage_set(1);
+    stage_await(2);
+}
+
+static void mails_posted_while_others_are_taken_come_whole(void **state) {
+    struct inbox *in = *state;
+    pthread_t thread;
+    in->mailbox.fn = on_first;
+    assert_int_equal(pthread_create(&thread, NULL, post_into_the_turn, in), 0);
+    post(in, 0, 0);
+    post(in, 0, 1);
+    turn_wait(in->loop);
+    assert_int_equal(in->got[0], 2);
+    assert_int_equal(in->got[1], 3);
+    pthread_join(thread, NULL);
+}
+
 #define INBOX(test) cmocka_unit_test_setup_teardown(test, inbox_setup, inbox_teardown)
 
 int main(void) {
@@ -182,6 +222,7 @@ int main(void) {
         INBOX(what_is_inside_at_the_end_is_handed_out),
         INBOX(four_threads_keep_their_order_and_lose_nothing),
         INBOX(a_sleeping_loop_is_woken_every_time),
+        INBOX(mails_posted_while_others_are_taken_come_whole),
     };
     return cmocka_run_group_tests_name("io/mailbox", tests, NULL, NULL);
 }
