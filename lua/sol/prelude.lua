@@ -43,6 +43,8 @@ local function show(value)
     return tostring(value)
 end
 
+local CHUNK_MAX = 1 << 20 -- bytes that load compiles at once: no budget reaches the compiler
+
 -- ---- environments ------------------------------------------------------------------
 
 local environment
@@ -50,6 +52,7 @@ local environment
 --- `load` for one environment: text only, and globals are that environment's.
 local function loader(env)
     return function(chunk, name, mode, own, ...)
+        if type(chunk) == "string" and #chunk > CHUNK_MAX then error("load: longer than 1 MiB", 2) end
         if mode ~= nil and mode ~= "t" and mode ~= "bt" then
             error("load: only text can be loaded (mode \"t\")", 2)
         end

@@ -72,6 +72,7 @@ static struct route *route_new(struct worker *w, struct slice topic) {
     memcpy(r->topic_bytes, topic.at, topic.len);
     r->topic = slice_of(r->topic_bytes, topic.len);
     r->levels = topic_levels(topic);
+    r->policy = w->policies;
     r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
     subs_match(w->broker->subs, topic, &r->to);
     return r;
@@ -110,11 +111,14 @@ static struct route *route_renew(struct worker *w, struct route *old) {
     return r;
 }
 
+static bool is_current(const struct worker *w, const struct route *r) {
+    return subs_current(w->broker->subs, r->to.part, r->to.epoch, r->to.epoch_wide);
+}
+
 struct route *route_find(struct worker *w, struct slice topic) {
     struct route *r = map_find(&w->routes, topic);
     if (!r) return route_add(w, topic);
-    if (!subs_current(w->broker->subs, r->to.part, r->to.epoch, r->to.epoch_wide))
-        return route_renew(w, r);
+    if (!is_current(w, r)) return route_renew(w, r);
     r->referenced = true;
     return r;
 }
@@ -232,10 +236,25 @@ static void unlink_waiting(struct publish *p) {
     p->link = NULL;
 }
 
+/* The route of the message as it is now; looked up again only when topic, subscriptions
+ * or policy have changed. */
+static struct route *route_of(struct publish *p) {
+    struct worker *w = p->worker;
+    struct slice topic = message_topic(p->message);
+    struct route *r = p->route;
+    if (r && r->policy == w->policies && slice_eq(r->topic, topic) && is_current(w, r)) return r;
+    if (r) route_unref(r);
+    p->route = route_find(w, topic);
+    p->route->refs++;
+    return p->route;
+}
+
 static void publish_free(struct publish *p) {
     struct worker *w = p->worker;
     unlink_waiting(p);
+    if (p->route) route_unref(p->route);
     hook_call_deinit(&p->call);
+    message_unref(p->before);
     message_unref(p->message);
     client_unref(p->client);
     p->next = w->free_publishes;
@@ -277,6 +296,8 @@ static bool ask(struct publish *p, enum hook_event event) {
     *call = (struct hook_call){
         .event = event, .client = p->client, .done = on_verdict, .obj = p };
     if (event == HOOK_PUBLISH) {
+        message_unref(p->before);
+        p->before = message_ref(p->message);
         call->message = p->message;
         call->is_will = p->is_will;
         p->message = NULL; /* the call's while it runs */
@@ -299,7 +320,7 @@ static bool ask(struct publish *p, enum hook_event event) {
 
 static bool is_wanted(struct publish *p, enum hook_event event) {
     if (p->trusted || !hooks_want(p->worker->hooks, event)) return false;
-    return (route_find(p->worker, message_topic(p->message))->wants & HOOK_BIT(event)) != 0;
+    return (route_of(p)->wants & HOOK_BIT(event)) != 0;
 }
 
 static const char *invalid(const struct publish *p) {
@@ -321,7 +342,7 @@ static void have_publish(struct publish *p) {
         COUNT(p->worker, dropped_by_hook);
         finish(p, RC_SUCCESS, NULL);
     } else {
-        bool fresh = p->trusted || call->event == HOOK_PUBLISH;
+        bool fresh = p->trusted || (call->event == HOOK_PUBLISH && p->message != p->before);
         const char *why = fresh ? invalid(p) : NULL;
         p->stage = ASK_AUTHORIZE;
         if (!why) return;
@@ -347,7 +368,7 @@ static void route_it(struct publish *p) {
     struct message *m = p->message;
     struct conn *from = p->client ? p->client->conn : NULL;
     if (m->retain) retain_set(w->broker->retained, m);
-    struct route *r = route_find(w, message_topic(m));
+    struct route *r = route_of(p);
     bool tell = (r->wants & HOOK_BIT(HOOK_PUBLISHED)) != 0;
     unsigned receivers = route_deliver(w, r, m, from);
     struct fact fact = { .topic = message_topic(m), .message = m, .qos = m->qos };

@@ -21,6 +21,7 @@ struct route {
     uint32_t wants;            /* HOOK_BITs whose filters match */
     unsigned place;            /* in the eviction ring */
     unsigned levels;           /* of the topic */
+    unsigned policy;           /* worker->policies when `wants` was asked */
     struct route_entries to;
     struct slice topic;        /* owned, behind the struct */
     bool referenced;           /* used since the clock hand passed (cache eviction) */
@@ -41,6 +42,8 @@ struct publish {
     uint16_t packet_id;        /* the starter's */
     uint8_t qos;               /* the starter's: as received */
     /* private to route.c */
+    struct route *route;       /* owned reference: of the topic as last seen, or NULL */
+    struct message *before;    /* owned reference: what the publish hooks were given */
     struct hook_call call;
     struct publish *next, **link; /* worker->waiting, or the free list */
     struct conn *parked;       /* lent while it waits: parked for it; or NULL */

@@ -98,22 +98,23 @@ static void on_absence(struct closure *self, unsigned events) {
     session_end(s);
 }
 
-static void absence_begin(struct session *s) {
-    uint64_t now = loop_now_ms(s->worker->loop);
-    s->expires_ms = seconds_from(now, s->expiry);
-    s->will_due_ms = s->will ? seconds_from(now, s->will->delay) : UINT64_MAX;
-    if (s->expires_ms == UINT64_MAX && !s->will) return;
-    s->absence = xcalloc(1, sizeof *s->absence);
-    s->absence->closure = (struct closure){ .fn = on_absence, .obj = s, .name = "session absence" };
-    absence_arm(s);
-}
-
 static void absence_end(struct session *s) {
     if (!s->absence) return;
     loop_cancel(s->worker->loop, s->absence);
     closure_deinit(&s->absence->closure);
     free(s->absence);
     s->absence = NULL;
+}
+
+static void absence_begin(struct session *s) {
+    uint64_t now = loop_now_ms(s->worker->loop);
+    absence_end(s); /* hooks of the will may have brought the client back and lost it again */
+    s->expires_ms = seconds_from(now, s->expiry);
+    s->will_due_ms = s->will ? seconds_from(now, s->will->delay) : UINT64_MAX;
+    if (s->expires_ms == UINT64_MAX && !s->will) return;
+    s->absence = xcalloc(1, sizeof *s->absence);
+    s->absence->closure = (struct closure){ .fn = on_absence, .obj = s, .name = "session absence" };
+    absence_arm(s);
 }
 
 /* ---- life --------------------------------------------------------------- */

@@ -58,6 +58,7 @@ static bool anonymous_allowed(const struct worker *w) {
 static void use_policy(struct worker *w, struct config *config, struct hooks *hooks) {
     w->config = config;
     w->hooks = hooks;
+    w->policies++;
     w->anonymous = anonymous_allowed(w);
     if (w->sys) sys_reconfigure(w->sys);
     hooks->attach(hooks, w);

@@ -85,6 +85,7 @@ struct worker {
     struct conn *closed;       /* to be freed at the end of the turn */
     struct session *ended;     /* likewise */
     struct deferred reap;
+    unsigned policies;         /* that have been in place, this one included */
     struct map routes;         /* struct route by topic: the route cache */
     struct route **route_hand; /* eviction ring; private to route.c */
     unsigned route_len, route_at;

@@ -24,12 +24,16 @@ int luaopen_sol_client(lua_State *L);   /* lib_client.c: client clients */
 int luaopen_sol_publish(lua_State *L);  /* lib_publish.c: publish */
 int luaopen_sol_time(lua_State *L);     /* lib_time.c: now time sleep after every spawn */
 int luaopen_sol_file(lua_State *L);     /* lib_file.c: read_file */
+/* Moves the fields of the table on top into the one below. [-1, +0, m] */
+void lib_merge(lua_State *L);
 
 /* The library `sol` as a whole (lib_sol.c): what require "sol" gives. */
 int luaopen_sol(lua_State *L);
 
-/* The sandbox's replacement for Lua's coroutine library (lib_coroutine.c). */
+/* The sandbox's replacements: for Lua's coroutine library (lib_coroutine.c), and for some
+ * functions of its string library (lib_string.c). */
 int luaopen_sol_coroutine(lua_State *L);
+int luaopen_sol_string(lua_State *L);
 
 /* The worker, or an error naming `what` ("sol.publish") when the policy is only being
  * loaded. */

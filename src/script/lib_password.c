@@ -116,6 +116,7 @@ static int submit(lua_State *L, const char *what, struct slice password, struct 
     lib->spare = NULL;
     lib->jobs_len++;
 
+    atomic_store_explicit(&job->is_void, false, memory_order_relaxed);
     job->job.run = run;
     job->job.done = done;
     job->job.home = &w->inbox;

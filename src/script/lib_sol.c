@@ -17,14 +17,13 @@ static const struct module {
     { "uuid", luaopen_sol_uuid },    { "password", luaopen_sol_password },
 };
 
-/* Copies the fields of the table on top into the one below. [-1, +0, m] */
-static void merge(lua_State *L) {
-    for (lua_pushnil(L); lua_next(L, -2);) {        /* sol, module, name, value */
-        lua_pushvalue(L, -2);                       /* sol, module, name, value, name */
-        lua_insert(L, -2);                          /* sol, module, name, name, value */
-        lua_rawset(L, -5);                          /* sol, module, name */
+void lib_merge(lua_State *L) {
+    for (lua_pushnil(L); lua_next(L, -2);) {        /* into, from, name, value */
+        lua_pushvalue(L, -2);                       /* into, from, name, value, name */
+        lua_insert(L, -2);                          /* into, from, name, name, value */
+        lua_rawset(L, -5);                          /* into, from, name */
     }
-    lua_pop(L, 1);                                  /* sol */
+    lua_pop(L, 1);                                  /* into */
 }
 
 int luaopen_sol(lua_State *L) {
@@ -32,7 +31,7 @@ int luaopen_sol(lua_State *L) {
     for (unsigned i = 0; i < ARRAY_LEN(modules); i++) {
         modules[i].open(L);                         /* sol, module */
         if (modules[i].name) lua_setfield(L, -2, modules[i].name); /* sol */
-        else merge(L);                              /* sol */
+        else lib_merge(L);                              /* sol */
     }
     lua_pushliteral(L, SOL_VERSION);                /* sol, version */
     lua_setfield(L, -2, "version");                 /* sol */

@@ -3,8 +3,8 @@
  * Left out: what ends or blocks the process (os.exit, os.execute, io), loads machine code
  * or bytecode, or looks into other functions (debug).  Each name left out says what to
  * use instead.  Made bounded: C functions that loop without an end the budget could
- * reach, since no hook is called inside C (string.rep of "", table.move over 2^63 places,
- * table functions on a __len that lies).  Forbidden: __gc, because Lua runs finalizers
+ * reach, since no hook is called inside C (patterns that backtrack, string.rep of "",
+ * table.move over 2^63 places, table functions on a __len that lies, sorting millions).  Forbidden: __gc, because Lua runs finalizers
  * with hooks off. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/sandbox.h"
@@ -110,6 +110,19 @@ static int l_honest_len(lua_State *L) {
     return call_original(L);
 }
 
+#define SORT_MAX 10000 /* elements sorted by C's own comparison */
+
+/* A long table without a comparison of its own is sorted by one in Lua, where the budget
+ * can end it. */
+static int l_sort(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (lua_isnoneornil(L, 2) && lua_rawlen(L, 1) > SORT_MAX) {
+        lua_settop(L, 1);                           /* t */
+        lua_getfield(L, LUA_REGISTRYINDEX, "sol.less"); /* t, less */
+    }
+    return l_honest_len(L);
+}
+
 static int l_setmetatable(lua_State *L) {
     if (lua_istable(L, 2)) {
         lua_pushliteral(L, "__gc");                 /* t, meta, "__gc" */
@@ -139,7 +152,7 @@ static const struct bound bounds[] = {
     { "table", "concat", l_honest_len },
     { "table", "insert", l_honest_len },
     { "table", "remove", l_honest_len },
-    { "table", "sort", l_honest_len },
+    { "table", "sort", l_sort },
     { "table", "unpack", l_honest_len },
     { NULL, "setmetatable", l_setmetatable },
     { NULL, "collectgarbage", l_collectgarbage },
@@ -200,13 +213,17 @@ struct library {
     const char *name;
     lua_CFunction open;
     const char *const *names; /* what is kept of it; NULL: all */
+    lua_CFunction replace;    /* gives functions in place of some; NULL: none */
 };
 
 static const struct library libraries[] = {
-    { "string", luaopen_string, NULL },      { "table", luaopen_table, NULL },
-    { "math", luaopen_math, NULL },          { "utf8", luaopen_utf8, NULL },
-    { "os", luaopen_os, os_names },          { "debug", luaopen_debug, debug_names },
-    { "coroutine", luaopen_sol_coroutine, NULL },
+    { "string", luaopen_string, NULL, luaopen_sol_string },
+    { "table", luaopen_table, NULL, NULL },
+    { "math", luaopen_math, NULL, NULL },
+    { "utf8", luaopen_utf8, NULL, NULL },
+    { "os", luaopen_os, os_names, NULL },
+    { "debug", luaopen_debug, debug_names, NULL },
+    { "coroutine", luaopen_sol_coroutine, NULL, NULL },
 };
 
 /* Hides the metatable of strings: what is put there is seen by everybody. [-0, +0, m] */
@@ -222,10 +239,16 @@ void sandbox_open(lua_State *L) {
     luaL_requiref(L, "_G", luaopen_base, 0);        /* base */
     lua_getfield(L, -1, "load");                    /* base, load */
     lua_setfield(L, LUA_REGISTRYINDEX, "sol.load"); /* base */
+    luaL_loadstring(L, "local a, b = ... return a < b"); /* base, less */
+    lua_setfield(L, LUA_REGISTRYINDEX, "sol.less"); /* base */
     keep_only(L, base_names);                       /* globals */
     for (unsigned i = 0; i < ARRAY_LEN(libraries); i++) {
         luaL_requiref(L, libraries[i].name, libraries[i].open, 0); /* globals, library */
         if (libraries[i].names) keep_only(L, libraries[i].names);
+        if (libraries[i].replace) {
+            libraries[i].replace(L);                /* globals, library, functions */
+            lib_merge(L);                           /* globals, library */
+        }
         lua_setfield(L, -2, libraries[i].name);     /* globals */
     }
     seal_strings(L);
@@ -233,7 +256,7 @@ void sandbox_open(lua_State *L) {
     lua_setfield(L, -2, "print");                   /* globals */
     add_absents(L);
     add_bounds(L);
-    luaopen_sol(L);                                 /* globals, sol */
+    luaL_requiref(L, "sol", luaopen_sol, 0);        /* globals, sol: errors know its functions */
     lua_setfield(L, -2, "sol");                     /* globals */
     lua_pushvalue(L, -1);                           /* globals, globals */
     lua_rawsetp(L, LUA_REGISTRYINDEX, &globals_key); /* globals */

@@ -213,6 +213,11 @@ bool vm_leave(struct vm *vm, lua_State *L, const struct vm_entry *e) {
     return true;
 }
 
+void vm_check_budget(lua_State *L) {
+    struct vm *vm = vm_of(L);
+    if (vm->clock.killed) luaL_error(L, "ran past its budget of %d ms", (int)vm->clock.budget_ms);
+}
+
 int vm_reset_thread(struct vm *vm, lua_State *co) {
     struct vm_clock *c = &vm->clock;
     struct vm_entry e;

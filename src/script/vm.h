@@ -102,6 +102,10 @@ bool vm_leave(struct vm *vm, lua_State *L, const struct vm_entry *e);
  * status; on error the error value is on top of `co`. */
 int vm_reset_thread(struct vm *vm, lua_State *co);
 
+/* For C functions that may run long, since no hook reaches into C: raises when the budget
+ * is used up. [-0, +0, e] */
+void vm_check_budget(lua_State *L);
+
 /* Our own calls of the Lua API beneath a running script must not meet the cap: */
 static inline bool vm_uncap(struct vm *vm) {
     bool was = vm->is_capped;

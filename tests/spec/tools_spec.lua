@@ -87,6 +87,7 @@ describe("sol.password", function()
 
     it("bounds what is under way, and goes on afterwards", function()
         with_broker({ config = ANSWER .. [[
+            hook_budget = 30
             sol.on("publish", "flood", function()
                 local done, refused = 0, 0
                 for _ = 1, 1100 do

@@ -45,13 +45,13 @@ end
 -- The broker as one test sees it: client ids are its own, and `version` is the file's.
 local function view(b, word, version)
     local own = {}
-    function own:client(client_id, opts)
+    function own.client(_, client_id, opts)
         local all = { version = version }
         for name, value in pairs(opts or {}) do all[name] = value end
         if client_id ~= "" then client_id = word .. client_id end
         return b:client(client_id, all)
     end
-    function own:raw(opts)
+    function own.raw(_, opts)
         local all = { version = version }
         for name, value in pairs(opts or {}) do all[name] = value end
         return b:raw(all)

@@ -42,12 +42,13 @@ static void check(void **state, const char *const *rows, size_t len) {
 }
 
 /* A row for check: the text of `value` is `text`. */
-#define ENCODES(value, text)  "local s, e = json.encode(" value ") assert(s, e) " \
-                              "assert(s == [==[" text "]==], s) return true"
-#define CHECK(...)                                                    \
-    do {                                                              \
-        static const char *const rows[] = { __VA_ARGS__ };            \
-        check(state, rows, ARRAY_LEN(rows));                          \
+#define ENCODES(value, text)                                                                       \
+    "local s, e = json.encode(" value ") assert(s, e) "                                            \
+    "assert(s == [==[" text "]==], s) return true"
+#define CHECK(...)                                                                                 \
+    do {                                                                                           \
+        static const char *const rows[] = { __VA_ARGS__ };                                         \
+        check(state, rows, ARRAY_LEN(rows));                                                       \
     } while (0)
 
 /* ---- numbers --------------------------------------------------------------- */
@@ -56,8 +57,7 @@ static void integers_stay_integers_of_64_bits(void **state) {
     CHECK("return math.type(json.decode '1') == 'integer'",
           "return json.decode '9223372036854775807' == math.maxinteger",
           "return json.decode '-9223372036854775808' == math.mininteger",
-          "return json.decode '-0' == 0",
-          ENCODES("math.maxinteger", "9223372036854775807"),
+          "return json.decode '-0' == 0", ENCODES("math.maxinteger", "9223372036854775807"),
           ENCODES("math.mininteger", "-9223372036854775808"), ENCODES("0", "0"),
           /* one more than fits is no integer any more, and not silently another number */
           "local v, e = json.decode '9223372036854775808' return v == nil and #e > 0");
@@ -68,9 +68,10 @@ static void floats_stay_floats_at_their_shortest(void **state) {
           "return math.type(json.decode '2e1') == 'float'",
           "return json.decode '0.1' == 0.1", /* strtod's nearest */
           ENCODES("20.0", "20.0"), ENCODES("{ value = (68 - 32) / 1.8 }", "{\"value\":20.0}"),
-          ENCODES("-0.0", "-0.0"), ENCODES("0.1", "0.1"), ENCODES("0.1 + 0.2", "0.30000000000000004"),
-          ENCODES("1/3", "0.3333333333333333"), ENCODES("1e300", "1e+300"),
-          ENCODES("5e-324", "4.94065645841247e-324"), ENCODES("2^53", "9007199254740992.0"), ENCODES("1e15", "1e+15"),
+          ENCODES("-0.0", "-0.0"), ENCODES("0.1", "0.1"),
+          ENCODES("0.1 + 0.2", "0.30000000000000004"), ENCODES("1/3", "0.3333333333333333"),
+          ENCODES("1e300", "1e+300"), ENCODES("5e-324", "4.94065645841247e-324"),
+          ENCODES("2^53", "9007199254740992.0"), ENCODES("1e15", "1e+15"),
           ENCODES("100.0", "100.0"), ENCODES("123456789012345.0", "123456789012345.0"),
           "for i = 1, 2000 do local x = (math.random() - 0.5) * 10.0 ^ math.random(-300, 300) "
           "local y = json.decode(json.encode(x)) "
@@ -89,8 +90,7 @@ static void numbers_without_a_json_form_raise(void **state) {
 /* ---- null and arrays ------------------------------------------------------- */
 
 static void null_is_a_value_of_its_own(void **state) {
-    CHECK("return json.decode 'null' == json.null",
-          "return json.decode '[null,1]'[1] == json.null",
+    CHECK("return json.decode 'null' == json.null", "return json.decode '[null,1]'[1] == json.null",
           "return #json.decode '[1,null,null]' == 3",
           "return json.decode '{\"a\":null}'.a == json.null",
           "return tostring(json.null) == 'null'", ENCODES("json.null", "null"),
@@ -126,14 +126,15 @@ static void tables_that_are_neither_array_nor_object_raise(void **state) {
 /* ---- strings --------------------------------------------------------------- */
 
 static void strings_keep_every_byte_of_utf8(void **state) {
-    CHECK(ENCODES("'a\"b\\\\c/d'", "\"a\\\"b\\\\c/d\""),
-          ENCODES("'\\b\\f\\n\\r\\t\\0\\x1f\\x7f'", "\"\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\""),
-          ENCODES("'gr\xc3\xbc\xc3\x9f \xf0\x9f\x8c\x9e'", "\"gr\xc3\xbc\xc3\x9f \xf0\x9f\x8c\x9e\""),
-          "return json.decode '\"a\\\\u0000b\"' == 'a\\0b'",
-          "return json.decode '\"\\\\ud83c\\\\udf1e\"' == '\xf0\x9f\x8c\x9e'",
-          "local all = {} for c = 0, 127 do all[#all + 1] = string.char(c) end "
-          "all = table.concat(all) return json.decode(json.encode(all)) == all",
-          ENCODES("{ ['k\\0\\n'] = 1 }", "{\"k\\u0000\\n\":1}"), ENCODES("''", "\"\""));
+    CHECK(
+        ENCODES("'a\"b\\\\c/d'", "\"a\\\"b\\\\c/d\""),
+        ENCODES("'\\b\\f\\n\\r\\t\\0\\x1f\\x7f'", "\"\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\""),
+        ENCODES("'gr\xc3\xbc\xc3\x9f \xf0\x9f\x8c\x9e'", "\"gr\xc3\xbc\xc3\x9f \xf0\x9f\x8c\x9e\""),
+        "return json.decode '\"a\\\\u0000b\"' == 'a\\0b'",
+        "return json.decode '\"\\\\ud83c\\\\udf1e\"' == '\xf0\x9f\x8c\x9e'",
+        "local all = {} for c = 0, 127 do all[#all + 1] = string.char(c) end "
+        "all = table.concat(all) return json.decode(json.encode(all)) == all",
+        ENCODES("{ ['k\\0\\n'] = 1 }", "{\"k\\u0000\\n\":1}"), ENCODES("''", "\"\""));
 }
 
 static void bytes_that_are_no_text_are_told_not_raised(void **state) {
@@ -161,7 +162,8 @@ static void keys_stand_in_the_order_of_their_bytes(void **state) {
 /* ---- what the world sends --------------------------------------------------- */
 
 static void bad_text_gives_nil_and_a_position(void **state) {
-    CHECK("local v, e = json.decode '{\"a\":}' return v == nil and e:find '^line 1, column 6: ' ~= nil",
+    CHECK("local v, e = json.decode '{\"a\":}' return v == nil and e:find '^line 1, column 6: ' ~= "
+          "nil",
           "local v, e = json.decode '[1,\\n2,]' return v == nil and e:find '^line 2' ~= nil",
           "for _, text in ipairs { '', ' ', '{', '[1', '[1,]', '{\"a\" 1}', '{1:2}', 'nul', '\"a', "
           "\"'a'\", '[1] x', '\\0', '1 2', '\"\\n\"', '{\"a\\\\u0000\":1}', '\"\\\\ud800\"' } do "

@@ -30,17 +30,20 @@ static int close_state(void **state) {
 static const char *eval(void **state, const char *expression) {
     lua_State *L = *state;
     lua_settop(L, 0);
-    lua_pushfstring(L, "local function text(...) local t = { ... } "
-                       "for i = 1, select('#', ...) do local v = t[i] "
-                       "t[i] = type(v) == 'table' and '{' .. table.concat(v, '|') .. '}' "
-                       "or tostring(v) end return table.concat(t, ' ') end return text(%s)",
+    lua_pushfstring(L,
+                    "local function text(...) local t = { ... } "
+                    "for i = 1, select('#', ...) do local v = t[i] "
+                    "t[i] = type(v) == 'table' and '{' .. table.concat(v, '|') .. '}' "
+                    "or tostring(v) end return table.concat(t, ' ') end return text(%s)",
                     expression);
     if (luaL_dostring(L, lua_tostring(L, 1)) != LUA_OK) return "error";
     return lua_tostring(L, -1);
 }
 
 static void each_function_answers(void **state) {
-    static const struct { const char *expression, *answer; } rows[] = {
+    static const struct {
+        const char *expression, *answer;
+    } rows[] = {
         { "topic.match('a/+', 'a/b')", "true" },
         { "topic.match('a/#', 'a')", "true" },
         { "topic.match('#', '$SYS/up')", "false" }, /* [MQTT-4.7.2-1] */
@@ -132,7 +135,8 @@ static void the_answers_agree_with_each_other(void **state) {
         "local o = topic.overlaps(a, b) "
         "assert(o == topic.overlaps(b, a), a .. ' ' .. b) "
         "assert(not common or o, a .. ' and ' .. b .. ' have a topic in common') "
-        "assert(not o or common or a:find '/#$' or b:find '/#$', a .. ' and ' .. b .. ' have none') "
+        "assert(not o or common or a:find '/#$' or b:find '/#$', a .. ' and ' .. b .. ' have "
+        "none') "
         "if topic.covers(a, b) then assert(o, a .. ' covers ' .. b) end end end";
     if (luaL_dostring(L, chunk) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
 }

@@ -320,7 +320,7 @@ static void a_script_publishes(void **state) {
         "published\\tnil\\ta\\tb\\t0\\tfalse\\tnil\\tnil", "ok\\ttrue",
         "published\\tc1\\ta\\tb\\t1\\ttrue\\t9\\tt", "refused\\tnil\\tnot this\\t153",
         "published\\tnil\\tno\\t\\t0", "trusted\\ttrue", "late\\tnil\\trefused\\t151",
-        "bad argument #1 to '?' (not a topic name)",
+        "bad argument #1 to 'sol.publish' (not a topic name)",
         "sol.publish: unknown option \"qso\"; did you mean \"qos\"?", "qos must be 0, 1 or 2",
         "sol.publish: as must be a client",
     };

@@ -73,10 +73,13 @@ static void passwords_are_bytes_of_any_kind_and_length(void **state) {
 
 static void known_hashes_of_every_form_verify(void **state) {
     (void)state;
-    static const struct { const char *kind, *password, *hash; } rows[] = {
+    static const struct {
+        const char *kind, *password, *hash;
+    } rows[] = {
         /* the Argon2 reference implementation's own vectors */
         { "argon2id", "password",
-          "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" },
+          "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$"
+          "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" },
         { "argon2id", "password",
           "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc" },
         /* mosquitto_passwd 2.0.11 */
@@ -125,16 +128,33 @@ static void crypt_does_not_see_half_a_password(void **state) {
 static void malformed_hashes_are_told_from_wrong_passwords(void **state) {
     (void)state;
     static const char *const rows[] = {
-        "", "secret", "$", "$6$", "$7$", "$1$abc$def", "$9$x$y", "*", "x:y",
-        "$argon2id$", "$argon2id$v=19$m=8,t=1,p=1$", "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ",
+        "",
+        "secret",
+        "$",
+        "$6$",
+        "$7$",
+        "$1$abc$def",
+        "$9$x$y",
+        "*",
+        "x:y",
+        "$argon2id$",
+        "$argon2id$v=19$m=8,t=1,p=1$",
+        "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ",
         "$argon2id$v=16$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         "$argon2id$v=19$m=8,t=0,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         "$argon2id$v=19$m=8,t=1,p=2$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         "$argon2id$v=19$m=8,t=1,p=1$c29t$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc$",
-        "$7$0$GJGKkqRs+wTX3ZVc$0wDSvncO", "$7$101$GJGKkqRs+wTX3ZVc$0wDSvncO", "$7$-1$AAAA$AAAA",
-        "$7$101$GJGK!qRs$0wDSvncO", "$6$salt", "$6$salt$short", "$5$salt$short", "$y$j9T$x",
-        "$2b$05$short", "$2b$5$eUveYDFbsBlJ/W5hEEKHhu81K0WcRwL9riNSWe25OZbndTi2b32Ne",
+        "$7$0$GJGKkqRs+wTX3ZVc$0wDSvncO",
+        "$7$101$GJGKkqRs+wTX3ZVc$0wDSvncO",
+        "$7$-1$AAAA$AAAA",
+        "$7$101$GJGK!qRs$0wDSvncO",
+        "$6$salt",
+        "$6$salt$short",
+        "$5$salt$short",
+        "$y$j9T$x",
+        "$2b$05$short",
+        "$2b$5$eUveYDFbsBlJ/W5hEEKHhu81K0WcRwL9riNSWe25OZbndTi2b32Ne",
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *kind = NULL;
@@ -153,12 +173,15 @@ static void malformed_hashes_are_told_from_wrong_passwords(void **state) {
 static void hashes_that_ask_for_too_much_are_refused_at_once(void **state) {
     (void)state;
     static const char *const rows[] = {
-        "$argon2id$v=19$m=4294967295,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
-        "$argon2id$v=19$m=99999999999999999999,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8A"
+        "$argon2id$v=19$m=4294967295,t=1,p=1$c29tZXNhbHQ$"
+        "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+        "$argon2id$v=19$m=99999999999999999999,t=1,p=1$c29tZXNhbHQ$"
+        "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8A"
         "rZWb2GRPPc",
         "$argon2id$v=19$m=8,t=100000,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
         "$argon2id$v=19$m=8192,t=1,p=1024$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
-        "$7$4000000000$GJGKkqRs+wTX3ZVc$0wDSvncOTHCnaHwGA/8F9wGWOJQy2g/BPAOrvF8zygNhZ4idyhyvZyyYfCwv"
+        "$7$4000000000$GJGKkqRs+wTX3ZVc$0wDSvncOTHCnaHwGA/8F9wGWOJQy2g/"
+        "BPAOrvF8zygNhZ4idyhyvZyyYfCwv"
         "CRgHadySJN/7BVFV3655Ig2Lfw==",
         "$5$rounds=999999999$saltstringsaltst$3xv.VbSHBb41AL9AvLeujZkZRBAwqFMz2.opqey6IcA",
         "$2b$31$eUveYDFbsBlJ/W5hEEKHhu81K0WcRwL9riNSWe25OZbndTi2b32Ne",
@@ -226,7 +249,8 @@ static int run(const char *const argv[]) {
 
 static void files_of_mosquitto_passwd_verify(void **state) {
     const char *pw = path_in(state, "pw"), *pw6 = path_in(state, "pw6");
-    int r = run((const char *const[]){ "mosquitto_passwd", "-b", "-c", pw, "ada", "ünïcode $7$", NULL });
+    int r = run(
+        (const char *const[]){ "mosquitto_passwd", "-b", "-c", pw, "ada", "ünïcode $7$", NULL });
     if (r == 127) skip();
     assert_int_equal(r, 0);
     r = run((const char *const[]){ "mosquitto_passwd", "-H", "sha512", "-b", "-c", pw6, "ada",
@@ -246,8 +270,7 @@ static void files_of_mosquitto_passwd_verify(void **state) {
 
 /* ---- sol passwd ------------------------------------------------------------ */
 
-#define PASSWD(...) \
-    passwd((const char *const[]){ "passwd", __VA_ARGS__, NULL })
+#define PASSWD(...) passwd((const char *const[]){ "passwd", __VA_ARGS__, NULL })
 
 /* Runs `sol passwd` in a child with `input` on its stdin; gives the exit status. */
 static const char *input;
@@ -351,7 +374,9 @@ static void passwd_follows_a_link_and_replaces_what_it_names(void **state) {
 static void passwd_refuses_what_a_file_cannot_hold(void **state) {
     const char *pw = path_in(state, "pw");
     write_all(pw, "", 0600);
-    static const char *const names[] = { "", "a:b", "a\nb", "a\tb", "\x7f", "#ada", " ada", "ada " };
+    static const char *const names[] = {
+        "", "a:b", "a\nb", "a\tb", "\x7f", "#ada", " ada", "ada "
+    };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (PASSWD("-b", pw, names[i], "x") != 2) fail_msg("\"%s\"", names[i]);
     assert_int_equal(PASSWD("-b", pw, "ada", ""), 1); /* an empty password */
