@@ -57,9 +57,81 @@ max_session_expiry = "never"
 ---@type number|"never"
 session_expiry_3x = "never"
 
----From connecting to CONNECT, seconds.
+---From connecting to CONNECT, and for each AUTH of an exchange, seconds.
 ---@type number
 connect_timeout = 10
+
+---Bytes of a topic or filter.
+---@type integer
+max_topic_length = 65535
+
+---Bytes of an incoming message's payload; 0: what max_packet_size lets through.
+---@type integer
+max_payload_size = 0
+
+---What clients may publish with, and are granted.
+---@type 0|1|2
+max_qos = 2
+
+---Longest keep-alive, seconds; 0: any.
+---@type integer
+max_keepalive = 0
+
+---Subscriptions of one session; 0: no limit.
+---@type integer
+max_subscriptions = 0
+
+---Topics and payloads on their way to one client; 0: no limit.
+---@type integer
+max_inflight_bytes = 0
+
+---Publishes a second and client; 0: no limit.
+---@type integer
+message_rate = 0
+
+---Bytes of publishes a second and client; 0: no limit.
+---@type integer
+byte_rate = 0
+
+---Which message a full queue loses.
+---@type "newest"|"oldest"
+drop = "newest"
+
+---Whether QoS 0 waits for clients that are away.
+---@type boolean
+queue_qos0 = false
+
+---Deliveries of a message that several subscriptions of a client match.
+---@type "once"|"each"
+overlapping = "once"
+
+---Protocol levels that are served: 3 is MQTT 3.1, 4 is 3.1.1.
+---@type (3|4|5)[]
+protocol_versions = { 3, 4, 5 }
+
+---Whether clients may retain messages.
+---@type boolean
+retain_available = true
+
+---Whether filters may have wildcards.
+---@type boolean
+wildcard_subscription = true
+
+---Whether there are shared subscriptions.
+---@type boolean
+shared_subscription = true
+
+---Whether subscriptions may have identifiers.
+---@type boolean
+subscription_identifiers = true
+
+---Whether a client may leave its name to the broker.
+---@type boolean
+allow_empty_client_id = true
+
+---Whether MQTT 3.1 clients are held to 23 characters of client identifier.
+---@type boolean
+strict_3_1_ids = false
 
 ---How long a handler may run without waiting, seconds.
 ---@type number
@@ -170,6 +242,13 @@ function message:copy() end
 ---@field readonly password? string
 ---@field readonly version 3|4|5
 
+---@class sol.exchange
+---@field readonly method string
+---@field readonly data? string what the client sent in this round
+---@field username? string the client's when the exchange succeeds
+---@field readonly reauth boolean it is connected and authenticates again
+---@field readonly state table for values of your own, as long as the exchange
+
 ---@class sol.subscription
 ---@field filter string
 ---@field qos 0|1|2
@@ -225,6 +304,7 @@ local sol = {}
 
 ---@alias sol.connect_fn fun(client: sol.client, connect: sol.connect): sol.decision
 ---@alias sol.authenticate_fn fun(client: sol.client, credentials: sol.credentials): sol.decision
+---@alias sol.auth_fn fun(client: sol.client, exchange: sol.exchange): sol.decision
 ---@alias sol.subscribe_fn fun(client: sol.client, subscription: sol.subscription): sol.decision
 ---@alias sol.unsubscribe_fn fun(client: sol.client, subscription: sol.filter): sol.decision
 ---@alias sol.message_fn fun(client: sol.client, message: sol.message): sol.decision
@@ -244,6 +324,7 @@ local sol = {}
 ---Call `fn` for an event; only while the policy is loaded.
 ---@overload fun(event: "connect", fn: sol.connect_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "authenticate", fn: sol.authenticate_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "auth", fn: sol.auth_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "subscribe", fn: sol.subscribe_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "subscribe", filter: sol.filters, fn: sol.subscribe_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "unsubscribe", fn: sol.unsubscribe_fn, options?: sol.on_options): sol.registration
@@ -264,8 +345,14 @@ function sol.on(event, filter, fn, options) end
 -- luacheck: pop
 
 ---Yes, and no further handler is asked.
+---@param data? string `auth` only: for the client, at most 65535 bytes
 ---@return sol.verdict
-function sol.allow() end
+function sol.allow(data) end
+
+---`auth` only: another round.
+---@param data? string for the client, at most 65535 bytes
+---@return sol.verdict
+function sol.continue(data) end
 
 ---No.
 ---@param code? integer reason code, 0x80 to 0xFF

@@ -7,6 +7,7 @@
 #include "core/conn.h"
 
 #include "base/mem.h"
+#include "core/auth.h"
 #include "core/packets.h"
 #include "core/session.h"
 #include "core/worker.h"
@@ -22,7 +23,9 @@ enum {
     OUT_LAGS = 1048576,     /* from here on publishers are slowed */
     OUT_ANSWERS = 1048576,  /* of our answers, before a client that does not read is not read */
     LINGER_MS = 2000,       /* for the peer to read our last packet */
-    PAUSE_MS = 1000         /* the longest a publisher waits for a lagging reader */
+    PAUSE_MS = 1000,        /* the longest a publisher waits for a lagging reader */
+    STUCK_MS = 10000,       /* after which they wait for it no more, at least so long */
+    WATCH_MS = 1000         /* between looks at the keep-alive of one that waits */
 };
 
 /* ---- interest ----------------------------------------------------------- */
@@ -48,6 +51,10 @@ static void update_interest(struct conn *c) {
 
 /* ---- slowing publishers down -------------------------------------------- */
 
+static uint64_t keep_alive_due(const struct conn *c) {
+    return c->heard_ms + (uint64_t)c->keep_alive * 1500; /* [MQTT-3.1.2-22] (5.0) */
+}
+
 static void slow_unlink(struct conn *c) {
     if (!c->slow_link) return;
     if (c->slow_next) c->slow_next->slow_link = c->slow_link;
@@ -67,7 +74,7 @@ static void resume(struct conn *c) {
 /* `c` may be parked as well, and is then read when that is over, too. */
 static void stop_waiting(struct conn *c) {
     slow_unlink(c);
-    c->is_paused = false;
+    c->is_paused = c->is_throttled;
     resume(c);
 }
 
@@ -75,12 +82,40 @@ static void wake_waiters(struct conn *c) {
     while (c->slow_waiters) stop_waiting(c->slow_waiters);
 }
 
-bool conn_lags(const struct conn *c) {
-    return c->out.len >= OUT_LAGS && !c->is_stuck;
+/* The reader has had its time to catch up: publishers wait for it no more until it has,
+ * and for a while longer, so that it cannot hold them up again and again. */
+static void leave_behind(struct conn *c) {
+    c->is_stuck = true;
+    c->lags_since_ms = loop_now_ms(c->worker->loop);
+    log_info(c->worker->log, "flow", "client %.*s reads too slowly; QoS 0 to it may be dropped",
+             SLICE_FMT(c->client->id));
+    wake_waiters(c);
+}
+
+bool conn_lags(struct conn *c) {
+    if (c->out.len < OUT_LAGS || c->is_stuck) return false;
+    uint64_t now = loop_now_ms(c->worker->loop);
+    if (!c->lags_since_ms) c->lags_since_ms = now;
+    if (now - c->lags_since_ms < PAUSE_MS) return true;
+    leave_behind(c);
+    return false;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* The one timer of an open connection serves its keep-alive and its pauses. */
+static void arm_timer(struct conn *c) {
+    uint64_t now = loop_now_ms(c->worker->loop), due = UINT64_MAX;
+    if (c->keep_alive) due = is_waiting(c) ? now + WATCH_MS : keep_alive_due(c);
+    if (c->slow_link) due = earlier(due, c->pause_until_ms);
+    if (c->is_throttled) due = earlier(due, limits_wait_ms(&c->limits));
+    if (due != UINT64_MAX) loop_arm(c->worker->loop, &c->timer, due);
 }
 
 void conn_slow_down(struct conn *from, struct conn *to) {
-    if (from == to || from->is_paused || from->state != CONN_OPEN) return;
+    if (from == to || from->slow_link || from->state != CONN_OPEN) return;
     from->is_paused = true;
     from->pause_until_ms = loop_now_ms(from->worker->loop) + PAUSE_MS;
     from->slow_for = to->client->handle;
@@ -88,24 +123,31 @@ void conn_slow_down(struct conn *from, struct conn *to) {
     from->slow_link = &to->slow_waiters;
     if (from->slow_next) from->slow_next->slow_link = &from->slow_next;
     to->slow_waiters = from;
-    loop_arm(from->worker->loop, &from->timer, from->pause_until_ms);
+    arm_timer(from);
     update_interest(from);
 }
 
-/* The reader has not caught up in time: it is left behind until it does. */
+void conn_throttle(struct conn *c) {
+    if (c->state != CONN_OPEN) return;
+    c->is_throttled = c->is_paused = true;
+    arm_timer(c);
+    update_interest(c);
+}
+
 static void give_up_waiting(struct conn *c) {
     struct client *slow = slots_find(&c->worker->clients, c->slow_for);
     if (!slow || !slow->conn) {
         stop_waiting(c);
         return;
     }
-    slow->conn->is_stuck = true;
-    log_info(c->worker->log, "flow", "client %.*s reads too slowly; QoS 0 to it may be dropped",
-             SLICE_FMT(slow->id));
-    wake_waiters(slow->conn);
+    leave_behind(slow->conn);
 }
 
 /* ---- writing ------------------------------------------------------------ */
+
+void conn_pump_again(struct conn *c) {
+    loop_defer(c->worker->loop, &c->flush);
+}
 
 bool conn_has_room(const struct conn *c) {
     return c->out.len < OUT_ROOM && c->state == CONN_OPEN;
@@ -114,6 +156,13 @@ bool conn_has_room(const struct conn *c) {
 static void finish_lingering(struct conn *c) {
     if (c->has_hung_up) conn_close(c, NULL);
     else c->stream.type->finish(&c->stream);
+}
+
+static void catch_up(struct conn *c) {
+    uint64_t now = loop_now_ms(c->worker->loop);
+    if (c->is_stuck && now - c->lags_since_ms < STUCK_MS) return;
+    c->is_stuck = false;
+    c->lags_since_ms = 0;
 }
 
 static void conn_flush(struct conn *c) {
@@ -129,7 +178,7 @@ static void conn_flush(struct conn *c) {
     c->is_blocked = r == CHAIN_BLOCKED;
     update_interest(c);
     if (c->out.len < OUT_ROOM) {
-        c->is_stuck = false;
+        if (c->lags_since_ms) catch_up(c);
         if (c->slow_waiters) wake_waiters(c);
     }
     if (c->state == CONN_ENDING && r == CHAIN_EMPTY) finish_lingering(c);
@@ -318,7 +367,7 @@ static void refuse_frame(struct conn *c, int reason_code) {
 }
 
 static bool may_parse(const struct conn *c) {
-    return !is_waiting(c) && (c->state == CONN_NEW || c->state == CONN_OPEN);
+    return !is_waiting(c) && c->state <= CONN_OPEN && c->state != CONN_OPENING;
 }
 
 /* Handles the whole packets at the start of `s`; gives the bytes they took. */
@@ -470,18 +519,21 @@ void conn_unpark(struct conn *c) {
 
 /* ---- time --------------------------------------------------------------- */
 
-static uint64_t keep_alive_due(const struct conn *c) {
-    return c->heard_ms + (uint64_t)c->keep_alive * 1500; /* [MQTT-3.1.2-22] (5.0) */
+static void check_keep_alive(struct conn *c) {
+    uint64_t now = loop_now_ms(c->worker->loop);
+    if (c->keep_alive && !is_waiting(c) && keep_alive_due(c) <= now)
+        conn_end(c, RC_KEEP_ALIVE_TIMEOUT, NULL, "keep-alive exceeded");
+    else arm_timer(c);
 }
 
-static void check_keep_alive(struct conn *c) {
-    if (!c->keep_alive) return;
+static void check_pauses(struct conn *c) {
     uint64_t now = loop_now_ms(c->worker->loop);
-    bool listening = !is_waiting(c);
-    if (listening && keep_alive_due(c) <= now)
-        conn_end(c, RC_KEEP_ALIVE_TIMEOUT, NULL, "keep-alive exceeded");
-    else
-        loop_arm(c->worker->loop, &c->timer, listening ? keep_alive_due(c) : now + 1000);
+    if (c->is_throttled && limits_wait_ms(&c->limits) <= now) {
+        c->is_throttled = false;
+        c->is_paused = c->slow_link != NULL;
+        resume(c);
+    }
+    if (c->slow_link && c->pause_until_ms <= now) give_up_waiting(c);
 }
 
 static void on_timer(struct closure *self, unsigned events) {
@@ -490,7 +542,7 @@ static void on_timer(struct closure *self, unsigned events) {
     switch (c->state) {
     case CONN_NEW: conn_close(c, "no CONNECT in time"); break;
     case CONN_OPEN:
-        if (c->is_paused && c->pause_until_ms <= loop_now_ms(c->worker->loop)) give_up_waiting(c);
+        if (c->is_paused) check_pauses(c);
         if (c->state == CONN_OPEN) check_keep_alive(c);
         break;
     case CONN_ENDING: conn_close(c, NULL); break;
@@ -531,7 +583,7 @@ void conn_open(struct worker *w, const struct stream_type *type, int fd, const c
 static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     struct worker *w = c->worker;
     slow_unlink(c);
-    c->is_paused = false;
+    c->is_paused = c->is_throttled = false;
     wake_waiters(c);
     if (c->session) { /* first of all: from here on nobody finds us by our session */
         if (c->client->is_counted) w->connected--;
@@ -545,6 +597,7 @@ static void leave(struct conn *c, uint8_t reason_code, const char *why) {
         c->parked_cancel = NULL;
         cancel(c->parked_obj);
     }
+    if (c->auth) auth_leave(c->auth);
 }
 
 static void log_end(struct conn *c, const char *why) {
@@ -573,6 +626,7 @@ void conn_close(struct conn *c, const char *why) {
     chain_deinit(&c->out, &w->chunks);
     buf_deinit(&c->tail);
     aliases_deinit(&c->aliases);
+    limits_deinit(&c->limits);
     stream_close(&c->stream);
     if (c->next) c->next->link = c->link;
     *c->link = c->next;
@@ -617,6 +671,7 @@ void conns_reap(struct worker *w) {
         closure_deinit(&c->timer.closure);
         closure_deinit(&c->flush.closure);
         closure_deinit(&c->resume.closure);
+        auth_free(c->auth);
         client_unref(c->client);
         free(c);
     }

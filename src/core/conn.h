@@ -15,11 +15,13 @@
 #include "base/slots.h"
 #include "core/alias.h"
 #include "core/hooks.h"
+#include "core/limits.h"
 #include "io/chain.h"
 #include "io/loop.h"
 #include "io/stream.h"
 #include "mqtt/decode.h"
 
+struct auth;
 struct client;
 struct session;
 struct worker;
@@ -27,6 +29,7 @@ struct worker;
 enum conn_state {
     CONN_NEW,      /* no CONNECT yet */
     CONN_OPENING,  /* CONNECT is with the hooks */
+    CONN_AUTHENTICATING, /* the client is to go on with what CONNECT began (auth.h) */
     CONN_OPEN,
     CONN_ENDING,   /* last packet queued; reads discarded until it is out */
     CONN_CLOSED
@@ -41,9 +44,11 @@ struct conn {
     struct chain out;
     struct buf tail;           /* an unfinished packet */
     struct aliases aliases;
+    struct limits limits;      /* from CONNECT's acceptance on */
     struct worker *worker;     /* lent */
     struct client *client;     /* owned reference */
     struct session *session;   /* lent; NULL until CONNECT is accepted */
+    struct auth *auth;         /* owned; NULL: CONNECT named no authentication method */
     /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
     void (*parked_cancel)(void *obj);
     void *parked_obj;
@@ -51,8 +56,9 @@ struct conn {
     struct conn *slow_next, **slow_link; /* among the waiters of the lagging reader */
     struct handle slow_for;    /* that reader's client */
     struct conn *slow_waiters; /* publishers waiting for this connection to drain */
+    uint64_t lags_since_ms;    /* as a subscriber, loop clock; 0: does not lag */
     uint64_t heard_ms;         /* loop clock, last bytes */
-    uint64_t pause_until_ms;   /* loop clock, while is_paused */
+    uint64_t pause_until_ms;   /* loop clock, while it waits for a lagging reader */
     size_t packet_len;         /* of the unfinished packet in tail; 0: not known */
     uint32_t max_out;          /* the client's Maximum Packet Size, bytes; 0: none */
     uint16_t receive_max;      /* what we announced; QoS 1/2 publishes it may have open */
@@ -60,7 +66,8 @@ struct conn {
     uint8_t version;           /* enum mqtt_version; 0 before CONNECT */
     uint8_t state;             /* enum conn_state */
     bool is_blocked;           /* the last write met a full socket */
-    bool is_paused;            /* not reading: a subscriber lags */
+    bool is_paused;            /* not reading: a subscriber lags, or is_throttled */
+    bool is_throttled;         /* it published faster than its rate */
     bool is_stuck;             /* as a subscriber: not waited for until it drains */
     bool has_hung_up;          /* the peer will send no more */
     bool wants_problem_info;   /* reason strings welcome */
@@ -104,6 +111,9 @@ enum { SEND_OK = 0, SEND_DROPPED = 1 };
 int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o);
 void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
                    const char *reason);
+/* There is more for this connection than one turn should send: session_pump is called
+ * again at the end of the next. */
+void conn_pump_again(struct conn *c);
 /* Room for more at once?  (replays, queues) */
 bool conn_has_room(const struct conn *c);
 
@@ -116,8 +126,10 @@ void conn_unpark(struct conn *c);
 /* `from` published to a reader that lags: do not read it until `to` drains, or a while
  * has passed. */
 void conn_slow_down(struct conn *from, struct conn *to);
+/* It has published more than its rate allows: do not read it until that is made up for. */
+void conn_throttle(struct conn *c);
 /* So far behind that publishers should wait for it? */
-bool conn_lags(const struct conn *c);
+bool conn_lags(struct conn *c);
 
 /* Send a packet other than PUBLISH and the plain acknowledgements.  False when it is
  * larger than the client takes: nothing is sent. */

@@ -1,14 +1,15 @@
 /* connect.c -- CONNECT.
  *
- * connect hooks (may change the request) -> validation -> authenticate hooks ->
- * take-over -> session -> CONNACK.  The packet's bytes are copied first, since hooks may
- * wait. */
+ * connect hooks (may change the request) -> validation -> authenticate hooks, or an
+ * exchange (auth.h) where CONNECT names an authentication method -> take-over -> session
+ * -> CONNACK.  The packet's bytes are copied first, since hooks may wait. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/connect.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/uuid.h"
+#include "core/auth.h"
 #include "core/conn.h"
 #include "core/session.h"
 #include "core/worker.h"
@@ -17,7 +18,7 @@
 
 #include <stdlib.h>
 
-enum { ASK_CONNECT, HAVE_CONNECT, ASK_AUTHENTICATE, HAVE_AUTHENTICATE, ACCEPT, OVER };
+enum { ASK_CONNECT, HAVE_CONNECT, ASK_AUTHENTICATE, HAVE_AUTHENTICATE, EXCHANGE, ACCEPT, OVER };
 
 struct connecting {
     struct conn *conn;       /* lent: cancel comes before it goes */
@@ -69,7 +70,7 @@ static void send_connack(struct conn *c, struct pkt_connack *ack) {
 /* Refuses before the session: CONNACK, then the connection ends. */
 static void refuse(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {
     struct pkt_connack ack = { .reason_code = reason_code };
-    if (reason) {
+    if (reason && c->wants_problem_info) {
         ack.props.present = PROP_BIT(PROP_REASON_STRING);
         ack.props.reason_string = slice_str(reason);
     }
@@ -83,6 +84,7 @@ static void set_props(const struct connecting *q, const struct session *s, struc
     const struct config *config = c->worker->config;
     p->present = PROP_BIT(PROP_MAXIMUM_PACKET_SIZE);
     p->maximum_packet_size = config->max_packet_size;
+    limits_announce(&c->limits, p);
     if (c->aliases.in_max) {
         p->present |= PROP_BIT(PROP_TOPIC_ALIAS_MAXIMUM);
         p->topic_alias_maximum = c->aliases.in_max;
@@ -103,6 +105,7 @@ static void set_props(const struct connecting *q, const struct session *s, struc
         p->present |= PROP_BIT(PROP_ASSIGNED_CLIENT_IDENTIFIER);
         p->assigned_client_identifier = q->client->id;
     }
+    if (c->auth) auth_put_props(c->auth, p); /* [MQTT-4.12.0-5] */
 }
 
 /* ---- accept ------------------------------------------------------------- */
@@ -156,6 +159,7 @@ static void open_session(struct connecting *q, struct session *s) {
     const struct config *config = c->worker->config;
     uint32_t expiry = q->request.session_expiry;
     if (!s) s = session_new(c->worker, q->client);
+    limits_init(&c->limits, config);
     session_attach(s, c, q->client, window_of(q));
     s->expiry = expiry < config->max_session_expiry ? expiry : config->max_session_expiry;
     session_set_will(s, will_of(q, s->handle));
@@ -207,6 +211,8 @@ static struct slice assigned_id(struct connecting *q) {
 static uint8_t check(struct connecting *q, const char **why) {
     struct pkt_connect *p = &q->request.packet;
     const struct config *config = q->conn->worker->config;
+    uint8_t rc = limits_connect(config, p, why);
+    if (rc) return rc;
     *why = "client identifier not valid";
     if (p->client_id.len > UINT16_MAX || !utf8_valid(p->client_id))
         return RC_CLIENT_IDENTIFIER_NOT_VALID;
@@ -220,11 +226,8 @@ static uint8_t check(struct connecting *q, const char **why) {
     if (p->username.len > UINT16_MAX || !utf8_valid(p->username))
         return RC_BAD_USER_NAME_OR_PASSWORD;
     *why = "will topic not valid";
-    if (p->has_will && (!topic_name_valid(p->will.topic) || !utf8_valid(p->will.topic) ||
-                        topic_levels(p->will.topic) > config->max_topic_levels))
+    if (p->has_will && (!topic_name_valid(p->will.topic) || !utf8_valid(p->will.topic)))
         return RC_TOPIC_NAME_INVALID;
-    *why = "enhanced authentication is not available";
-    if (props_has(&p->props, PROP_AUTHENTICATION_METHOD)) return RC_BAD_AUTHENTICATION_METHOD;
     *why = "too many connections";
     if (config->max_connections && q->conn->worker->connected >= config->max_connections &&
         !session_is_connected(q->conn->worker, p->client_id))
@@ -252,14 +255,10 @@ static void end(struct connecting *q, uint8_t reason_code, const char *reason, c
     refuse(q->conn, reason_code, reason, NULL);
 }
 
-static uint8_t denial(const struct hook_call *call, uint8_t otherwise) {
-    return call->reason_code >= RC_UNSPECIFIED_ERROR ? call->reason_code : otherwise;
-}
-
 static void have_connect(struct connecting *q) {
     const char *why;
     if (q->call.verdict == VERDICT_DENY || q->call.verdict == VERDICT_DROP) {
-        end(q, denial(&q->call, RC_NOT_AUTHORIZED), q->call.reason, "refused by policy");
+        end(q, hook_denial(&q->call, RC_NOT_AUTHORIZED), q->call.reason, "refused by policy");
         return;
     }
     uint8_t rc = check(q, &why);
@@ -268,24 +267,44 @@ static void have_connect(struct connecting *q) {
         return;
     }
     adopt(q);
-    q->stage = ASK_AUTHENTICATE;
+    bool has_method = props_has(&q->request.packet.props, PROP_AUTHENTICATION_METHOD);
+    q->stage = has_method ? EXCHANGE : ASK_AUTHENTICATE;
+}
+
+/* The client is who it says it is.  The request is checked again: hooks may have waited,
+ * or changed it. */
+static void admit(struct connecting *q) {
+    const char *why;
+    uint8_t rc = check(q, &why);
+    if (rc) {
+        end(q, rc, NULL, why);
+        return;
+    }
+    adopt(q);
+    q->stage = ACCEPT;
 }
 
 static void have_authenticate(struct connecting *q) {
     enum verdict v = q->call.verdict;
-    bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && q->conn->worker->anonymous);
-    const char *why;
-    uint8_t rc = allowed ? check(q, &why) : 0; /* again: handlers may have waited, or changed it */
-    if (rc) {
-        end(q, rc, NULL, why);
-    } else if (allowed) {
-        adopt(q);
-        q->stage = ACCEPT;
+    if (v == VERDICT_ALLOW || (v == VERDICT_NONE && q->conn->worker->anonymous)) {
+        admit(q);
     } else if (v == VERDICT_NONE) {
         end(q, RC_NOT_AUTHORIZED, NULL, "nobody vouches for the client and allow_anonymous is off");
     } else {
-        end(q, denial(&q->call, RC_BAD_USER_NAME_OR_PASSWORD), q->call.reason, "refused by policy");
+        end(q, hook_denial(&q->call, RC_BAD_USER_NAME_OR_PASSWORD), q->call.reason,
+            "refused by policy");
     }
+}
+
+static void have_exchange(struct connecting *q, const struct auth_outcome *o) {
+    struct pkt_connect *p = &q->request.packet;
+    if (o->reason_code != RC_SUCCESS) {
+        end(q, o->reason_code, o->reason, o->why);
+        return;
+    }
+    p->has_username = o->username.at != NULL;
+    if (p->has_username) p->username = connect_keep(&q->request, o->username);
+    admit(q);
 }
 
 static bool run(struct connecting *q);
@@ -303,6 +322,12 @@ static void on_verdict(struct hook_call *call) {
     struct conn *c = q->conn;
     conn_unpark(c);
     if (run(q)) conn_park(c, cancel, q);
+}
+
+static void on_exchanged(void *obj, const struct auth_outcome *o) {
+    struct connecting *q = obj;
+    if (q->conn->state == CONN_OPENING) have_exchange(q, o);
+    run(q); /* asks nothing more */
 }
 
 /* True when the hook waits. */
@@ -331,10 +356,15 @@ static void step(struct connecting *q) {
     }
 }
 
-/* True when a hook waits; otherwise the CONNECT is settled and freed. */
+/* True when a hook waits; otherwise the CONNECT is settled and freed, or left to an
+ * exchange. */
 static bool run(struct connecting *q) {
     struct conn *c = q->conn;
     while (q->stage != OVER && c->state == CONN_OPENING) {
+        if (q->stage == EXCHANGE) {
+            auth_begin(c, &q->request.packet.props, on_exchanged, q);
+            return false;
+        }
         bool asks = q->stage == ASK_CONNECT || q->stage == ASK_AUTHENTICATE;
         if (!asks) {
             step(q);
@@ -388,6 +418,9 @@ static void begin(struct conn *c, struct connecting *q) {
                             p->props.request_problem_information;
     adopt(q); /* so that hooks see who it says it is */
     c->state = CONN_OPENING;
+    const char *why;
+    uint8_t rc = limits_connect_packet(c->worker->config, p, &why);
+    if (rc) end(q, rc, NULL, why);
     if (run(q)) conn_park(c, cancel, q);
 }
 

@@ -6,7 +6,10 @@
  *       ring_again               ring_sent          ring_len
  *
  * Entries before ring_sent have packet ids, counted up from first_id.  An acknowledged
- * entry stays until it is the head, so ids stay contiguous. */
+ * entry stays until it is the head, so ids stay contiguous.
+ *
+ * Where a full queue loses its eldest, the dropped leave a gap in front of those waiting;
+ * what is in flight moves up to close it before it gets long, or when the next is sent. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/session.h"
 
@@ -20,6 +23,8 @@
 
 enum {
     RING_START = 4,
+    HELD_PER_RUN = 64, /* deliveries shown to the deliver hooks at a time */
+    REPLAY_PER_RUN = 512, /* retained messages sent at a time */
     /* Packet ids between the eldest unacknowledged message and the newest, per message
      * of the window: a client that never acknowledges one of them stalls here instead of
      * growing the ring. */
@@ -65,12 +70,17 @@ static struct delivery *ring_push(struct session *s, const struct outgoing *o) {
                             .state = DELIVERY_QUEUED,
                             .share = o->share };
     s->queued_bytes += message_weight(o->message);
+    if (o->qos == 0) s->waiting_qos0++;
     return d;
 }
 
 /* The message has left our care (acknowledged, or received by the client). */
 static void let_go(struct session *s, struct delivery *d) {
-    if (d->message) s->queued_bytes -= message_weight(d->message);
+    if (d->message) {
+        size_t weight = message_weight(d->message);
+        s->queued_bytes -= weight;
+        if (d->state == DELIVERY_SENT) s->open_bytes -= weight;
+    }
     d->message = message_unref(d->message);
     free(d->identifiers);
     d->identifiers = NULL;
@@ -89,6 +99,14 @@ static void ring_trim(struct session *s) {
     free(s->ring);
     s->ring = NULL;
     s->ring_cap = s->ring_head = 0;
+}
+
+/* Those in flight move up to those waiting. */
+static void close_gap(struct session *s) {
+    for (uint32_t i = s->ring_sent; i-- > 0;) *ring_at(s, i + s->ring_gaps) = *ring_at(s, i);
+    s->ring_head = (s->ring_head + s->ring_gaps) & (s->ring_cap - 1);
+    s->ring_len -= s->ring_gaps;
+    s->ring_gaps = 0;
 }
 
 static void done(struct session *s, struct delivery *d) {
@@ -133,7 +151,7 @@ static void skip(struct session *s, struct delivery *d) {
 }
 
 static bool window_open(const struct session *s) {
-    return s->ring_open < s->window && conn_has_room(s->conn);
+    return s->ring_open < s->window && s->open_bytes < s->window_bytes && conn_has_room(s->conn);
 }
 
 static void send_again(struct session *s) {
@@ -148,6 +166,7 @@ static void send_again(struct session *s) {
             conn_send_ack(s->conn, PKT_PUBREL, id_at(s, i), RC_SUCCESS, NULL);
         } else {
             d->state = DELIVERY_SENT; /* [MQTT-4.4.0-1]: also when it has expired meanwhile */
+            s->open_bytes += message_weight(d->message);
             if (send_publish(s, d, id_at(s, i), true) == SEND_OK) continue;
             s->ring_open--;
             skip(s, d);
@@ -164,18 +183,40 @@ static void expire(struct session *s, struct delivery *d) {
     message_unref(m);
 }
 
+/* Kept for an absent client: it takes a place in the ring, and so a packet id, that nobody
+ * will see. */
+static void send_qos0(struct session *s, struct delivery *d) {
+    s->waiting_qos0--;
+    if (is_expired(s, d->message)) {
+        expire(s, d);
+        return;
+    }
+    int r = send_publish(s, d, 0, false);
+    struct message *m = r == SEND_OK ? NULL : message_ref(d->message);
+    skip(s, d);
+    if (!m) return;
+    tell_dropped(s, m, "the client does not take it");
+    message_unref(m);
+}
+
 static void send_waiting(struct session *s) {
     while (s->conn && s->ring_sent < s->ring_len && s->ring_sent < span_limit(s) &&
            window_open(s)) {
+        if (s->ring_gaps) close_gap(s);
         uint32_t i = s->ring_sent++;
         struct delivery *d = ring_at(s, i);
         s->ring_again = s->ring_sent;
+        if (d->qos == 0) {
+            send_qos0(s, d);
+            continue;
+        }
         if (is_expired(s, d->message)) {
             expire(s, d);
             continue;
         }
         d->state = DELIVERY_SENT;
         s->ring_open++;
+        s->open_bytes += message_weight(d->message);
         if (send_publish(s, d, id_at(s, i), false) == SEND_OK) continue;
         s->ring_open--;
         skip(s, d);
@@ -184,14 +225,76 @@ static void send_waiting(struct session *s) {
 
 /* ---- delivering --------------------------------------------------------- */
 
-static bool is_full(const struct session *s, const struct message *m) {
+static uint32_t waiting(const struct session *s) {
+    return s->ring_len - s->ring_sent - s->ring_gaps;
+}
+
+/* Would `m` be too much once `len` waiting messages of `bytes` are gone? */
+static bool is_full_without(const struct session *s, const struct message *m, uint32_t len,
+                            size_t bytes) {
     const struct config *config = s->worker->config;
-    return s->ring_len - s->ring_sent >= config->max_queued ||
-           s->queued_bytes + message_weight(m) > config->max_queued_bytes;
+    return waiting(s) - len >= config->max_queued ||
+           s->queued_bytes - bytes + message_weight(m) > config->max_queued_bytes;
+}
+
+static bool is_full(const struct session *s, const struct message *m) {
+    return is_full_without(s, m, 0, 0);
+}
+
+/* How many of the eldest must go so that `m` fits; 0: all of them would not help. */
+static uint32_t price_of_room(const struct session *s, const struct message *m) {
+    size_t bytes = 0;
+    for (uint32_t n = 0; n < waiting(s);) {
+        bytes += message_weight(ring_at(s, s->ring_sent + s->ring_gaps + n)->message);
+        if (!is_full_without(s, m, ++n, bytes)) return n;
+    }
+    return 0;
+}
+
+/* The gap stays shorter than what would have to move to close it. */
+static void drop_eldest(struct session *s) {
+    struct delivery *d = ring_at(s, s->ring_sent + s->ring_gaps);
+    struct message *m = message_ref(d->message);
+    if (d->qos == 0) s->waiting_qos0--;
+    let_go(s, d);
+    s->ring_gaps++;
+    if (s->ring_gaps > s->ring_sent || !waiting(s)) close_gap(s);
+    COUNT(s->worker, dropped_queue_full);
+    tell_dropped(s, m, "the session's queue is full");
+    message_unref(m);
+}
+
+/* Room for `m` in a full queue, as `drop` says; false when there is none, or the session
+ * has ended over it: a hook that is told may do anything. */
+static bool make_room(struct session *s, const struct message *m) {
+    if (s->worker->config->drop != DROP_OLDEST) return false;
+    for (uint32_t n = price_of_room(s, m); n > 0 && waiting(s); n--) {
+        drop_eldest(s);
+        if (slots_find(&s->worker->sessions, s->handle) != s) return false;
+    }
+    return !is_full(s, m);
+}
+
+static void enqueue(struct session *s, const struct outgoing *o) {
+    if (is_full(s, o->message) && !make_room(s, o->message)) {
+        COUNT(s->worker, dropped_queue_full);
+        tell_dropped(s, o->message, "the session's queue is full");
+        return;
+    }
+    ring_push(s, o);
+    if (s->conn && s->ring_again == s->ring_sent) send_waiting(s);
+}
+
+/* Those kept while the client was away go first [MQTT-4.6.0-6]. */
+static bool must_queue(const struct session *s) {
+    return !s->conn || s->waiting_qos0;
 }
 
 static void deliver_qos0(struct session *s, const struct outgoing *o) {
-    if (!s->conn) return;
+    if (must_queue(s)) {
+        if (s->worker->config->queue_qos0 || s->conn) enqueue(s, o);
+        return;
+    }
     int r = conn_send_publish(s->conn, o->message,
                               &(struct publish_out){ .identifiers = o->identifiers,
                                                      .identifiers_len = o->identifiers_len,
@@ -208,13 +311,7 @@ static void deliver_now(struct session *s, const struct outgoing *o) {
         deliver_qos0(s, o);
         return;
     }
-    if (is_full(s, o->message)) {
-        COUNT(s->worker, dropped_queue_full);
-        tell_dropped(s, o->message, "the session's queue is full");
-        return;
-    }
-    ring_push(s, o);
-    if (s->conn && s->ring_again == s->ring_sent) send_waiting(s);
+    enqueue(s, o);
 }
 
 /* ---- deliver hooks ------------------------------------------------------ */
@@ -243,6 +340,7 @@ static struct held *held_pop(struct session *s) {
     s->held = h->next;
     if (!s->held) s->held_tail = &s->held;
     s->held_len--;
+    s->held_bytes -= message_weight(h->message);
     return h;
 }
 
@@ -324,9 +422,41 @@ static bool held_go(struct held *h) {
     return true;
 }
 
+static void held_unlist(struct session *s) {
+    if (!s->held_link) return;
+    if (s->held_next) s->held_next->held_link = s->held_link;
+    *s->held_link = s->held_next;
+    s->held_link = NULL;
+}
+
+/* The others come first: goes on with the next turn. */
+static void held_list(struct session *s) {
+    struct worker *w = s->worker;
+    s->held_next = w->held_sessions;
+    s->held_link = &w->held_sessions;
+    if (s->held_next) s->held_next->held_link = &s->held_next;
+    w->held_sessions = s;
+    loop_defer(w->loop, &w->held_again);
+}
+
+/* Hooks may cause messages that end up here again, so one run takes a bounded number. */
 static void held_run(struct session *s) {
-    while (s->held && !s->asking)
-        if (!held_go(held_pop(s))) return;
+    for (unsigned n = 0; s->held && !s->asking && !s->held_link; n++) {
+        if (n == HELD_PER_RUN) held_list(s);
+        else if (!held_go(held_pop(s))) return;
+    }
+}
+
+void delivery_held_again(struct worker *w) {
+    struct session *list = w->held_sessions;
+    if (list) list->held_link = &list;
+    w->held_sessions = NULL;
+    while (list) {
+        struct session *s = list;
+        held_unlist(s);
+        held_run(s);
+        session_pump(s);
+    }
 }
 
 static void on_held_verdict(struct hook_call *call) {
@@ -348,16 +478,20 @@ static void held_deinit(struct session *s) {
         held_free(h);
     }
     s->asking = NULL;
+    held_unlist(s);
     while (s->held) held_free(held_pop(s));
 }
 
 void session_deliver(struct session *s, const struct outgoing *o) {
-    if (o->qos == 0 && !s->conn) return; /* goes nowhere: no hook need see it */
+    if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
+        return; /* goes nowhere: no hook need see it */
     if (!o->ask && !s->held && !s->asking) {
         deliver_now(s, o);
         return;
     }
-    if (s->held_len >= s->worker->config->max_queued) {
+    const struct config *config = s->worker->config;
+    if (s->held_len >= config->max_queued ||
+        s->held_bytes + message_weight(o->message) > config->max_queued_bytes) {
         COUNT(s->worker, dropped_queue_full);
         tell_dropped(s, o->message, "too many messages wait for deliver hooks");
         return;
@@ -373,6 +507,7 @@ void session_deliver(struct session *s, const struct outgoing *o) {
     *s->held_tail = h;
     s->held_tail = &h->next;
     s->held_len++;
+    s->held_bytes += message_weight(o->message);
     held_run(s);
 }
 
@@ -380,10 +515,13 @@ void session_deliver(struct session *s, const struct outgoing *o) {
 
 struct replay {
     struct replay *next;
-    struct message **list; /* owned, with its references from `at` on */
+    struct message **list; /* owned, with its references from `at` on; once matched */
     size_t len, at;
     uint32_t identifier;
     uint8_t qos;
+    bool is_matched;
+    uint16_t filter_len;
+    uint8_t filter[];
 };
 
 static void replay_free(struct replay *r) {
@@ -413,27 +551,45 @@ static bool may_replay(const struct session *s) {
            window_open(s);
 }
 
-static void replay_pump(struct session *s) {
-    while (may_replay(s)) {
-        struct replay *r = s->replay;
-        if (r->at < r->len) {
-            replay_one(s, r);
-            continue;
-        }
-        s->replay = r->next;
-        if (!s->replay) s->replay_tail = &s->replay;
-        replay_free(r);
+static void replay_pop(struct session *s) {
+    struct replay *r = s->replay;
+    s->replay = r->next;
+    if (!s->replay) s->replay_tail = &s->replay;
+    replay_free(r);
+}
+
+/* One step: look the filter up, send a message, or be done with it. */
+static void replay_step(struct session *s) {
+    struct worker *w = s->worker;
+    struct replay *r = s->replay;
+    if (!r->is_matched) {
+        r->is_matched = true;
+        retain_match(w->broker->retained, slice_of(r->filter, r->filter_len),
+                     loop_now_ms(w->loop), &r->list, &r->len);
+    } else if (r->at < r->len) {
+        replay_one(s, r);
+    } else {
+        replay_pop(s);
     }
 }
 
-void session_replay(struct session *s, struct message **list, size_t len, uint8_t qos,
-                    uint32_t identifier) {
-    if (!len) {
-        free(list);
-        return;
+/* A bounded number of steps, so that nobody waits for a client that asked for much. */
+static void replay_pump(struct session *s) {
+    for (unsigned n = 0; may_replay(s); n++) {
+        if (n == REPLAY_PER_RUN) {
+            conn_pump_again(s->conn);
+            return;
+        }
+        replay_step(s);
     }
-    struct replay *r = xcalloc(1, sizeof *r);
-    *r = (struct replay){ .list = list, .len = len, .qos = qos, .identifier = identifier };
+}
+
+void session_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t identifier) {
+    struct replay *r = xcalloc(1, sizeof *r + filter.len);
+    r->qos = qos;
+    r->identifier = identifier;
+    r->filter_len = (uint16_t)filter.len;
+    memcpy(r->filter, filter.at, filter.len);
     *s->replay_tail = r;
     s->replay_tail = &r->next;
 }
@@ -509,6 +665,7 @@ int session_pubcomp(struct session *s, uint16_t packet_id) {
 
 void delivery_rewind(struct session *s) {
     s->ring_again = s->ring_open = 0;
+    s->open_bytes = 0;
     for (uint32_t i = 0; i < s->ring_sent; i++) {
         struct delivery *d = ring_at(s, i);
         if (d->state == DELIVERY_SENT) d->state = DELIVERY_RESEND;
@@ -532,5 +689,5 @@ void delivery_deinit(struct session *s) {
     }
     free(s->ring);
     s->ring = NULL;
-    s->ring_cap = s->ring_len = s->ring_sent = s->ring_again = s->ring_open = 0;
+    s->ring_cap = s->ring_len = s->ring_sent = s->ring_again = s->ring_open = s->ring_gaps = 0;
 }

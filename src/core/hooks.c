@@ -29,11 +29,38 @@ void connect_request_deinit(struct connect_request *r) {
     }
 }
 
+/* Puts a copy of `s` in the place of an owned slice. */
+static void replace(struct slice *owned, struct slice s) {
+    char *copy = xslicedup(s); /* first: it may be a part of the old */
+    free((void *)(uintptr_t)owned->at);
+    *owned = slice_of(copy, s.len);
+}
+
+void auth_reply(struct auth_exchange *x, struct slice data) {
+    replace(&x->reply, data);
+}
+
+void auth_name(struct auth_exchange *x, struct slice username) {
+    replace(&x->username, username);
+}
+
+void auth_exchange_deinit(struct auth_exchange *x) {
+    replace(&x->reply, SLICE_NONE);
+    replace(&x->username, SLICE_NONE);
+}
+
 void subscribe_keep(struct subscribe_request *r, struct slice filter) {
     char *copy = xslicedup(filter);
     free(r->kept);
     r->kept = copy;
     r->filter = slice_of(copy, filter.len);
+}
+
+void hooks_settled(struct hooks *h) {
+    if (!h->link) return;
+    if (h->next) h->next->link = h->link;
+    *h->link = h->next;
+    h->link = NULL;
 }
 
 void hook_call_deinit(struct hook_call *call) {
@@ -77,8 +104,8 @@ static void none_attach(struct hooks *h, struct worker *w) {
 }
 
 static void none_retire(struct hooks *h, bool at_once) {
-    (void)h;
     (void)at_once;
+    hooks_settled(h); /* nothing of theirs ever waits */
 }
 
 static void none_forget(struct hooks *h, struct client *c) {
@@ -86,9 +113,16 @@ static void none_forget(struct hooks *h, struct client *c) {
     (void)c;
 }
 
+static void none_auth_over(struct hooks *h, struct client *c, struct auth_exchange *x) {
+    (void)h;
+    (void)c;
+    (void)x;
+}
+
 struct hooks hooks_none = { .wants = none_wants,
                             .run = none_run,
                             .cancel = none_cancel,
                             .attach = none_attach,
                             .retire = none_retire,
-                            .forget = none_forget };
+                            .forget = none_forget,
+                            .auth_over = none_auth_over };

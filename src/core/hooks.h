@@ -36,6 +36,7 @@ enum verdict {
     VERDICT_ALLOW,
     VERDICT_DENY,   /* with reason_code */
     VERDICT_DROP,   /* publish: acknowledge, go no further; deliver: not to this one */
+    VERDICT_CONTINUE, /* auth: another round, `reply` goes to the client */
     VERDICT_WAIT
 };
 
@@ -52,6 +53,20 @@ struct connect_request {
 struct slice connect_keep(struct connect_request *r, struct slice s);
 /* Frees what connect_keep kept. */
 void connect_request_deinit(struct connect_request *r);
+
+/* auth: what one round of an enhanced authentication is about (auth.h). */
+struct auth_exchange {
+    struct slice method;   /* lent; the same in every round */
+    struct slice data;     /* lent: the client's; SLICE_NONE: it sent none */
+    struct slice reply;    /* owned, by auth_reply: ours; SLICE_NONE at the start of a round */
+    struct slice username; /* owned, by auth_name: whose it is, if it succeeds; or SLICE_NONE */
+    bool is_reauth;
+};
+/* Both copy. */
+void auth_reply(struct auth_exchange *x, struct slice data);
+void auth_name(struct auth_exchange *x, struct slice username);
+/* Frees what it owns. */
+void auth_exchange_deinit(struct auth_exchange *x);
 
 /* subscribe, unsubscribe: one filter at a time.  `filter` may be replaced with
  * subscribe_keep. */
@@ -93,6 +108,7 @@ struct hook_call {
     struct client *client;                 /* NULL: the broker itself */
     union {
         struct connect_request *connect;   /* HOOK_CONNECT, HOOK_AUTHENTICATE */
+        struct auth_exchange *auth;        /* HOOK_AUTH */
         struct subscribe_request *subscribe; /* HOOK_SUBSCRIBE, HOOK_UNSUBSCRIBE */
         struct access_request access;      /* HOOK_AUTHORIZE */
         struct {                           /* HOOK_PUBLISH, HOOK_DELIVER */
@@ -115,6 +131,7 @@ struct hook_call {
 
 struct hooks {
     uint32_t wanted;   /* HOOK_BITs that have handlers */
+    struct hooks *next, **link; /* worker->retired; core's own */
     /* HOOK_BITs of PUBLISH, AUTHORIZE (and AUTHORIZE_DELIVER), DELIVER, PUBLISHED whose
      * handlers' filters match this topic name; may be remembered by core until the hooks are replaced. */
     uint32_t (*wants)(struct hooks *h, struct slice topic);
@@ -130,10 +147,20 @@ struct hooks {
     void (*retire)(struct hooks *h, bool at_once);
     /* The client's memory is about to go. */
     void (*forget)(struct hooks *h, struct client *c);
+    /* The client's exchange has ended, one way or the other, and what it is called may have
+     * changed. */
+    void (*auth_over)(struct hooks *h, struct client *c, struct auth_exchange *x);
 };
+
+/* For the hooks: they are about to free themselves. */
+void hooks_settled(struct hooks *h);
 
 /* Frees call->reason. */
 void hook_call_deinit(struct hook_call *call);
+/* The code of a denial; one that means success denies, too. */
+static inline uint8_t hook_denial(const struct hook_call *call, uint8_t otherwise) {
+    return call->reason_code >= RC_UNSPECIFIED_ERROR ? call->reason_code : otherwise;
+}
 
 static inline bool hooks_want(const struct hooks *h, enum hook_event e) {
     return (h->wanted & HOOK_BIT(e)) != 0;

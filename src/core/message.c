@@ -26,7 +26,8 @@ struct message *message_new(const struct message_parts *parts) {
                            .publisher = parts->publisher,
                            .props_len = (uint32_t)parts->props.len,
                            .topic_len = (uint16_t)topic.len,
-                           .qos = parts->qos,
+                           .qos = parts->qos > 2 ? 3 : parts->qos,
+                           .hops = parts->hops,
                            .retain = parts->retain };
     uint8_t *at = m->bytes;
     *at++ = (uint8_t)(topic.len >> 8);
@@ -53,6 +54,7 @@ struct message_parts message_parts(const struct message *m) {
                                    .expires_ms = m->expires_ms,
                                    .publisher = m->publisher,
                                    .qos = m->qos,
+                                   .hops = m->hops,
                                    .retain = m->retain };
 }
 

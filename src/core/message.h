@@ -19,7 +19,8 @@ struct message {
     struct handle publisher;  /* session it came from; HANDLE_NONE: the broker */
     uint32_t props_len;       /* forwarded properties, see below */
     uint16_t topic_len;
-    uint8_t qos;              /* as published */
+    uint8_t qos : 2;          /* as published; 3: a script's mistake, see message_invalid */
+    uint8_t hops : 6;         /* messages that caused messages, down to this one */
     bool retain;              /* as published */
     uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
 };
@@ -32,8 +33,12 @@ struct message_parts {
     uint64_t expires_ms;
     struct handle publisher;
     uint8_t qos;
+    uint8_t hops;             /* of the message that caused it, plus one; 0: nobody's */
     bool retain;
 };
+
+/* Scripts may answer messages with messages so often before it looks like a circle. */
+enum { MESSAGE_HOPS_MAX = 20 };
 
 /* Gives a message with one reference. */
 struct message *message_new(const struct message_parts *parts);

@@ -5,6 +5,7 @@
 #include "core/packets.h"
 
 #include "base/mem.h"
+#include "core/auth.h"
 #include "core/conn.h"
 #include "core/connect.h"
 #include "core/retain.h"
@@ -32,19 +33,20 @@ static void acknowledge(struct conn *c, uint8_t qos, uint16_t packet_id, uint8_t
 }
 
 /* The first refusal of a connection is news, the others are detail. */
-static void log_refusal(struct conn *c, const struct publish *p, uint8_t rc, const char *reason) {
+static void log_refusal(struct conn *c, struct slice topic, uint8_t rc, const char *reason) {
     enum log_level level = c->refusal_logged ? LOG_DEBUG : LOG_INFO;
     c->refusal_logged = true;
     if (!log_enabled(c->worker->log, level)) return;
     log_write(c->worker->log, level, "policy", "publish of client %.*s to %.*s refused: 0x%02X%s%s",
-              SLICE_FMT(c->client->id), SLICE_FMT(message_topic(p->message)), rc,
-              reason ? " " : "", reason ? reason : "");
+              SLICE_FMT(c->client->id), SLICE_FMT(topic), rc, reason ? " " : "",
+              reason ? reason : "");
 }
 
 static void on_published(struct publish *p, uint8_t reason_code, const char *reason) {
     struct conn *c = p->client->conn;
     if (!c) return;
-    if (reason_code >= RC_UNSPECIFIED_ERROR) log_refusal(c, p, reason_code, reason);
+    if (reason_code >= RC_UNSPECIFIED_ERROR)
+        log_refusal(c, message_topic(p->message), reason_code, reason);
     acknowledge(c, p->qos, p->packet_id, reason_code, reason);
 }
 
@@ -73,6 +75,7 @@ static void publish_asking(struct conn *c, const struct pkt_publish *pkt) {
     p->message = message_from(c, pkt);
     p->packet_id = pkt->packet_id;
     p->qos = pkt->qos;
+    p->is_checked = true;
     p->done = on_published;
     if (publish_start(p)) publish_park(p, c);
 }
@@ -110,6 +113,29 @@ static bool exceeds_receive_maximum(const struct conn *c, const struct pkt_publi
     return p->qos && c->version == MQTT_5 && c->session->received.len >= c->receive_max;
 }
 
+/* Its first copy was taken, and is not released yet. */
+static bool is_repeat(const struct conn *c, const struct pkt_publish *p) {
+    return p->qos == 2 && pidset_has(&c->session->received, p->packet_id);
+}
+
+/* What settings say about a PUBLISH: true when it goes no further. */
+static bool stop_at_limits(struct conn *c, const struct frame *f, const struct pkt_publish *p) {
+    static const char *const too_large = "payload larger than max_payload_size";
+    const char *why;
+    uint8_t rc = limits_publish(&c->limits, p, &why);
+    if (rc) {
+        refuse(c, rc, why);
+        return true;
+    }
+    uint64_t now = loop_now_ms(c->worker->loop);
+    if (limits_spend(&c->limits, f->head_len + f->body_len, now)) conn_throttle(c);
+    if (p->payload.len <= c->limits.max_payload || is_repeat(c, p)) return false;
+    COUNT(c->worker, dropped_too_large);
+    log_refusal(c, p->topic, RC_QUOTA_EXCEEDED, too_large);
+    acknowledge(c, p->qos, p->packet_id, RC_QUOTA_EXCEEDED, too_large);
+    return true;
+}
+
 static void on_publish(struct conn *c, const struct frame *f) {
     struct pkt_publish p;
     int r = publish_decode(f, c->version, &p);
@@ -119,7 +145,8 @@ static void on_publish(struct conn *c, const struct frame *f) {
         return;
     }
     COUNT(c->worker, messages_in);
-    if (p.qos == 2 && pidset_has(&c->session->received, p.packet_id)) {
+    if (c->limits.on_publish && stop_at_limits(c, f, &p)) return;
+    if (is_repeat(c, &p)) {
         conn_send_ack(c, PKT_PUBREC, p.packet_id, RC_SUCCESS, NULL); /* [MQTT-4.3.3-10] */
         return;
     }
@@ -128,8 +155,8 @@ static void on_publish(struct conn *c, const struct frame *f) {
         return;
     }
     struct route *route = route_find(c->worker, p.topic);
-    if (route->levels > c->worker->config->max_topic_levels) {
-        refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels");
+    if (route->is_too_long) {
+        refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels or bytes");
         return;
     }
     if (slice_starts(p.topic, SLICE("$SYS/"))) { /* the broker's own */
@@ -234,17 +261,25 @@ static void on_disconnect(struct conn *c, const struct frame *f) {
 
 typedef void packet_fn(struct conn *c, const struct frame *f);
 
-/* A type without a row is the server's to send, or AUTH out of turn. */
+/* A type without a row is the server's to send. */
 static packet_fn *const on_packet[PKT_TYPES] = {
     [PKT_PUBLISH] = on_publish,         [PKT_PUBACK] = on_puback,
     [PKT_PUBREC] = on_pubrec,           [PKT_PUBREL] = on_pubrel,
     [PKT_PUBCOMP] = on_pubcomp,         [PKT_SUBSCRIBE] = on_subscribe,
     [PKT_UNSUBSCRIBE] = on_unsubscribe, [PKT_PINGREQ] = on_pingreq,
-    [PKT_DISCONNECT] = on_disconnect,
+    [PKT_DISCONNECT] = on_disconnect,   [PKT_AUTH] = auth_packet,
 };
+
+/* Before CONNACK a client says nothing but AUTH and DISCONNECT [MQTT-3.1.2-30]. */
+static void on_early_packet(struct conn *c, const struct frame *f) {
+    if (f->type == PKT_AUTH) auth_packet(c, f);
+    else if (f->type == PKT_DISCONNECT) conn_end(c, 0, NULL, "DISCONNECT");
+    else auth_refuse(c->auth, RC_PROTOCOL_ERROR, "packet before the end of authentication");
+}
 
 void packets_handle(struct conn *c, const struct frame *f) {
     if (c->state == CONN_NEW) connect_start(c, f);
+    else if (c->state == CONN_AUTHENTICATING) on_early_packet(c, f);
     else if (on_packet[f->type]) on_packet[f->type](c, f);
     else refuse(c, RC_PROTOCOL_ERROR, f->type == PKT_CONNECT ? "second CONNECT" /* [MQTT-3.1.0-2] */
                                                               : "packet a client may not send");

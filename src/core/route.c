@@ -68,28 +68,31 @@ void route_cache_deinit(struct worker *w) {
 
 static struct route *route_new(struct worker *w, struct slice topic) {
     struct route *r = xmalloc(sizeof *r + topic.len);
-    *r = (struct route){ .refs = 1, .referenced = true };
+    *r = (struct route){ .refs = 1 };
     memcpy(r->topic_bytes, topic.at, topic.len);
     r->topic = slice_of(r->topic_bytes, topic.len);
-    r->levels = topic_levels(topic);
+    r->is_too_long = topic.len > w->config->max_topic_length ||
+                     topic_levels(topic) > w->config->max_topic_levels;
     r->policy = w->policies;
     r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
-    subs_match(w->broker->subs, topic, &r->to);
+    subs_match(w->broker->subs, topic, (enum overlapping)w->config->overlapping, &r->to);
     return r;
 }
 
-/* A place in the eviction ring: a free one, or that of a route not used lately. */
+/* A place in the eviction ring: a free one, or that of a route not used since the hand
+ * came by.  A topic met once goes before one that is met again and again. */
 static unsigned place_for(struct worker *w) {
     if (w->route_len < ROUTES_MAX) return w->route_len++;
-    for (;; w->route_at = (w->route_at + 1) % ROUTES_MAX) {
-        struct route *r = w->route_hand[w->route_at];
-        if (r->referenced) {
-            r->referenced = false;
-            continue;
+    for (;;) {
+        unsigned place = w->route_at;
+        struct route *r = w->route_hand[place];
+        w->route_at = (place + 1) % ROUTES_MAX;
+        if (!r->referenced) {
+            map_del(&w->routes, r->topic);
+            route_leave(w, r);
+            return place;
         }
-        map_del(&w->routes, r->topic);
-        route_leave(w, r);
-        return w->route_at;
+        r->referenced = false;
     }
 }
 
@@ -118,7 +121,7 @@ static bool is_current(const struct worker *w, const struct route *r) {
 struct route *route_find(struct worker *w, struct slice topic) {
     struct route *r = map_find(&w->routes, topic);
     if (!r) return route_add(w, topic);
-    if (!is_current(w, r)) return route_renew(w, r);
+    if (!is_current(w, r)) r = route_renew(w, r);
     r->referenced = true;
     return r;
 }
@@ -149,7 +152,8 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
 /* How well a session can take a message of a share. */
 static int fitness(const struct session *s, const struct route_entry *e) {
     if (!s) return 0;
-    if (!s->conn) return e->qos ? 1 : 0; /* it can wait for the session's return */
+    bool can_wait = e->qos || s->worker->config->queue_qos0; /* for the session's return */
+    if (!s->conn) return can_wait ? 1 : 0;
     return session_is_ready(s) ? 3 : 2;
 }
 
@@ -342,7 +346,8 @@ static void have_publish(struct publish *p) {
         COUNT(p->worker, dropped_by_hook);
         finish(p, RC_SUCCESS, NULL);
     } else {
-        bool fresh = p->trusted || (call->event == HOOK_PUBLISH && p->message != p->before);
+        bool is_changed = call->event == HOOK_PUBLISH && p->message != p->before;
+        bool fresh = !p->is_checked || is_changed;
         const char *why = fresh ? invalid(p) : NULL;
         p->stage = ASK_AUTHORIZE;
         if (!why) return;

@@ -20,7 +20,7 @@ struct route {
     uint32_t refs;
     uint32_t wants;            /* HOOK_BITs whose filters match */
     unsigned place;            /* in the eviction ring */
-    unsigned levels;           /* of the topic */
+    bool is_too_long;          /* more levels or bytes than a client's topic may have */
     unsigned policy;           /* worker->policies when `wants` was asked */
     struct route_entries to;
     struct slice topic;        /* owned, behind the struct */
@@ -35,6 +35,7 @@ struct publish {
     struct message *message;   /* owned reference */
     bool is_will;
     bool trusted;              /* the broker's own: no hooks, no authorization */
+    bool is_checked;           /* the decoder has made sure that it is a valid message */
     /* called once with the outcome: RC_SUCCESS, RC_NO_MATCHING_SUBSCRIBERS or the reason
      * of a refusal; `reason` (lent) explains it or is NULL.  NULL: nobody asks. */
     void (*done)(struct publish *p, uint8_t reason_code, const char *reason);

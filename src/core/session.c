@@ -157,6 +157,8 @@ void session_attach(struct session *s, struct conn *c, struct client *client, ui
     s->conn = c;
     c->session = s;
     s->window = window;
+    uint64_t bytes = s->worker->config->max_inflight_bytes;
+    s->window_bytes = bytes ? (size_t)bytes : SIZE_MAX;
     delivery_rewind(s);
 }
 

@@ -3,8 +3,8 @@
  * Subscriptions, the messages on their way to the client, the QoS 2 packet ids it has
  * used, its will.  Lives from CONNECT to its expiry, with or without a connection.
  *
- * Outgoing QoS 1/2 messages stand in one ring in order: first those in flight, then those
- * waiting.  Invariant: packet ids are handed out in ring order, so the entry at index i in
+ * Outgoing QoS 1/2 messages (of QoS 0 those kept for an absent client) stand in one ring in
+ * order: first those in flight, then those waiting.  Invariant: packet ids are handed out in ring order, so the entry at index i in
  * flight has packet id first_id + i (1..65535, wrapping) and an acknowledgement finds its
  * message without a search.  One worker's thread. */
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -72,6 +72,7 @@ struct session {
     struct client *client;     /* owned reference: the latest to connect */
     struct conn *conn;         /* lent; NULL while unconnected */
     struct subscription *subs; /* owned by the index */
+    uint32_t subs_len;         /* of them */
     uint32_t expiry;           /* seconds after the connection ends; 0: with it */
     struct session *next;      /* worker->ended */
     /* outgoing */
@@ -83,10 +84,16 @@ struct session {
     uint32_t ring_open;        /* sent on this connection and not acknowledged: against window */
     uint16_t first_id;         /* packet id of the entry at the head */
     uint16_t window;           /* the client's Receive Maximum and max_inflight */
+    uint32_t ring_gaps;        /* dropped entries at the front of those waiting */
+    uint32_t waiting_qos0;     /* QoS 0 entries that wait */
     size_t queued_bytes;       /* weights of the messages in the ring */
+    size_t open_bytes;         /* of those in state DELIVERY_SENT: against window_bytes */
+    size_t window_bytes;       /* max_inflight_bytes; SIZE_MAX: no limit */
     struct held *held, **held_tail; /* owned: to be shown to the deliver hooks, in order */
     struct hook_call *asking;  /* the deliver call in progress, or NULL */
     uint32_t held_len;
+    size_t held_bytes;         /* weights of the held messages */
+    struct session *held_next, **held_link; /* worker->held_sessions: goes on next turn */
     struct replay *replay, **replay_tail; /* owned */
     /* incoming */
     struct pidset received;    /* QoS 2 packet ids between PUBLISH and PUBREL */
@@ -132,10 +139,9 @@ bool session_is_ready(const struct session *s);
  * open, then retained messages being replayed. */
 void session_pump(struct session *s);
 
-/* Retained messages for a new subscription: sent as the connection drains.  Takes the
- * list and its references. */
-void session_replay(struct session *s, struct message **list, size_t len, uint8_t qos,
-                    uint32_t identifier);
+/* Retained messages for a new subscription: looked up and sent as the connection has room
+ * for them.  Copies the filter. */
+void session_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t identifier);
 
 enum { ACK_OK = 0, ACK_UNKNOWN = 1, ACK_OUT_OF_TURN = 2 };
 /* An acknowledgement from the client: ACK_UNKNOWN when the packet id is not in flight,
@@ -143,6 +149,9 @@ enum { ACK_OK = 0, ACK_UNKNOWN = 1, ACK_OUT_OF_TURN = 2 };
 int session_puback(struct session *s, uint16_t packet_id);
 int session_pubrec(struct session *s, uint16_t packet_id, uint8_t reason_code);
 int session_pubcomp(struct session *s, uint16_t packet_id);
+
+/* Sessions with more for the deliver hooks than one run takes go on. */
+void delivery_held_again(struct worker *w);
 
 /* For session_attach: what was in flight is to be sent again. */
 void delivery_rewind(struct session *s);

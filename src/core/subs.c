@@ -297,11 +297,22 @@ int subs_add(struct subs *s, struct subscription **list, struct handle session,
     return r;
 }
 
+static struct subscription *find_locked(const struct subs *s, struct handle session,
+                                        struct slice filter) {
+    struct subscription_key key = { node_find(s, filter), session };
+    return key.node ? map_find(&s->entries, slice_of(&key, sizeof key)) : NULL;
+}
+
+bool subs_has(struct subs *s, struct handle session, struct slice filter) {
+    pthread_rwlock_rdlock(&s->lock);
+    bool has = find_locked(s, session, filter) != NULL;
+    pthread_rwlock_unlock(&s->lock);
+    return has;
+}
+
 bool subs_del(struct subs *s, struct handle session, struct slice filter) {
     pthread_rwlock_wrlock(&s->lock);
-    struct subscription_key key = { node_find(s, filter), session };
-    struct subscription *sub = NULL;
-    if (key.node) sub = map_find(&s->entries, slice_of(&key, sizeof key));
+    struct subscription *sub = find_locked(s, session, filter);
     if (sub) remove_locked(s, sub);
     pthread_rwlock_unlock(&s->lock);
     return sub != NULL;
@@ -336,6 +347,7 @@ struct found {
     unsigned nodes;            /* that contributed */
     struct share **shares;
     size_t shares_len, members;
+    enum overlapping overlapping;
 };
 
 static void collect_shares(struct found *f, struct share *share) {
@@ -397,13 +409,13 @@ static struct route_entry *entry_add(struct route_entries *out, uint32_t at,
     return &out->at[at];
 }
 
-/* The plain subscribers, one entry a session; gives the identifiers used. */
+/* The plain subscribers, one entry a session or subscription; gives the identifiers used. */
 static uint32_t build_plain(const struct found *f, struct route_entries *out) {
     uint32_t ids = 0;
     for (size_t i = 0; i < f->len; i++) {
         const struct subscription *sub = f->at[i];
         struct route_entry *e = out->len ? &out->at[out->len - 1] : NULL;
-        if (!e || !handle_eq(e->session, sub->key.session))
+        if (!e || f->overlapping == OVERLAPPING_EACH || !handle_eq(e->session, sub->key.session))
             e = entry_add(out, out->len++, sub->key.session, ids);
         merge(out, e, sub);
         ids = e->identifiers_at + e->identifiers_len;
@@ -469,8 +481,9 @@ void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
     pthread_rwlock_unlock(&s->lock);
 }
 
-void subs_match(struct subs *s, struct slice topic, struct route_entries *out) {
-    struct found f = { 0 };
+void subs_match(struct subs *s, struct slice topic, enum overlapping overlapping,
+                struct route_entries *out) {
+    struct found f = { .overlapping = overlapping };
     *out = (struct route_entries){ .part = part_of(topic) };
     pthread_rwlock_rdlock(&s->lock);
     out->epoch = atomic_load_explicit(&s->epoch[out->part], memory_order_acquire);

@@ -29,12 +29,12 @@ struct subscription {
 };
 
 /* A subscriber as a route remembers it: overlapping subscriptions of one session are
- * already merged (highest QoS, all identifiers). */
+ * already merged (highest QoS, all identifiers), unless each was asked for. */
 struct route_entry {
     struct handle session;
     uint8_t qos;
-    bool no_local;             /* every matching subscription says so */
-    bool retain_as_published;  /* any matching subscription says so */
+    bool no_local;             /* every merged subscription says so */
+    bool retain_as_published;  /* any merged subscription says so */
     uint16_t identifiers_len;
     uint32_t identifiers_at;   /* first of them in route.identifiers */
 };
@@ -58,6 +58,7 @@ enum { SUBS_NEW = 0, SUBS_REPLACED = 1 };
  * [MQTT-3.8.4-3]. */
 int subs_add(struct subs *s, struct subscription **list, struct handle session, struct slice filter,
              const struct subscribe_options *options, uint32_t identifier);
+bool subs_has(struct subs *s, struct handle session, struct slice filter);
 /* False when the session has no such subscription. */
 bool subs_del(struct subs *s, struct handle session, struct slice filter);
 /* Ends all subscriptions on the list. */
@@ -66,6 +67,10 @@ void subs_del_all(struct subs *s, struct subscription **list);
 /* Appends the text of the filter subscribed to. */
 struct buf;
 void subs_filter(const struct subscription *sub, struct buf *out);
+
+/* What becomes of several subscriptions of one session that match: one entry for all, or
+ * one for each. */
+enum overlapping { OVERLAPPING_ONCE, OVERLAPPING_EACH };
 
 struct route_entries {
     struct route_entry *at;      /* owned by the caller: free() */
@@ -77,7 +82,8 @@ struct route_entries {
     uint64_t epoch, epoch_wide;  /* as they stood */
 };
 /* Collects all subscribers of a topic name. */
-void subs_match(struct subs *s, struct slice topic, struct route_entries *out);
+void subs_match(struct subs *s, struct slice topic, enum overlapping overlapping,
+                struct route_entries *out);
 /* The members of one share alone (out->shares_len is 1), or none when it has gone. */
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
 /* Frees what `e` owns and leaves it empty. */

@@ -23,6 +23,7 @@ struct subscribing {
     struct client *client;   /* owned reference */
     struct worker *worker;   /* lent */
     bool is_subscribe;
+    bool is_refusal_logged;  /* one refusal a packet is news, the others are detail */
     uint16_t packet_id;
     uint8_t stage;
     uint32_t identifier;
@@ -63,9 +64,12 @@ static void deny(struct subscribing *j, const char *what) {
     struct hook_call *call = &j->call;
     bool says_why = call->verdict == VERDICT_DENY && call->reason_code >= RC_UNSPECIFIED_ERROR;
     uint8_t rc = says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
-    log_info(j->worker->log, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s", what,
-             SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc, call->reason ? " " : "",
-             call->reason ? call->reason : "");
+    enum log_level level = j->is_refusal_logged ? LOG_DEBUG : LOG_INFO;
+    j->is_refusal_logged = true;
+    if (log_enabled(j->worker->log, level))
+        log_write(j->worker->log, level, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s",
+                  what, SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc,
+                  call->reason ? " " : "", call->reason ? call->reason : "");
     if (call->reason) {
         free(j->reason);
         j->reason = call->reason;
@@ -94,8 +98,10 @@ static uint8_t filter_refusal(const struct subscribing *j) {
     bool valid;
     if (!topic_filter_valid(filter) || !utf8_valid(filter)) return RC_TOPIC_FILTER_INVALID;
     if (topic_levels(filter) > j->worker->config->max_topic_levels) return RC_TOPIC_FILTER_INVALID;
+    if (filter.len > j->worker->config->max_topic_length) return RC_TOPIC_FILTER_INVALID;
     if (topic_shared(filter, &group, &inner, &valid) && !valid) return RC_TOPIC_FILTER_INVALID;
-    return 0;
+    const struct conn *c = j->client->conn;
+    return c && j->is_subscribe ? limits_filter(&c->limits, filter) : 0;
 }
 
 /* The filter that counts for authorization: of a shared one what is shared. */
@@ -112,6 +118,9 @@ static void have_hook(struct subscribing *j) {
         return;
     }
     uint8_t refusal = filter_refusal(j);
+    const struct conn *c = j->client->conn;
+    if (c && j->request.options.qos > c->limits.max_qos)
+        j->request.options.qos = c->limits.max_qos; /* [MQTT-3.2.2-10] */
     if (refusal) settle(j, refusal);
     else j->stage = j->is_subscribe ? ASK_AUTHORIZE : APPLY;
 }
@@ -123,20 +132,28 @@ static void have_authorize(struct subscribing *j) {
     else deny(j, "subscribe");
 }
 
+/* One more would be too many, and it is not one the session has already. */
+static bool is_one_too_many(const struct subscribing *j, const struct session *s) {
+    uint32_t max = j->worker->config->max_subscriptions;
+    return max && s->subs_len >= max &&
+           !subs_has(j->worker->broker->subs, s->handle, j->request.filter);
+}
+
 static void add(struct subscribing *j, struct session *s) {
     const struct subscribe_request *q = &j->request;
     struct broker *b = j->worker->broker;
+    if (is_one_too_many(j, s)) {
+        settle(j, RC_QUOTA_EXCEEDED);
+        return;
+    }
     int r = subs_add(b->subs, &s->subs, s->handle, q->filter, &q->options,
                      q->subscription_identifier);
+    if (r == SUBS_NEW) s->subs_len++;
     bool is_shared = effective_filter(q->filter).at != q->filter.at;
     bool replay = q->options.retain_handling == 0 ||
                   (q->options.retain_handling == 1 && r == SUBS_NEW); /* [MQTT-3.3.1-10] */
-    if (replay && !is_shared) {
-        struct message **list = NULL;
-        size_t len = 0;
-        retain_match(b->retained, q->filter, loop_now_ms(j->worker->loop), &list, &len);
-        session_replay(s, list, len, q->options.qos, q->subscription_identifier);
-    }
+    if (replay && !is_shared)
+        session_replay(s, q->filter, q->options.qos, q->subscription_identifier);
     hooks_tell(j->worker->hooks, HOOK_SUBSCRIBED, j->client,
                &(struct fact){ .topic = q->filter, .qos = q->options.qos });
     settle(j, q->options.qos);
@@ -150,6 +167,7 @@ static void apply(struct subscribing *j) {
         add(j, s);
     } else {
         bool had = subs_del(j->worker->broker->subs, s->handle, j->request.filter);
+        if (had) s->subs_len--;
         hooks_tell(j->worker->hooks, HOOK_UNSUBSCRIBED, j->client,
                    &(struct fact){ .topic = j->request.filter });
         settle(j, had ? RC_SUCCESS : RC_NO_SUBSCRIPTION_EXISTED);
@@ -238,14 +256,19 @@ static bool run(struct subscribing *j) {
 
 void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe) {
     struct hooks *hooks = c->worker->hooks;
+    bool has_identifier = props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER);
+    if (has_identifier && !c->limits.subscription_identifiers) { /* 3.2.2.3.12 */
+        conn_end(c, RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, NULL,
+                 "subscription identifiers are not available");
+        return;
+    }
     struct subscribing *j = xcalloc(1, sizeof *j);
     j->client = client_ref(c->client);
     j->worker = c->worker;
     j->is_subscribe = subscribe;
     j->packet_id = p->packet_id;
     j->filters = p->filters;
-    if (props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER))
-        j->identifier = p->props.subscription_identifier;
+    if (has_identifier) j->identifier = p->props.subscription_identifier;
     if (hooks_want(hooks, HOOK_SUBSCRIBE) || hooks_want(hooks, HOOK_UNSUBSCRIBE) ||
         hooks_want(hooks, HOOK_AUTHORIZE)) {
         j->list = (uint8_t *)xslicedup(p->filters);

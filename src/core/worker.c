@@ -12,6 +12,7 @@
 #include "core/subs.h"
 #include "core/sys.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -33,25 +34,42 @@ int thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *o
 
 /* ---- policy ------------------------------------------------------------- */
 
+static bool is_loopback(const char *host) {
+    struct in_addr v4;
+    if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+    return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0;
+}
+
 static bool is_local(const char *url) {
     struct listen_url u = { 0 };
     const char *why;
     bool local = listen_url_parse(slice_str(url), &u, &why) == 0 &&
-                 (u.path || (u.host && (strcmp(u.host, "localhost") == 0 ||
-                                        strcmp(u.host, "::1") == 0 ||
-                                        strncmp(u.host, "127.", 4) == 0)));
+                 (u.path || (u.host && is_loopback(u.host)));
     listen_url_deinit(&u);
     return local;
 }
 
+static bool authenticates(const struct hooks *h) {
+    return hooks_want(h, HOOK_AUTHENTICATE) || hooks_want(h, HOOK_AUTH);
+}
+
+/* What a new connection needs to know of the door it came through. */
+struct door {
+    struct worker *worker;
+    char url[];
+};
+
 /* Unless told, strangers are let in only while nobody checks anyone and nobody can come
- * from outside. */
+ * from outside: not by the listeners asked for, nor by those that are open, which a reload
+ * does not change. */
 static bool anonymous_allowed(const struct worker *w) {
     const struct config *config = w->config;
     if (config->allow_anonymous != UNSET) return config->allow_anonymous == YES;
-    if (hooks_want(w->hooks, HOOK_AUTHENTICATE)) return false;
+    if (authenticates(w->hooks)) return false;
     for (unsigned i = 0; i < config->listeners_len; i++)
         if (!is_local(config->listeners[i].url)) return false;
+    for (unsigned i = 0; i < w->listeners_len; i++)
+        if (!is_local(w->listener_doors[i]->url)) return false;
     return true;
 }
 
@@ -74,6 +92,10 @@ static void on_policy(struct worker *w, struct mail_policy *mail) {
     log_info(w->log, "reload", "policy generation %u is in place", generation);
     hooks_tell(w->hooks, HOOK_RELOAD, NULL,
                &(struct fact){ .generation = generation, .old_generation = generation - 1 });
+    old->next = w->retired;
+    old->link = &w->retired;
+    if (old->next) old->next->link = &old->next;
+    w->retired = old;
     old->retire(old, false);
     config_free(old_config);
     free(mail);
@@ -134,6 +156,11 @@ static void on_reap(struct closure *self, unsigned events) {
     if (w->stopping && !w->conns) loop_arm(w->loop, &w->stop_timer, 0);
 }
 
+static void on_held_again(struct closure *self, unsigned events) {
+    (void)events;
+    delivery_held_again(self->obj);
+}
+
 static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     w->id = id;
     w->broker = b;
@@ -146,6 +173,8 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     slots_init(&w->sessions);
     map_init(&w->by_id, session_key);
     route_cache_init(w);
+    w->held_again.closure =
+        (struct closure){ .fn = on_held_again, .obj = w, .name = "deliver hooks" };
     w->reap.closure = (struct closure){ .fn = on_reap, .obj = w, .name = "reap" };
     return mailbox_init(&w->inbox, w->loop, on_mail, w);
 }
@@ -161,6 +190,12 @@ static void worker_deinit(struct worker *w) {
     for (struct session *s; (s = slots_next(&w->sessions, &at));) session_end(s);
     on_reap(&w->reap.closure, 0);
     loop_undefer(&w->reap);
+    loop_undefer(&w->held_again);
+    while (w->retired) {
+        struct hooks *old = w->retired;
+        hooks_settled(old);
+        old->retire(old, true);
+    }
     w->hooks->retire(w->hooks, true);
     w->hooks = &hooks_none;
     config_free(w->config);
@@ -182,12 +217,6 @@ static void worker_deinit(struct worker *w) {
 }
 
 /* ---- listeners ---------------------------------------------------------- */
-
-/* What a new connection needs to know of the door it came through. */
-struct door {
-    struct worker *worker;
-    char url[];
-};
 
 static void on_accept(void *obj, const struct stream_type *type, int fd, const char *peer) {
     struct door *door = obj;
@@ -233,7 +262,7 @@ static void warn_if_closed(const struct worker *w) {
     if (w->anonymous && w->config->allow_anonymous == UNSET)
         log_info(w->log, "start", "anonymous clients are allowed: every listener is local and "
                                   "nothing authenticates (set allow_anonymous to decide)");
-    else if (!w->anonymous && !hooks_want(w->hooks, HOOK_AUTHENTICATE))
+    else if (!w->anonymous && !authenticates(w->hooks))
         log_warn(w->log, "start", "nobody can connect: nothing authenticates and anonymous "
                                   "clients are not allowed (set allow_anonymous = true?)");
 }

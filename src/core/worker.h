@@ -74,6 +74,7 @@ struct worker {
     /* touched only by this worker */
     struct config *config;     /* owned; replaced by MAIL_POLICY */
     struct hooks *hooks;       /* owned; replaced by MAIL_POLICY */
+    struct hooks *retired;     /* older generations whose calls still wait; they own themselves */
     struct loop *loop;
     struct chain_pool chunks;
     uint8_t *input;            /* the one read buffer, WORKER_INPUT bytes */
@@ -85,6 +86,8 @@ struct worker {
     struct conn *closed;       /* to be freed at the end of the turn */
     struct session *ended;     /* likewise */
     struct deferred reap;
+    struct session *held_sessions; /* with more for the deliver hooks than one turn takes */
+    struct deferred held_again;
     unsigned policies;         /* that have been in place, this one included */
     struct map routes;         /* struct route by topic: the route cache */
     struct route **route_hand; /* eviction ring; private to route.c */

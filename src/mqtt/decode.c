@@ -109,14 +109,14 @@ static const uint16_t code_places[] = {
 };
 
 /* 3.x has return codes in CONNACK and SUBACK only: 3.1.1 table 3.1 and [MQTT-3.9.3-2]. */
-static bool code_allowed(enum packet_type type, uint8_t version, uint8_t code) {
+bool reason_code_allowed(enum packet_type type, uint8_t version, uint8_t code) {
     if (version < MQTT_5) return type == PKT_CONNACK ? code <= 5 : code <= 2 || code == 0x80;
     return code < ARRAY_LEN(code_places) && (code_places[code] & 1u << type);
 }
 
 static uint8_t read_code(struct reader *r, enum packet_type type, uint8_t version) {
     uint8_t code = read_u8(r);
-    if (!code_allowed(type, version, code)) reader_fail(r, RC_PROTOCOL_ERROR);
+    if (!reason_code_allowed(type, version, code)) reader_fail(r, RC_PROTOCOL_ERROR);
     return code;
 }
 

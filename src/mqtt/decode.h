@@ -49,6 +49,9 @@ int packet_decode(const struct frame *f, uint8_t version, struct packet *out);
 /* The hot one: PUBLISH only, same contract. */
 int publish_decode(const struct frame *f, uint8_t version, struct pkt_publish *out);
 
+/* May a packet of this type bear the code?  MQTT 5.0, table 2-6; 3.x: its return codes. */
+bool reason_code_allowed(enum packet_type type, uint8_t version, uint8_t code);
+
 struct filter_item {
     struct slice filter;
     struct subscribe_options options; /* SUBSCRIBE only */

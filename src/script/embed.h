@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 struct embedded {
-    const char *name;   /* "prelude"; NULL ends the list */
+    const char *name; /* "prelude"; NULL ends the list */
     const char *source;
-    size_t len;         /* bytes */
+    size_t len; /* bytes */
 };
 
 extern const struct embedded embedded_lua[];

@@ -12,11 +12,13 @@
 #define ALLOW VERDICT_BIT(VERDICT_ALLOW)
 #define DENY  VERDICT_BIT(VERDICT_DENY)
 #define DROP  VERDICT_BIT(VERDICT_DROP)
+#define AGAIN VERDICT_BIT(VERDICT_CONTINUE)
 
 /* clang-format off */
 const struct event events[HOOK_EVENTS] = {
     [HOOK_CONNECT]      = { "connect",      ARG_CONNECT,      ALLOW | DENY,        VERDICT_DENY, false },
     [HOOK_AUTHENTICATE] = { "authenticate", ARG_CREDENTIALS,  ALLOW | DENY,        VERDICT_DENY, false },
+    [HOOK_AUTH]         = { "auth",         ARG_EXCHANGE,     ALLOW | DENY | AGAIN, VERDICT_DENY, false },
     [HOOK_SUBSCRIBE]    = { "subscribe",    ARG_SUBSCRIPTION, ALLOW | DENY,        VERDICT_DENY, true },
     [HOOK_UNSUBSCRIBE]  = { "unsubscribe",  ARG_FILTER,       ALLOW,               VERDICT_NONE, true },
     [HOOK_PUBLISH]      = { "publish",      ARG_MESSAGE,      ALLOW | DENY | DROP, VERDICT_DENY, true },

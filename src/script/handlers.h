@@ -12,21 +12,26 @@
 
 /* What a handler of an event is called with, after the client. */
 enum event_arg {
-    ARG_NOTHING,  /* and no client either */
-    ARG_INFO,     /* a table, from struct fact */
-    ARG_TOLD,     /* the message, read-only, and a reason: from struct fact */
+    ARG_NOTHING, /* and no client either */
+    ARG_INFO,    /* a table, from struct fact */
+    ARG_TOLD,    /* the message, read-only, and a reason: from struct fact */
     ARG_MESSAGE,
-    ARG_CONNECT, ARG_CREDENTIALS, ARG_SUBSCRIPTION, ARG_FILTER, ARG_ACCESS
+    ARG_CONNECT,
+    ARG_CREDENTIALS,
+    ARG_EXCHANGE,
+    ARG_SUBSCRIPTION,
+    ARG_FILTER,
+    ARG_ACCESS
 };
 
 #define VERDICT_BIT(v) (1u << (v))
 
 struct event {
-    const char *name;     /* in sol.on */
-    uint8_t arg;          /* enum event_arg */
-    uint8_t verdicts;     /* VERDICT_BITs a handler may give; 0: a fact */
-    uint8_t on_failure;   /* enum verdict: when a handler fails; VERDICT_NONE: go on */
-    bool has_topic;       /* sol.on takes a filter */
+    const char *name;   /* in sol.on */
+    uint8_t arg;        /* enum event_arg */
+    uint8_t verdicts;   /* VERDICT_BITs a handler may give; 0: a fact */
+    uint8_t on_failure; /* enum verdict: when a handler fails; VERDICT_NONE: go on */
+    bool has_topic;     /* sol.on takes a filter */
 };
 
 /* By enum hook_event; a NULL name: not offered. */
@@ -35,17 +40,17 @@ extern const struct event events[HOOK_EVENTS];
 /* ---- handlers ----------------------------------------------------------------- */
 
 struct handler {
-    struct closure closure;   /* fn runs it for script's present invocation; name is "file:line" */
-    struct script *script;    /* lent */
-    int fn_ref;               /* registry reference of the function */
+    struct closure closure; /* fn runs it for script's present invocation; name is "file:line" */
+    struct script *script;  /* lent */
+    int fn_ref;             /* registry reference of the function */
     enum hook_event event;
-    long long priority;       /* higher runs first */
-    struct slice *filters;    /* owned, with their bytes; any of them matches */
-    unsigned filters_len;     /* 0: every topic */
-    unsigned actions;         /* authorize: bits of enum access_action */
+    long long priority;    /* higher runs first */
+    struct slice *filters; /* owned, with their bytes; any of them matches */
+    unsigned filters_len;  /* 0: every topic */
+    unsigned actions;      /* authorize: bits of enum access_action */
     enum verdict on_failure;
-    uint32_t timeout_ms;      /* waiting; 0: the setting's */
-    char *name;               /* owned: closure.name */
+    uint32_t timeout_ms; /* waiting; 0: the setting's */
+    char *name;          /* owned: closure.name */
 };
 
 /* Files `h` (taken) in its place. */

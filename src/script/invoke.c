@@ -24,74 +24,96 @@
 #include <stdlib.h>
 
 struct invocation {
-    struct script *script;      /* lent */
-    struct task *task;          /* its own, also while it is in the pool */
-    struct invocation *next;    /* free list */
-    struct hook_call *call;     /* lent; NULL: cancelled, or a fact that went on without */
-    struct client *client;      /* owned reference, or NULL */
-    struct message *message;    /* owned reference to what was asked about, or NULL */
-    struct handler *handler;    /* running or waiting */
+    struct script *script;   /* lent */
+    struct task *task;       /* its own, also while it is in the pool */
+    struct invocation *next; /* free list */
+    struct hook_call *call;  /* lent; NULL: cancelled, or a fact that went on without */
+    struct client *client;   /* owned reference, or NULL */
+    struct message *message; /* owned reference to what was asked about, or NULL */
+    struct handler *handler; /* running or waiting */
     const struct event *event;
-    uint64_t deadline_ms;       /* for all its handlers' waiting; 0: not waited yet */
+    uint64_t deadline_ms; /* for all its handlers' waiting; 0: not waited yet */
     struct answer answer;
-    char *reason;               /* owned: of answer */
+    char *reason; /* owned: of answer */
     unsigned next_handler;
     enum hook_event id;
-    enum task_status status;    /* of the latest run */
-    bool is_used;               /* not in the pool */
-    bool has_request;           /* lent to the task's userdata */
-    bool has_waited;            /* the answer goes through done */
-    bool is_counted;            /* among the parked */
+    enum task_status status; /* of the latest run */
+    bool is_used;            /* not in the pool */
+    bool has_request;        /* lent to the task's userdata */
+    bool has_access;         /* likewise */
+    bool has_waited;         /* the answer goes through done */
+    bool is_counted;         /* among the parked */
 };
 
 /* What a task keeps for invocations. */
-enum { PIN_MESSAGE, PIN_REQUEST /* + enum request_kind */ };
-_Static_assert(PIN_REQUEST + REQUEST_ACCESS < TASK_PINS, "a pin for each kind");
+enum {
+    PIN_MESSAGE,
+    PIN_ACCESS = PIN_MESSAGE + LIVE_VALUES,
+    PIN_REQUEST = PIN_ACCESS + LIVE_VALUES,
+    PINS = PIN_REQUEST + REQUEST_KINDS
+};
+_Static_assert(PINS <= TASK_PINS, "a pin for each");
 
 /* ---- arguments ------------------------------------------------------------------- */
 
+/* Pins the values of a live object, which are on top of the VM's stack. */
+static void pin_live(struct invocation *inv, int first) {
+    for (int i = LIVE_VALUES - 1; i >= 0; i--) task_pin(inv->script->vm->L, inv->task, first + i);
+}
+
 static struct message_box *message_box(struct invocation *inv) {
-    if (!inv->task->pins[PIN_MESSAGE].block) {
-        message_box_push(inv->script->vm->L);       /* message */
-        task_pin(inv->script->vm->L, inv->task, PIN_MESSAGE);
+    if (!inv->task->pins[PIN_MESSAGE].ref) {
+        message_box_push(inv->script->vm->L); /* message and its values */
+        pin_live(inv, PIN_MESSAGE);           /* */
     }
     return inv->task->pins[PIN_MESSAGE].block;
+}
+
+static struct access_box *access_box(struct invocation *inv) {
+    lua_State *L = inv->script->vm->L;
+    if (!inv->task->pins[PIN_ACCESS].ref) {
+        message_box(inv);
+        access_box_push(L); /* request and its values */
+        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[PIN_MESSAGE].ref); /* ..., message */
+        lua_setiuservalue(L, -LIVE_VALUES - 1, ACCESS_MESSAGE); /* request and its values */
+        pin_live(inv, PIN_ACCESS);                              /* */
+    }
+    return inv->task->pins[PIN_ACCESS].block;
 }
 
 static enum request_kind request_of(const struct event *event) {
     switch (event->arg) {
     case ARG_CONNECT: return REQUEST_CONNECT;
     case ARG_CREDENTIALS: return REQUEST_CREDENTIALS;
+    case ARG_EXCHANGE: return REQUEST_EXCHANGE;
     case ARG_SUBSCRIPTION: return REQUEST_SUBSCRIPTION;
-    case ARG_FILTER: return REQUEST_FILTER;
-    default: return REQUEST_ACCESS;
+    default: return REQUEST_FILTER;
     }
-}
-
-static struct request_box *request_box(struct invocation *inv) {
-    enum request_kind kind = request_of(inv->event);
-    struct pin *p = &inv->task->pins[PIN_REQUEST + kind];
-    lua_State *L = inv->script->vm->L;
-    if (p->block) return p->block;
-    request_box_push(L, kind);                      /* request */
-    if (kind == REQUEST_ACCESS) {
-        message_box(inv);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[PIN_MESSAGE].ref); /* request, message */
-        lua_setiuservalue(L, -2, 1);                /* request */
-    }
-    task_pin(L, inv->task, PIN_REQUEST + (int)kind); /* */
-    return p->block;
 }
 
 static void lend_request(struct invocation *inv, void *request) {
-    request_box(inv)->request = request;
+    enum request_kind kind = request_of(inv->event);
+    struct pin *p = &inv->task->pins[PIN_REQUEST + kind];
+    if (!p->ref) {
+        request_box_push(inv->script->vm->L, kind);                       /* request */
+        task_pin(inv->script->vm->L, inv->task, PIN_REQUEST + (int)kind); /* */
+    }
+    ((struct request_box *)p->block)->request = request;
     inv->has_request = true;
 }
 
 static void lend_message(struct invocation *inv, struct message *m, const char *read_only) {
     if (!m) return;
     inv->message = message_ref(m);
-    message_box_lend(message_box(inv), inv->script->vm->worker, m, read_only);
+    struct message_box *box = message_box(inv);
+    message_box_lend(inv->task->co, TASK_PIN(PIN_MESSAGE), box, inv->script->vm->worker, m,
+                     read_only);
+}
+
+static void lend_access(struct invocation *inv, const struct access_request *q) {
+    struct access_box *box = access_box(inv);
+    access_box_lend(inv->task->co, TASK_PIN(PIN_ACCESS), box, q);
+    inv->has_access = true;
 }
 
 /* Lends the call's objects to the task's userdata. */
@@ -104,10 +126,11 @@ static void lend(struct invocation *inv) {
     case ARG_TOLD: lend_message(inv, call->fact->message, "what is told has happened"); return;
     case ARG_ACCESS:
         lend_message(inv, call->access.message, "authorize decides, publish changes");
-        lend_request(inv, &call->access);
+        lend_access(inv, &call->access);
         return;
     case ARG_CONNECT:
     case ARG_CREDENTIALS: lend_request(inv, call->connect); return;
+    case ARG_EXCHANGE: lend_request(inv, call->auth); return;
     case ARG_SUBSCRIPTION:
     case ARG_FILTER: lend_request(inv, call->subscribe); return;
     }
@@ -115,50 +138,54 @@ static void lend(struct invocation *inv) {
 
 /* Core's request is no longer there. */
 static void take_request_back(struct invocation *inv) {
-    if (inv->has_request) request_box(inv)->request = NULL;
+    struct pin *p = &inv->task->pins[PIN_REQUEST + request_of(inv->event)];
+    if (inv->has_request) ((struct request_box *)p->block)->request = NULL;
     inv->has_request = false;
 }
 
-static void take_message_back(struct invocation *inv) {
+/* The scripts have had their say. */
+static void take_back(struct invocation *inv) {
+    struct task *t = inv->task;
+    take_request_back(inv);
+    if (inv->has_access) live_end(t->co, TASK_PIN(PIN_ACCESS));
+    inv->has_access = false;
     if (!inv->message) return;
-    message_box_clear(inv->task->co, TASK_PIN(PIN_MESSAGE), inv->task->pins[PIN_MESSAGE].block);
+    message_box_clear(t->co, TASK_PIN(PIN_MESSAGE), t->pins[PIN_MESSAGE].block);
     inv->message = message_unref(inv->message);
 }
 
 static void set_info(lua_State *L, const char *name, const char *text) {
     if (!text) return;
-    lua_pushstring(L, text);                        /* info, text */
-    lua_setfield(L, -2, name);                      /* info */
+    lua_pushstring(L, text);   /* info, text */
+    lua_setfield(L, -2, name); /* info */
 }
 
 static void set_number(lua_State *L, const char *name, lua_Integer value) {
-    lua_pushinteger(L, value);                      /* info, value */
-    lua_setfield(L, -2, name);                      /* info */
+    lua_pushinteger(L, value); /* info, value */
+    lua_setfield(L, -2, name); /* info */
 }
 
 /* Pushes a fact as a table. [-0, +1, m] */
 static void push_info(lua_State *L, enum hook_event event, const struct fact *f) {
-    lua_createtable(L, 0, 4);                       /* info */
+    lua_createtable(L, 0, 4); /* info */
     switch (event) {
     case HOOK_SUBSCRIBED:
         set_number(L, "qos", f->qos);
         /* fall through */
     case HOOK_UNSUBSCRIBED:
-        vm_push_slice(L, f->topic);                 /* info, filter */
-        lua_setfield(L, -2, "filter");              /* info */
+        vm_push_slice(L, f->topic);    /* info, filter */
+        lua_setfield(L, -2, "filter"); /* info */
         break;
     case HOOK_CONNECTED:
-        lua_pushboolean(L, f->session_present);     /* info, present */
-        lua_setfield(L, -2, "session_present");     /* info */
+        lua_pushboolean(L, f->session_present); /* info, present */
+        lua_setfield(L, -2, "session_present"); /* info */
         break;
-    default:
-        set_info(L, "reason", f->reason);
-        set_number(L, "reason_code", f->reason_code);
+    default: set_info(L, "reason", f->reason); set_number(L, "reason_code", f->reason_code);
     }
 }
 
 static void push_generations(lua_State *L, const struct fact *f) {
-    lua_createtable(L, 0, 2);                       /* info */
+    lua_createtable(L, 0, 2); /* info */
     set_number(L, "generation", f->generation);
     set_number(L, "old_generation", f->old_generation);
 }
@@ -168,18 +195,21 @@ static int push_args(lua_State *co, struct invocation *inv) {
     const struct fact *fact = HOOK_IS_FACT(inv->id) ? inv->call->fact : NULL;
     if (inv->event->arg == ARG_NOTHING) {
         if (inv->id != HOOK_RELOAD) return 0;
-        push_generations(co, fact);                 /* ..., info */
+        push_generations(co, fact); /* ..., info */
         return 1;
     }
-    client_push(co, inv->client);                   /* ..., client */
+    client_push(co, inv->client); /* ..., client */
     switch ((enum event_arg)inv->event->arg) {
     case ARG_MESSAGE: lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); return 2;
     case ARG_INFO: push_info(co, inv->id, fact); return 2;
     case ARG_TOLD:
-        if (inv->message) lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); /* ..., client, message */
-        else lua_pushnil(co);
-        lua_pushstring(co, fact->reason);           /* ..., client, message, reason */
+        if (inv->message)
+            lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); /* ..., client, message */
+        else
+            lua_pushnil(co);
+        lua_pushstring(co, fact->reason); /* ..., client, message, reason */
         return 3;
+    case ARG_ACCESS: lua_pushvalue(co, TASK_PIN(PIN_ACCESS)); return 2;
     default: lua_pushvalue(co, TASK_PIN(PIN_REQUEST + (int)request_of(inv->event))); return 2;
     }
 }
@@ -200,8 +230,10 @@ static struct invocation *invocation_new(struct script *s) {
 
 static struct invocation *invocation_begin(struct script *s, struct hook_call *call) {
     struct invocation *inv = s->free_invocations;
-    if (inv) s->free_invocations = inv->next;
-    else inv = invocation_new(s);
+    if (inv)
+        s->free_invocations = inv->next;
+    else
+        inv = invocation_new(s);
     inv->call = call;
     inv->client = call->client ? client_ref(call->client) : NULL;
     inv->id = call->event;
@@ -232,14 +264,20 @@ static void invocation_end(struct invocation *inv) {
         inv->deadline_ms = 0;
     }
     if (inv->status != TASK_DONE) task_reset(inv->task);
-    take_request_back(inv);
-    take_message_back(inv);
+    take_back(inv);
     client_unref(inv->client);
     free(inv->reason);
     inv->reason = NULL;
     inv->is_used = false;
     inv->next = s->free_invocations;
     s->free_invocations = inv;
+}
+
+unsigned invoke_hops(const struct vm *vm) {
+    const struct task *t = task_running(vm);
+    if (!t || t->woken != on_woken) return 0;
+    const struct invocation *inv = t->obj;
+    return inv->is_used && inv->message ? inv->message->hops + 1u : 0;
 }
 
 static void cancel_task(struct task *t, void *obj) {
@@ -279,15 +317,16 @@ static bool fail(struct invocation *inv, const char *text) {
 
 static bool fail_with_error(struct invocation *inv) {
     lua_State *L = inv->script->vm->L;
-    task_push_error(L, inv->task);                  /* text */
+    task_push_error(L, inv->task); /* text */
     bool decided = fail(inv, lua_tostring(L, -1));
-    lua_pop(L, 1);                                  /* */
+    lua_pop(L, 1); /* */
     return decided;
 }
 
 /* Reads the handler's result.  True: it decided. */
 static bool read_answer(struct invocation *inv) {
-    static const char *const words[] = { "nil", "sol.allow()", "sol.deny()", "sol.drop()" };
+    static const char *const words[] = { "nil", "sol.allow()", "sol.deny()", "sol.drop()",
+                                         "sol.continue()" };
     lua_State *co = inv->task->co;
     struct answer *a = &inv->answer;
     char text[96];
@@ -303,6 +342,9 @@ static bool read_answer(struct invocation *inv) {
         snprintf(text, sizeof text, "it returned %s, which means nothing here", words[a->verdict]);
         return fail(inv, text);
     }
+    if (a->data.at && inv->id != HOOK_AUTH)
+        return fail(inv, "it returned sol.allow(data), but data is for auth");
+    if (a->data.at && inv->call) auth_reply(inv->call->auth, a->data);
     if (a->reason.at) inv->reason = xslicedup(a->reason);
     return true;
 }
@@ -314,7 +356,7 @@ void handler_trampoline(struct closure *self, unsigned loop_events) {
     struct invocation *inv = h->script->present;
     lua_State *co = inv->task->co;
     (void)loop_events;
-    lua_rawgeti(co, LUA_REGISTRYINDEX, h->fn_ref);  /* mark, pins, fn */
+    lua_rawgeti(co, LUA_REGISTRYINDEX, h->fn_ref); /* mark, pins, fn */
     inv->status = task_start(inv->task, push_args(co, inv));
 }
 
@@ -335,7 +377,7 @@ static bool take_outcome(struct invocation *inv) {
         decided = fail_with_error(inv);
     } else if (lua_gettop(co) >= TASK_FIRST) {
         decided = read_answer(inv);
-        lua_settop(inv->task->co, TASK_FIRST - 1);  /* mark, pins */
+        lua_settop(inv->task->co, TASK_FIRST - 1); /* mark, pins */
     }
     return decided || !inv->call; /* cancelled meanwhile: nobody listens */
 }
@@ -353,14 +395,16 @@ static bool park(struct invocation *inv) {
         inv->is_counted = true;
     }
     inv->has_waited = true;
-    if (HOOK_IS_FACT(inv->id)) inv->call = NULL; /* gone when we return */
-    else inv->call->verdict = VERDICT_WAIT;
+    if (HOOK_IS_FACT(inv->id))
+        inv->call = NULL; /* gone when we return */
+    else
+        inv->call->verdict = VERDICT_WAIT;
     if (inv->deadline_ms == 0) inv->deadline_ms = loop_now_ms(loop) + s->settings.hook_timeout_ms;
     if (timer_armed(limit)) return true; /* since this handler's first wait */
     limit->closure = (struct closure){ .fn = on_limit, .obj = inv, .name = "hook time-out" };
-    loop_arm(loop, limit, inv->handler->timeout_ms
-                              ? loop_now_ms(loop) + inv->handler->timeout_ms
-                              : inv->deadline_ms);
+    loop_arm(loop, limit,
+             inv->handler->timeout_ms ? loop_now_ms(loop) + inv->handler->timeout_ms
+                                      : inv->deadline_ms);
     return true;
 }
 
@@ -396,13 +440,9 @@ static void finish(struct invocation *inv) {
  * length. */
 static unsigned next_handler(struct invocation *inv) {
     const struct handler_list *list = &inv->script->events[inv->id];
-    struct slice topic;
     if (inv->next_handler >= list->len || HOOK_IS_FACT(inv->id)) return list->len;
-    if (inv->event->arg == ARG_MESSAGE)
-        topic = message_box_topic(inv->task->co, TASK_PIN(PIN_MESSAGE),
-                                  inv->task->pins[PIN_MESSAGE].block);
-    else
-        topic = call_topic(inv->call);
+    struct slice topic =
+        inv->event->arg == ARG_MESSAGE ? message_box(inv)->live.topic : call_topic(inv->call);
     return handlers_next(inv->script, inv->call, topic, inv->next_handler);
 }
 
@@ -427,8 +467,10 @@ static void go_on(struct invocation *inv, unsigned at) {
 static void resume_chain(struct invocation *inv, bool decided) {
     loop_cancel(inv->script->vm->worker->loop, &inv->task->limit);
     uncount(inv);
-    if (decided || !inv->call) finish(inv);
-    else go_on(inv, next_handler(inv));
+    if (decided || !inv->call)
+        finish(inv);
+    else
+        go_on(inv, next_handler(inv));
 }
 
 static void on_woken(struct task *t, enum task_status status) {
@@ -436,8 +478,10 @@ static void on_woken(struct task *t, enum task_status status) {
     struct vm *vm = t->vm;
     bool was = vm_uncap(vm);
     inv->status = status;
-    if (status != TASK_PARKED) resume_chain(inv, take_outcome(inv));
-    else if (!inv->call && !HOOK_IS_FACT(inv->id)) resume_chain(inv, true); /* cancelled */
+    if (status != TASK_PARKED)
+        resume_chain(inv, take_outcome(inv));
+    else if (!inv->call && !HOOK_IS_FACT(inv->id))
+        resume_chain(inv, true); /* cancelled */
     vm->is_capped = was;
 }
 
@@ -484,6 +528,10 @@ void invoke_run(struct hooks *h, struct hook_call *call) {
     bool was = vm_uncap(s->vm);
     call->verdict = VERDICT_NONE;
     call->reason_code = 0;
+    if (s->is_closing) {
+        s->vm->is_capped = was;
+        return;
+    }
     if (!HOOK_IS_FACT(call->event)) {
         ask(s, call);
     } else {

@@ -17,4 +17,8 @@ void invocations_cancel(struct script *s);
 /* Frees the pool; no invocation may be under way. */
 void invocations_free(struct script *s);
 
+/* How many messages caused one another down to the one the running handler is shown, that
+ * included; 0 outside. */
+unsigned invoke_hops(const struct vm *vm);
+
 #endif

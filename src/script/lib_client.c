@@ -22,7 +22,7 @@ struct clients {
     struct cached {
         uint32_t gen; /* 0: none */
         int ref;      /* registry reference of the userdata */
-    } *at;            /* owned */
+    } * at;           /* owned */
     uint32_t len;
 };
 
@@ -31,7 +31,7 @@ struct client_box {
 };
 
 /* User values of a client. */
-enum { VALUE_ATTRIBUTES = 1, VALUE_ID, VALUE_USERNAME, VALUES = VALUE_USERNAME };
+enum { VALUE_ATTRIBUTES = OBJECT_FIELDS + 1, VALUES = VALUE_ATTRIBUTES };
 
 static const struct object_type client_type, attributes_type;
 
@@ -78,27 +78,50 @@ static struct cached *cell(struct clients *all, uint32_t slot) {
 
 void client_push(lua_State *L, struct client *c) {
     if (!c) {
-        lua_pushnil(L);                              /* nil */
+        lua_pushnil(L); /* nil */
         return;
     }
     struct cached *k = cell(vm_of(L)->clients, c->handle.slot);
     if (k->gen == c->handle.gen) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref);   /* client */
+        lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref); /* client */
         return;
     }
-    struct client_box *box = object_new(L, &client_type, sizeof *box, VALUES); /* client */
+    struct client_box *box = object_new_open(L, &client_type, sizeof *box, VALUES); /* client */
     box->handle = c->handle;
-    lua_pushvalue(L, -1);                            /* client, client */
-    int ref = luaL_ref(L, LUA_REGISTRYINDEX);        /* client */
+    lua_pushvalue(L, -1);                     /* client, client */
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX); /* client */
     if (k->gen) luaL_unref(L, LUA_REGISTRYINDEX, k->ref);
     *k = (struct cached){ c->handle.gen, ref };
 }
 
+/* Shows no more what the client on top has shown. [-0, +0, m] */
+static void hide(lua_State *L, const char *name) {
+    lua_pushnil(L);           /* client, nil */
+    object_show(L, -2, name); /* client */
+}
+
+void clients_rename(struct vm *vm, const struct client *c) {
+    struct clients *all = vm->clients;
+    if (c->handle.slot >= all->len || all->at[c->handle.slot].gen != c->handle.gen) return;
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, all->at[c->handle.slot].ref); /* client */
+    hide(vm->L, "username");
+    lua_pop(vm->L, 1); /* */
+}
+
 void clients_forget(struct vm *vm, const struct client *c) {
     struct clients *all = vm->clients;
-    if (!all || c->handle.slot >= all->len || all->at[c->handle.slot].gen != c->handle.gen) return;
-    luaL_unref(vm->L, LUA_REGISTRYINDEX, all->at[c->handle.slot].ref);
-    all->at[c->handle.slot].gen = 0;
+    if (!all || c->handle.slot >= all->len) return;
+    struct cached *k = &all->at[c->handle.slot];
+    if (k->gen != c->handle.gen) return;
+    bool was = vm_uncap(vm);
+    lua_State *L = vm->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref); /* client */
+    hide(L, "id");
+    hide(L, "username");
+    lua_pop(L, 1); /* */
+    luaL_unref(L, LUA_REGISTRYINDEX, k->ref);
+    k->gen = 0;
+    vm->is_capped = was;
 }
 
 /* ---- attributes -------------------------------------------------------------- */
@@ -122,8 +145,10 @@ static bool to_attr(lua_State *L, int index, struct attr *out) {
         return true;
     case LUA_TNUMBER:
         out->type = lua_isinteger(L, index) ? ATTR_INT : ATTR_REAL;
-        if (out->type == ATTR_INT) out->integer = lua_tointeger(L, index);
-        else out->real = lua_tonumber(L, index);
+        if (out->type == ATTR_INT)
+            out->integer = lua_tointeger(L, index);
+        else
+            out->real = lua_tonumber(L, index);
         return true;
     case LUA_TSTRING:
         out->type = ATTR_STRING;
@@ -143,10 +168,12 @@ static const char *check_name(lua_State *L) {
 
 static int attributes_index(lua_State *L) {
     struct client *c = find(L, lua_touserdata(L, 1));
-    const struct attr *a = c && lua_type(L, 2) == LUA_TSTRING
-                               ? client_attr_find(c, lua_tostring(L, 2)) : NULL;
-    if (a) push_attr(L, a);                          /* ..., value */
-    else lua_pushnil(L);                             /* ..., nil */
+    const struct attr *a =
+        c && lua_type(L, 2) == LUA_TSTRING ? client_attr_find(c, lua_tostring(L, 2)) : NULL;
+    if (a)
+        push_attr(L, a); /* ..., value */
+    else
+        lua_pushnil(L); /* ..., nil */
     return 1;
 }
 
@@ -174,14 +201,14 @@ static int attributes_next(lua_State *L) {
         if (a) a = a->next;
     }
     if (!a) return 0;
-    lua_pushstring(L, a->name);                      /* ..., name */
-    push_attr(L, a);                                 /* ..., name, value */
+    lua_pushstring(L, a->name); /* ..., name */
+    push_attr(L, a);            /* ..., name, value */
     return 2;
 }
 
 static int attributes_pairs(lua_State *L) {
-    lua_pushcfunction(L, attributes_next);           /* attributes, next */
-    lua_insert(L, 1);                                /* next, attributes */
+    lua_pushcfunction(L, attributes_next); /* attributes, next */
+    lua_insert(L, 1);                      /* next, attributes */
     lua_settop(L, 2);
     return 2;
 }
@@ -204,14 +231,23 @@ static const struct object_type attributes_type = {
 
 /* ---- fields ----------------------------------------------------------------- */
 
+/* Once CONNECT is accepted, id and username stay as they are, until clients_rename. */
+static void show_name(lua_State *L, const struct client *c, const char *name) {
+    if (!c->session || lua_isnil(L, -1)) return;
+    lua_pushvalue(L, -1);    /* ..., value, value */
+    object_show(L, 1, name); /* ..., value */
+}
+
 static void get_id(lua_State *L, void *obj) {
-    object_push_string(L, VALUE_ID, ((struct client *)obj)->id);
+    struct client *c = obj;
+    vm_push_slice(L, c->id); /* ..., id */
+    show_name(L, c, "id");
 }
 
 static void get_username(lua_State *L, void *obj) {
     struct client *c = obj;
-    if (c->username.at) object_push_string(L, VALUE_USERNAME, c->username);
-    else lua_pushnil(L);
+    vm_push_slice(L, c->username); /* ..., username */
+    show_name(L, c, "username");
 }
 
 static void get_address(lua_State *L, void *obj) {
@@ -224,8 +260,10 @@ static void get_listener(lua_State *L, void *obj) {
 
 static void get_version(lua_State *L, void *obj) {
     uint8_t version = ((struct client *)obj)->version;
-    if (version) lua_pushinteger(L, version);
-    else lua_pushnil(L);
+    if (version)
+        lua_pushinteger(L, version);
+    else
+        lua_pushnil(L);
 }
 
 static void get_clean_start(lua_State *L, void *obj) {
@@ -248,8 +286,8 @@ static void get_attributes(lua_State *L, void *obj) {
     if (lua_getiuservalue(L, 1, VALUE_ATTRIBUTES) == LUA_TUSERDATA) return; /* ..., attributes */
     struct client_box *box = object_new(L, &attributes_type, sizeof *box, 0);
     box->handle = ((struct client *)obj)->handle;
-    lua_pushvalue(L, -1);                            /* ..., attributes, attributes */
-    lua_setiuservalue(L, 1, VALUE_ATTRIBUTES);       /* ..., attributes */
+    lua_pushvalue(L, -1);                      /* ..., attributes, attributes */
+    lua_setiuservalue(L, 1, VALUE_ATTRIBUTES); /* ..., attributes */
 }
 
 static const struct field client_fields[] = {
@@ -268,7 +306,7 @@ static const struct field client_fields[] = {
 
 /* ---- methods and functions ---------------------------------------------------- */
 
-static int client_disconnect_(lua_State *L) {
+static int l_disconnect(lua_State *L) {
     struct client *c = client_check(L, 1);
     lua_Integer rc = luaL_optinteger(L, 2, RC_ADMINISTRATIVE_ACTION);
     const char *reason = luaL_optstring(L, 3, NULL);
@@ -281,13 +319,15 @@ static int client_disconnect_(lua_State *L) {
 
 static int client_tostring(lua_State *L) {
     struct client *c = find(L, lua_touserdata(L, 1));
-    if (!c) lua_pushliteral(L, "client (closed)");   /* client, text */
-    else lua_pushfstring(L, "client \"%s\"", c->id.at ? (const char *)c->id.at : "");
+    if (!c)
+        lua_pushliteral(L, "client (closed)"); /* client, text */
+    else
+        lua_pushfstring(L, "client \"%s\"", c->id.at ? (const char *)c->id.at : "");
     return 1;
 }
 
 static const luaL_Reg client_methods[] = {
-    { "disconnect", client_disconnect_ },
+    { "disconnect", l_disconnect },
     { NULL, NULL },
 };
 
@@ -326,7 +366,7 @@ static int l_client(lua_State *L) {
     struct slice id = vm_check_slice(L, 1);
     struct worker *w = lib_worker(L, "sol.client");
     struct session *s = session_find(w, id);
-    client_push(L, s ? s->client : NULL);            /* id, client or nil */
+    client_push(L, s ? s->client : NULL); /* id, client or nil */
     return 1;
 }
 
@@ -351,8 +391,10 @@ static struct wanted check_wanted(lua_State *L) {
         if (known) continue;
         const char *value = luaL_tolstring(L, -1, NULL); /* filter, name, value, text */
         const char *name = luaL_tolstring(L, -3, NULL);  /* filter, name, value, text, text */
-        luaL_error(L, "sol.clients: expected id, username, listener (strings) or "
-                      "connected (boolean), got %s = %s", name, value);
+        luaL_error(L,
+                   "sol.clients: expected id, username, listener (strings) or "
+                   "connected (boolean), got %s = %s",
+                   name, value);
     }
     return f;
 }
@@ -362,11 +404,11 @@ static int l_clients(lua_State *L) {
     struct worker *w = lib_worker(L, "sol.clients");
     uint32_t at = 0;
     lua_Integer n = 0;
-    lua_newtable(L);                                 /* ..., list */
+    lua_newtable(L); /* ..., list */
     for (struct client *c; (c = worker_next_client(w, &at));) {
         if (!is_shown(c) || !is_wanted(c, &f)) continue;
-        client_push(L, c);                           /* ..., list, client */
-        lua_rawseti(L, -2, ++n);                     /* ..., list */
+        client_push(L, c);       /* ..., list, client */
+        lua_rawseti(L, -2, ++n); /* ..., list */
     }
     return 1;
 }
@@ -378,6 +420,6 @@ static const luaL_Reg functions[] = {
 };
 
 int luaopen_sol_client(lua_State *L) {
-    luaL_newlib(L, functions);                       /* functions */
+    luaL_newlib(L, functions); /* functions */
     return 1;
 }

@@ -23,5 +23,7 @@ void clients_init(struct vm *vm);
 void clients_deinit(struct vm *vm);
 /* The client's memory goes: forget its userdata. */
 void clients_forget(struct vm *vm, const struct client *c);
+/* The user name of a connected client has changed. */
+void clients_rename(struct vm *vm, const struct client *c);
 
 #endif

@@ -48,7 +48,7 @@ static int l_isyieldable(lua_State *L) {
 
 static int l_running(lua_State *L) {
     struct task *t = task_running(vm_of(L));
-    int is_main = lua_pushthread(L);                /* co */
+    int is_main = lua_pushthread(L);                  /* co */
     lua_pushboolean(L, is_main || (t && t->co == L)); /* co, main */
     return 2;
 }
@@ -63,7 +63,7 @@ static enum outcome take(lua_State *L, lua_State *co, int status, int nresults, 
                          int *n) {
     if (killed) luaL_error(L, "ran past its budget of %d ms", (int)vm_of(L)->clock.budget_ms);
     if (status != LUA_OK && status != LUA_YIELD) {
-        lua_xmove(co, L, 1);                        /* ..., error */
+        lua_xmove(co, L, 1); /* ..., error */
         *n = 1;
         return RAISED;
     }
@@ -74,7 +74,7 @@ static enum outcome take(lua_State *L, lua_State *co, int status, int nresults, 
         *n = 1;
         return RAISED;
     }
-    lua_xmove(co, L, nresults);                     /* ..., results */
+    lua_xmove(co, L, nresults); /* ..., results */
     *n = nresults;
     return RESUMED;
 }
@@ -107,8 +107,8 @@ static bool give_args(lua_State *L, lua_State *co, int nargs) {
 }
 
 static int finish_resume(lua_State *L, enum outcome outcome, int n) {
-    lua_pushboolean(L, outcome == RESUMED);         /* ..., results, ok */
-    lua_insert(L, -(n + 1));                        /* ..., ok, results */
+    lua_pushboolean(L, outcome == RESUMED); /* ..., results, ok */
+    lua_insert(L, -(n + 1));                /* ..., ok, results */
     return n + 1;
 }
 
@@ -135,14 +135,14 @@ static int l_resume(lua_State *L) {
 static int raise_wrapped(lua_State *L, lua_State *co) {
     if (lua_status(co) > LUA_YIELD && !task_killed(co)) {
         if (vm_reset_thread(vm_of(L), co) != LUA_OK) {
-            lua_xmove(co, L, 1);                    /* ..., error, error in closing */
-            lua_remove(L, -2);                      /* ..., error */
+            lua_xmove(co, L, 1); /* ..., error, error in closing */
+            lua_remove(L, -2);   /* ..., error */
         }
     }
     if (lua_type(L, -1) == LUA_TSTRING) {
-        luaL_where(L, 1);                           /* ..., error, place */
-        lua_insert(L, -2);                          /* ..., place, error */
-        lua_concat(L, 2);                           /* ..., error */
+        luaL_where(L, 1);  /* ..., error, place */
+        lua_insert(L, -2); /* ..., place, error */
+        lua_concat(L, 2);  /* ..., error */
     }
     return lua_error(L);
 }
@@ -167,15 +167,15 @@ static int wrapped(lua_State *L) {
 
 static int l_create(lua_State *L) {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_State *co = lua_newthread(L);               /* fn, ..., co */
-    lua_pushvalue(L, 1);                            /* fn, ..., co, fn */
-    lua_xmove(L, co, 1);                            /* fn, ..., co */
+    lua_State *co = lua_newthread(L); /* fn, ..., co */
+    lua_pushvalue(L, 1);              /* fn, ..., co, fn */
+    lua_xmove(L, co, 1);              /* fn, ..., co */
     return 1;
 }
 
 static int l_wrap(lua_State *L) {
-    l_create(L);                                    /* fn, ..., co */
-    lua_pushcclosure(L, wrapped, 1);                /* fn, ..., wrapped */
+    l_create(L);                     /* fn, ..., co */
+    lua_pushcclosure(L, wrapped, 1); /* fn, ..., wrapped */
     return 1;
 }
 
@@ -194,9 +194,9 @@ static int close_suspended(lua_State *L, lua_State *co) {
     vm->close_depth++;
     int status = vm_reset_thread(vm, co);
     vm->close_depth--;
-    lua_pushboolean(L, status == LUA_OK);           /* ..., ok */
+    lua_pushboolean(L, status == LUA_OK); /* ..., ok */
     if (status == LUA_OK) return 1;
-    lua_xmove(co, L, 1);                            /* ..., ok, error */
+    lua_xmove(co, L, 1); /* ..., ok, error */
     return 2;
 }
 
@@ -208,26 +208,20 @@ static int l_close(lua_State *L) {
                           status == CO_RUNNING ? "running" : "normal");
     if (task_holds(co)) return luaL_error(L, "cannot close a coroutine that waits");
     if (task_killed(co)) {
-        lua_pushboolean(L, 0);                      /* co, false */
-        lua_pushliteral(L, "ran past its budget");  /* co, false, error */
+        lua_pushboolean(L, 0);                     /* co, false */
+        lua_pushliteral(L, "ran past its budget"); /* co, false, error */
         return 2;
     }
     return close_suspended(L, co);
 }
 
 static const luaL_Reg functions[] = {
-    { "close", l_close },
-    { "create", l_create },
-    { "isyieldable", l_isyieldable },
-    { "resume", l_resume },
-    { "running", l_running },
-    { "status", l_status },
-    { "wrap", l_wrap },
-    { "yield", l_yield },
-    { NULL, NULL },
+    { "close", l_close },   { "create", l_create },   { "isyieldable", l_isyieldable },
+    { "resume", l_resume }, { "running", l_running }, { "status", l_status },
+    { "wrap", l_wrap },     { "yield", l_yield },     { NULL, NULL },
 };
 
 int luaopen_sol_coroutine(lua_State *L) {
-    luaL_newlib(L, functions);                      /* coroutine */
+    luaL_newlib(L, functions); /* coroutine */
     return 1;
 }

@@ -37,17 +37,17 @@ static const char *read_all(int fd, struct buf *out) {
 }
 
 bool file_push(lua_State *L, const char *path, struct slice *text, const char **why) {
-    struct buf *content = push_buf(L);              /* buf */
+    struct buf *content = push_buf(L); /* buf */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     *why = fd < 0 ? strerror(errno) : read_all(fd, content);
     if (fd >= 0) close(fd);
     if (*why) {
-        lua_pop(L, 1);                              /* */
+        lua_pop(L, 1); /* */
         return false;
     }
     lua_pushlstring(L, (const char *)content->at, content->len); /* buf, text */
     buf_deinit(content);
-    lua_remove(L, -2);                              /* text */
+    lua_remove(L, -2); /* text */
     size_t len;
     const char *at = lua_tolstring(L, -1, &len);
     *text = slice_of(at, len);
@@ -57,7 +57,7 @@ bool file_push(lua_State *L, const char *path, struct slice *text, const char **
 const char *file_push_path(lua_State *L, const char *path) {
     const char *folder = script_of(L)->folder;
     if (path[0] == '/' || strcmp(folder, ".") == 0) return lua_pushstring(L, path); /* path */
-    return lua_pushfstring(L, "%s/%s", folder, path); /* path */
+    return lua_pushfstring(L, "%s/%s", folder, path);                               /* path */
 }
 
 static int l_read_file(lua_State *L) {
@@ -65,7 +65,7 @@ static int l_read_file(lua_State *L) {
     struct slice text;
     const char *why, *path = file_push_path(L, name); /* name, path */
     if (!file_push(L, path, &text, &why)) return vm_fail(L, "%s: %s", path, why);
-    return 1;                                       /* name, path, text */
+    return 1; /* name, path, text */
 }
 
 static const luaL_Reg functions[] = {
@@ -74,6 +74,6 @@ static const luaL_Reg functions[] = {
 };
 
 int luaopen_sol_file(lua_State *L) {
-    luaL_newlib(L, functions);                      /* functions */
+    luaL_newlib(L, functions); /* functions */
     return 1;
 }

@@ -1,4 +1,4 @@
-/* lib_hook.c -- sol.on, sol.allow, sol.deny, sol.drop. */
+/* lib_hook.c -- sol.on, sol.allow, sol.continue, sol.deny, sol.drop. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib.h"
 
@@ -50,9 +50,9 @@ static int draft_gc(lua_State *L) {
 }
 
 static const struct field no_fields[] = { { NULL, NULL, NULL } };
-static const struct object_type draft_type = {
-    .name = "draft", .fields = no_fields, .gc = draft_gc
-};
+static const struct object_type draft_type = { .name = "draft",
+                                               .fields = no_fields,
+                                               .gc = draft_gc };
 
 /* Appends the filter at `index`, or raises. [-0, +0, v] */
 static void add_filter(lua_State *L, int index, struct handler *h) {
@@ -75,9 +75,9 @@ static void take_filters(lua_State *L, struct handler *h) {
     }
     for (lua_Integer i = 1; lua_rawgeti(L, 2, i) != LUA_TNIL; i++) { /* ..., filter */
         add_filter(L, -1, h);
-        lua_pop(L, 1);                              /* ... */
+        lua_pop(L, 1); /* ... */
     }
-    lua_pop(L, 1);                                  /* ... */
+    lua_pop(L, 1); /* ... */
     if (h->filters_len == 0) luaL_error(L, "sol.on: the list of filters is empty");
 }
 
@@ -109,9 +109,14 @@ static void opt_timeout(lua_State *L, struct handler *h) {
 }
 
 static void opt_on_error(lua_State *L, struct handler *h) {
-    static const struct { const char *word; enum verdict verdict; } words[] = {
-        { "ignore", VERDICT_NONE }, { "allow", VERDICT_ALLOW },
-        { "deny", VERDICT_DENY },   { "drop", VERDICT_DROP },
+    static const struct {
+        const char *word;
+        enum verdict verdict;
+    } words[] = {
+        { "ignore", VERDICT_NONE },
+        { "allow", VERDICT_ALLOW },
+        { "deny", VERDICT_DENY },
+        { "drop", VERDICT_DROP },
     };
     struct slice word = vm_to_slice(L, -1);
     unsigned may = events[h->event].verdicts | VERDICT_BIT(VERDICT_NONE);
@@ -133,7 +138,8 @@ static unsigned action_bit(lua_State *L) {
     struct slice word = vm_to_slice(L, -1);
     for (unsigned i = 0; i < ARRAY_LEN(words); i++)
         if (word.at && slice_eq(word, slice_str(words[i]))) return 1u << i;
-    luaL_error(L, "sol.on: an action is \"publish\", \"subscribe\", \"will\" or \"deliver\", not %s",
+    luaL_error(L,
+               "sol.on: an action is \"publish\", \"subscribe\", \"will\" or \"deliver\", not %s",
                luaL_tolstring(L, -1, NULL));
     return 0;
 }
@@ -144,9 +150,9 @@ static void opt_actions(lua_State *L, struct handler *h) {
     h->actions = 0;
     for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) { /* ..., list, action */
         h->actions |= action_bit(L);
-        lua_pop(L, 1);                              /* ..., list */
+        lua_pop(L, 1); /* ..., list */
     }
-    lua_pop(L, 1);                                  /* ..., list */
+    lua_pop(L, 1); /* ..., list */
 }
 
 static const struct option {
@@ -187,8 +193,8 @@ static void take_options(lua_State *L, int index, struct handler *h) {
 static char *place_of(lua_State *L, int index) {
     lua_Debug ar;
     char text[LUA_IDSIZE + 16];
-    lua_pushvalue(L, index);                        /* ..., fn */
-    lua_getinfo(L, ">S", &ar);                      /* ... */
+    lua_pushvalue(L, index);   /* ..., fn */
+    lua_getinfo(L, ">S", &ar); /* ... */
     snprintf(text, sizeof text, "%s:%d", ar.short_src, ar.linedefined);
     return xstrdup(text);
 }
@@ -202,7 +208,7 @@ static int l_on(lua_State *L) {
     if (!lua_isfunction(L, fn))
         return luaL_error(L, "sol.on(\"%s\"): expected a function, got %s", events[event].name,
                           luaL_typename(L, fn));
-    lua_settop(L, fn + 1);                          /* event, [filter,] fn, options */
+    lua_settop(L, fn + 1); /* event, [filter,] fn, options */
     struct draft *draft = object_new(L, &draft_type, sizeof *draft, 0); /* ..., draft */
     struct handler *h = draft->handler = xcalloc(1, sizeof *h);
     h->script = s;
@@ -214,9 +220,10 @@ static int l_on(lua_State *L) {
     if (fn == 3 && !lua_isnil(L, 2)) take_filters(L, h);
     take_options(L, fn + 1, h);
 
-    struct registration *r = object_new(L, &registration_type, sizeof *r, 0); /* ..., registration */
-    lua_pushvalue(L, fn);                           /* ..., registration, fn */
-    h->fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);     /* ..., registration */
+    struct registration *r =
+        object_new(L, &registration_type, sizeof *r, 0); /* ..., registration */
+    lua_pushvalue(L, fn);                                /* ..., registration, fn */
+    h->fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);          /* ..., registration */
     draft->handler = NULL;
     r->handler = h;
     handler_add(s, h);
@@ -264,13 +271,24 @@ static const struct object_type registration_type = {
 
 /* ---- verdicts -------------------------------------------------------------------------- */
 
-static int l_allow(lua_State *L) {
-    verdict_push(L, VERDICT_ALLOW);                 /* verdict */
+/* A verdict with data for the client of an exchange, at index 1. [-0, +1, v] */
+static int push_reply(lua_State *L, enum verdict v) {
+    struct slice data = vm_opt_slice(L, 1);
+    luaL_argcheck(L, data.len <= UINT16_MAX, 1, "expected at most 65535 bytes");
+    verdict_push_reply(L, v, data); /* ..., verdict */
     return 1;
 }
 
+static int l_allow(lua_State *L) {
+    return push_reply(L, VERDICT_ALLOW);
+}
+
+static int l_continue(lua_State *L) {
+    return push_reply(L, VERDICT_CONTINUE);
+}
+
 static int l_drop(lua_State *L) {
-    verdict_push(L, VERDICT_DROP);                  /* verdict */
+    verdict_push(L, VERDICT_DROP); /* verdict */
     return 1;
 }
 
@@ -281,22 +299,19 @@ static int l_deny(lua_State *L) {
                   "expected a reason code from 0x80 to 0xff");
     luaL_argcheck(L, !reason.at || (reason.len <= 1024 && utf8_valid(reason)), 2,
                   "expected UTF-8 of at most 1024 bytes");
-    verdict_push_deny(L, (uint8_t)code, reason);    /* ..., verdict */
+    verdict_push_deny(L, (uint8_t)code, reason); /* ..., verdict */
     return 1;
 }
 
 static const luaL_Reg functions[] = {
-    { "on", l_on },
-    { "allow", l_allow },
-    { "deny", l_deny },
-    { "drop", l_drop },
-    { NULL, NULL },
+    { "on", l_on },     { "allow", l_allow }, { "continue", l_continue },
+    { "deny", l_deny }, { "drop", l_drop },   { NULL, NULL },
 };
 
 int luaopen_sol_hook(lua_State *L) {
     object_register(L, &draft_type);
     object_register(L, &registration_type);
     verdict_register(L);
-    luaL_newlib(L, functions);                      /* functions */
+    luaL_newlib(L, functions); /* functions */
     return 1;
 }

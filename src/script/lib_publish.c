@@ -14,6 +14,7 @@
 #include "mqtt/topic.h"
 #include "mqtt/utf8.h"
 #include "script/lib.h"
+#include "script/invoke.h"
 #include "script/lib_client.h"
 #include "script/obj_message.h"
 #include "script/script.h"
@@ -27,11 +28,11 @@
 
 /* One publish in a client's name, until its outcome is known. */
 struct publishing {
-    struct script *script;   /* lent; NULL: retired, nobody to tell */
-    struct wait wait;        /* of the caller; gen 0: nobody waits */
-    bool is_waiting;         /* publish_start has returned, the outcome is still to come */
+    struct script *script; /* lent; NULL: retired, nobody to tell */
+    struct wait wait;      /* of the caller; gen 0: nobody waits */
+    bool is_waiting;       /* publish_start has returned, the outcome is still to come */
     uint8_t reason_code;
-    char *reason;            /* owned, or NULL */
+    char *reason;                    /* owned, or NULL */
     struct publishing *next, **link; /* script->publishing */
 };
 
@@ -39,9 +40,9 @@ struct publishing {
 struct publish_opts {
     int qos;
     bool retain;
-    int64_t expiry;          /* seconds; -1: never */
-    struct buf *props;       /* lent: on the stack */
-    int as;                  /* stack index of the client; 0: the broker */
+    int64_t expiry;    /* seconds; -1: never */
+    struct buf *props; /* lent: on the stack */
+    int as;            /* stack index of the client; 0: the broker */
 };
 
 /* ---- options -------------------------------------------------------------------------- */
@@ -81,8 +82,8 @@ static const struct option {
     const char *name;
     void (*take)(lua_State *L, struct publish_opts *o);
 } options[] = {
-    { "qos", opt_qos },       { "retain", opt_retain }, { "expiry", opt_expiry },
-    { "as", opt_as },         { "properties", opt_properties },
+    { "qos", opt_qos }, { "retain", opt_retain },         { "expiry", opt_expiry },
+    { "as", opt_as },   { "properties", opt_properties },
 };
 
 /* The option named at index -2 takes the value on top. [-0, +0, v] */
@@ -109,7 +110,7 @@ static void check_options(lua_State *L, struct publish_opts *o) {
     for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) /* ..., name, value */
         take_option(L, o);
     if (!o->as) return;
-    lua_getfield(L, 3, "as");                       /* ..., client */
+    lua_getfield(L, 3, "as"); /* ..., client */
     o->as = lua_gettop(L);
 }
 
@@ -149,12 +150,12 @@ void publishing_retire(struct script *s, bool at_once) {
 static int push_outcome(lua_State *L, void *obj) {
     const struct publishing *p = obj;
     if (p->reason_code < RC_UNSPECIFIED_ERROR) {
-        lua_pushboolean(L, 1);                      /* true */
+        lua_pushboolean(L, 1); /* true */
         return 1;
     }
-    lua_pushnil(L);                                 /* nil */
+    lua_pushnil(L);                                       /* nil */
     lua_pushstring(L, p->reason ? p->reason : "refused"); /* nil, reason */
-    lua_pushinteger(L, p->reason_code);             /* nil, reason, code */
+    lua_pushinteger(L, p->reason_code);                   /* nil, reason, code */
     return 3;
 }
 
@@ -193,11 +194,11 @@ static int outcome(lua_State *L, struct publishing *p) {
         return task_park(L);
     }
     if (p->is_waiting) {
-        lua_pushboolean(L, 1);                      /* ..., true: on its way */
+        lua_pushboolean(L, 1); /* ..., true: on its way */
         return 1;
     }
     bool was = vm_uncap(vm);
-    int n = push_outcome(L, p);                     /* ..., outcome */
+    int n = push_outcome(L, p); /* ..., outcome */
     publishing_free(p);
     vm->is_capped = was;
     return n;
@@ -212,11 +213,14 @@ static int l_publish(lua_State *L) {
     struct publish_opts o = { .expiry = -1 };
     luaL_argcheck(L, topic_name_valid(topic) && utf8_valid(topic), 1, "not a topic name");
     lua_settop(L, 3);
-    o.props = push_buf(L);                          /* topic, payload, options, props */
-    check_options(L, &o);                           /* topic, payload, options, props, [client] */
+    o.props = push_buf(L); /* topic, payload, options, props */
+    check_options(L, &o);  /* topic, payload, options, props, [client] */
     struct client *as = o.as ? client_check(L, o.as) : NULL;
-    if (o.as && !as) return vm_fail(L, "closed");
+    if (o.as && (!as || w->stopping)) return vm_fail(L, "closed");
     struct script *s = script_of(L);
+    unsigned hops = invoke_hops(s->vm);
+    if (hops > MESSAGE_HOPS_MAX)
+        return luaL_error(L, "sol.publish: messages cause messages, %d in a row", MESSAGE_HOPS_MAX);
     if (s->publish_depth >= DEPTH_MAX)
         return luaL_error(L, "sol.publish: messages cause messages, %d deep", DEPTH_MAX);
 
@@ -224,21 +228,24 @@ static int l_publish(lua_State *L) {
         .topic = topic,
         .payload = payload,
         .props = buf_slice(o.props),
-        .expires_ms = o.expiry < 0 ? MESSAGE_NEVER
-                                   : loop_now_ms(w->loop) + (uint64_t)o.expiry * 1000,
+        .expires_ms =
+            o.expiry < 0 ? MESSAGE_NEVER : loop_now_ms(w->loop) + (uint64_t)o.expiry * 1000,
         .publisher = as && as->session ? as->session->handle : HANDLE_NONE,
         .qos = (uint8_t)o.qos,
+        .hops = (uint8_t)hops,
         .retain = o.retain,
     };
     struct publishing *p = NULL;
     bool was = vm_uncap(s->vm);
     s->publish_depth++;
-    if (as) p = start_as(s, as, &parts);
-    else route_publish_trusted(w, &parts);
+    if (as)
+        p = start_as(s, as, &parts);
+    else
+        route_publish_trusted(w, &parts);
     s->publish_depth--;
     s->vm->is_capped = was;
     if (p) return outcome(L, p);
-    lua_pushboolean(L, 1);                          /* ..., true */
+    lua_pushboolean(L, 1); /* ..., true */
     return 1;
 }
 
@@ -248,6 +255,6 @@ static const luaL_Reg functions[] = {
 };
 
 int luaopen_sol_publish(lua_State *L) {
-    luaL_newlib(L, functions);                      /* functions */
+    luaL_newlib(L, functions); /* functions */
     return 1;
 }

@@ -29,10 +29,10 @@ static bool is_plain(struct slice pat) {
 static int find_plain(lua_State *L, struct slice s, struct slice pat, size_t init) {
     const uint8_t *at = memmem(s.at + init, s.len - init, pat.at, pat.len);
     if (!at) {
-        lua_pushnil(L);                             /* ..., nil */
+        lua_pushnil(L); /* ..., nil */
         return 1;
     }
-    lua_pushinteger(L, at - s.at + 1);              /* ..., start */
+    lua_pushinteger(L, at - s.at + 1);                    /* ..., start */
     lua_pushinteger(L, at - s.at + (lua_Integer)pat.len); /* ..., start, end */
     return 2;
 }
@@ -42,7 +42,7 @@ static int find_or_match(lua_State *L, bool find) {
     size_t init = check_init(L, 3, s.len);
     struct matcher m;
     if (init > s.len) {
-        lua_pushnil(L);                             /* ..., nil */
+        lua_pushnil(L); /* ..., nil */
         return 1;
     }
     if (find && (lua_toboolean(L, 4) || is_plain(pat))) return find_plain(L, s, pat, init);
@@ -54,11 +54,11 @@ static int find_or_match(lua_State *L, bool find) {
         const char *end = matcher_run(&m, at, p + anchored);
         if (!end) continue;
         if (!find) return matcher_push_all(&m, at, end); /* ..., captures */
-        lua_pushinteger(L, at - m.src + 1);         /* ..., start */
-        lua_pushinteger(L, end - m.src);            /* ..., start, end */
-        return matcher_push_all(&m, NULL, NULL) + 2; /* ..., start, end, captures */
+        lua_pushinteger(L, at - m.src + 1);              /* ..., start */
+        lua_pushinteger(L, end - m.src);                 /* ..., start, end */
+        return matcher_push_all(&m, NULL, NULL) + 2;     /* ..., start, end, captures */
     } while (at++ < m.src_end && !anchored);
-    lua_pushnil(L);                                 /* ..., nil */
+    lua_pushnil(L); /* ..., nil */
     return 1;
 }
 
@@ -88,7 +88,7 @@ static int gmatch_next(lua_State *L) {
         const char *at = m.src + w->at, *end = matcher_run(&m, at, (const char *)pat.at);
         if (!end || (size_t)(end - m.src) == w->last) continue;
         w->at = w->last = (size_t)(end - m.src);
-        return matcher_push_all(&m, at, end);       /* captures */
+        return matcher_push_all(&m, at, end); /* captures */
     }
     return 0;
 }
@@ -97,11 +97,11 @@ static int l_gmatch(lua_State *L) {
     struct slice s = vm_check_slice(L, 1);
     vm_check_slice(L, 2);
     size_t init = check_init(L, 3, s.len);
-    lua_settop(L, 2);                               /* s, pattern */
+    lua_settop(L, 2);                                    /* s, pattern */
     struct walk *w = lua_newuserdatauv(L, sizeof *w, 0); /* s, pattern, walk */
     w->at = init > s.len ? s.len + 1 : init;
     w->last = SIZE_MAX;
-    lua_pushcclosure(L, gmatch_next, 3);            /* next */
+    lua_pushcclosure(L, gmatch_next, 3); /* next */
     return 1;
 }
 
@@ -122,10 +122,10 @@ static void add_text(struct matcher *m, luaL_Buffer *out, const char *s, const c
         } else if (c == '0') {
             luaL_addlstring(out, s, (size_t)(e - s));
         } else if (c >= '1' && c <= '9') {
-            matcher_push(m, c - '1', s, e);         /* ..., capture */
-            luaL_tolstring(m->L, -1, NULL);         /* ..., capture, text */
-            lua_remove(m->L, -2);                   /* ..., text */
-            luaL_addvalue(out);                     /* ... */
+            matcher_push(m, c - '1', s, e); /* ..., capture */
+            luaL_tolstring(m->L, -1, NULL); /* ..., capture, text */
+            lua_remove(m->L, -2);           /* ..., text */
+            luaL_addvalue(out);             /* ... */
         } else {
             luaL_error(m->L, "invalid use of '%%' in replacement string");
         }
@@ -137,21 +137,21 @@ static void add_text(struct matcher *m, luaL_Buffer *out, const char *s, const c
 static bool add_value(struct matcher *m, luaL_Buffer *out, const char *s, const char *e) {
     lua_State *L = m->L;
     if (lua_isfunction(L, 3)) {
-        lua_pushvalue(L, 3);                        /* ..., fn */
-        int n = matcher_push_all(m, s, e);          /* ..., fn, captures */
-        lua_call(L, n, 1);                          /* ..., value */
+        lua_pushvalue(L, 3);               /* ..., fn */
+        int n = matcher_push_all(m, s, e); /* ..., fn, captures */
+        lua_call(L, n, 1);                 /* ..., value */
     } else {
-        matcher_push(m, 0, s, e);                   /* ..., capture */
-        lua_gettable(L, 3);                         /* ..., value */
+        matcher_push(m, 0, s, e); /* ..., capture */
+        lua_gettable(L, 3);       /* ..., value */
     }
     if (!lua_toboolean(L, -1)) {
-        lua_pop(L, 1);                              /* ... */
+        lua_pop(L, 1); /* ... */
         luaL_addlstring(out, s, (size_t)(e - s));
         return false;
     }
     if (!lua_isstring(L, -1))
         luaL_error(L, "invalid replacement value (a %s)", luaL_typename(L, -1));
-    luaL_addvalue(out);                             /* ... */
+    luaL_addvalue(out); /* ... */
     return true;
 }
 
@@ -163,8 +163,9 @@ static bool add_replacement(struct matcher *m, luaL_Buffer *out, const char *s, 
 
 static void check_replacement(lua_State *L) {
     int type = lua_type(L, 3);
-    luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION ||
-                            type == LUA_TTABLE,
+    luaL_argexpected(L,
+                     type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION ||
+                         type == LUA_TTABLE,
                      3, "string/function/table");
     if (type == LUA_TNUMBER) lua_tostring(L, 3); /* converts it in place */
 }
@@ -194,21 +195,20 @@ static int l_gsub(lua_State *L) {
         if (anchored) break;
     }
     if (changed) luaL_addlstring(&out, at, (size_t)(m.src_end - at));
-    if (changed) luaL_pushresult(&out);             /* ..., result */
-    else lua_pushvalue(L, 1);                       /* ..., original */
-    lua_pushinteger(L, n);                          /* ..., result, n */
+    if (changed)
+        luaL_pushresult(&out); /* ..., result */
+    else
+        lua_pushvalue(L, 1); /* ..., original */
+    lua_pushinteger(L, n);   /* ..., result, n */
     return 2;
 }
 
 static const luaL_Reg functions[] = {
-    { "find", l_find },
-    { "match", l_match },
-    { "gmatch", l_gmatch },
-    { "gsub", l_gsub },
-    { NULL, NULL },
+    { "find", l_find }, { "match", l_match }, { "gmatch", l_gmatch },
+    { "gsub", l_gsub }, { NULL, NULL },
 };
 
 int luaopen_sol_string(lua_State *L) {
-    luaL_newlib(L, functions);                      /* functions */
+    luaL_newlib(L, functions); /* functions */
     return 1;
 }

@@ -23,14 +23,14 @@
 
 struct script_timer {
     struct timer timer;
-    struct script *script;      /* lent */
-    struct timer_box *box;      /* lent: the userdata's block; NULL once collected */
-    int fn_ref;                 /* registry reference */
-    uint64_t delay_ms;          /* until the first time, while it is not armed */
-    uint64_t period_ms;         /* every; 0: once */
-    bool is_busy;               /* its function runs or waits */
-    bool is_over;               /* goes when it is no longer busy */
-    char *name;                 /* owned: "sol.every (file:line)" */
+    struct script *script;             /* lent */
+    struct timer_box *box;             /* lent: the userdata's block; NULL once collected */
+    int fn_ref;                        /* registry reference */
+    uint64_t delay_ms;                 /* until the first time, while it is not armed */
+    uint64_t period_ms;                /* every; 0: once */
+    bool is_busy;                      /* its function runs or waits */
+    bool is_over;                      /* goes when it is no longer busy */
+    char *name;                        /* owned: "sol.every (file:line)" */
     struct script_timer *next, **link; /* script->timers */
 };
 
@@ -49,9 +49,9 @@ static uint64_t check_ms(lua_State *L, int arg) {
 /* ---- tasks of their own -------------------------------------------------------------- */
 
 static void log_task_error(struct vm *vm, const struct task *t, const char *what) {
-    task_push_error(vm->L, t);                      /* text */
+    task_push_error(vm->L, t); /* text */
     log_error(vm->log, "policy", "%s failed: %s", what, lua_tostring(vm->L, -1));
-    lua_pop(vm->L, 1);                              /* */
+    lua_pop(vm->L, 1); /* */
 }
 
 static void timer_done(struct script_timer *t);
@@ -122,8 +122,8 @@ static void timer_start(struct script_timer *t) {
 static char *timer_name(lua_State *L, const char *what, int fn) {
     lua_Debug ar;
     char text[LUA_IDSIZE + 48];
-    lua_pushvalue(L, fn);                           /* ..., fn */
-    lua_getinfo(L, ">S", &ar);                      /* ... */
+    lua_pushvalue(L, fn);      /* ..., fn */
+    lua_getinfo(L, ">S", &ar); /* ... */
     snprintf(text, sizeof text, "%s %s:%d", what, ar.short_src, ar.linedefined);
     return xstrdup(text);
 }
@@ -134,8 +134,8 @@ static int timer_new(lua_State *L, const char *what, bool repeats) {
     luaL_checktype(L, 2, LUA_TFUNCTION);
     luaL_argcheck(L, !repeats || ms > 0, 1, "expected at least 0.001 seconds");
     struct timer_box *box = object_new(L, &timer_type, sizeof *box, 0); /* s, fn, timer */
-    lua_pushvalue(L, 2);                            /* s, fn, timer, fn */
-    int ref = luaL_ref(L, LUA_REGISTRYINDEX);       /* s, fn, timer */
+    lua_pushvalue(L, 2);                                                /* s, fn, timer, fn */
+    int ref = luaL_ref(L, LUA_REGISTRYINDEX);                           /* s, fn, timer */
     struct script_timer *t = xcalloc(1, sizeof *t);
     box->timer = t;
     t->box = box;
@@ -263,7 +263,7 @@ static int l_spawn(lua_State *L) {
     bool was = vm_uncap(vm);
     struct task *t = task_get(vm);
     must(lua_checkstack(t->co, n + 1));
-    lua_xmove(L, t->co, n);                         /* t->co: mark, fn, args */
+    lua_xmove(L, t->co, n); /* t->co: mark, fn, args */
     task_launch(t, n - 1, NULL);
     vm->is_capped = was;
     return 0;
@@ -286,17 +286,12 @@ static int l_time(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    { "sleep", l_sleep },
-    { "after", l_after },
-    { "every", l_every },
-    { "spawn", l_spawn },
-    { "now", l_now },
-    { "time", l_time },
-    { NULL, NULL },
+    { "sleep", l_sleep }, { "after", l_after }, { "every", l_every }, { "spawn", l_spawn },
+    { "now", l_now },     { "time", l_time },   { NULL, NULL },
 };
 
 int luaopen_sol_time(lua_State *L) {
     object_register(L, &timer_type);
-    luaL_newlib(L, functions);                      /* functions */
+    luaL_newlib(L, functions); /* functions */
     return 1;
 }

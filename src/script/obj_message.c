@@ -11,19 +11,17 @@
 #include "script/vm.h"
 
 /* User values of a message userdata. */
-enum { VALUE_TOPIC = 1, VALUE_PAYLOAD, VALUE_PROPS, VALUES = VALUE_PROPS };
+enum { VALUE_PAYLOAD = OBJECT_FIELDS + 1, VALUE_PROPS, VALUES = VALUE_PROPS };
 
 /* Strings up to this length are interned by Lua: reading them again makes no copy. */
 #define SHORT_STRING 40
 
 static const struct object_type message_type;
 
+/* Only what is lent has the metatable that leads here. */
 static void *resolve(lua_State *L, void *block) {
-    struct message_box *box = block;
-    if (!box->message)
-        luaL_error(L, "a message is valid only inside its handler; keep its fields or "
-                      "message:copy() instead");
-    return box;
+    (void)L;
+    return block;
 }
 
 static struct message_box *writable(lua_State *L, void *obj) {
@@ -34,10 +32,9 @@ static struct message_box *writable(lua_State *L, void *obj) {
 
 /* ---- strings ---------------------------------------------------------------- */
 
+/* In the table of fields, so asked for by message:copy() alone. */
 static void get_topic(lua_State *L, void *obj) {
-    struct message_box *box = obj;
-    if (box->changed & MESSAGE_TOPIC) lua_getiuservalue(L, 1, VALUE_TOPIC); /* ..., topic */
-    else object_push_string(L, VALUE_TOPIC, message_topic(box->message));
+    vm_push_slice(L, ((struct message_box *)obj)->live.topic);
 }
 
 /* A long payload is made a string once; the next reader gets the same. */
@@ -45,13 +42,13 @@ static void get_payload(lua_State *L, void *obj) {
     struct message_box *box = obj;
     struct slice payload = message_payload(box->message);
     if (box->holds_payload) {
-        lua_getiuservalue(L, 1, VALUE_PAYLOAD);     /* ..., payload */
+        lua_getiuservalue(L, 1, VALUE_PAYLOAD); /* ..., payload */
         return;
     }
     lua_pushlstring(L, (const char *)payload.at, payload.len); /* ..., payload */
     if (payload.len <= SHORT_STRING) return;
-    lua_pushvalue(L, -1);                           /* ..., payload, payload */
-    lua_setiuservalue(L, 1, VALUE_PAYLOAD);         /* ..., payload */
+    lua_pushvalue(L, -1);                   /* ..., payload, payload */
+    lua_setiuservalue(L, 1, VALUE_PAYLOAD); /* ..., payload */
     box->holds_payload = true;
 }
 
@@ -66,16 +63,15 @@ static void set_topic(lua_State *L, void *obj) {
     struct slice topic = vm_to_slice(L, 3);
     if (!topic_name_valid(topic) || !utf8_valid(topic))
         luaL_error(L, "message.topic: \"%s\" is not a topic name", lua_tostring(L, 3));
-    lua_pushvalue(L, 3);                            /* ..., topic */
-    lua_setiuservalue(L, 1, VALUE_TOPIC);           /* ... */
+    live_set_topic(L, &box->live);
     box->changed |= MESSAGE_TOPIC;
 }
 
 static void set_payload(lua_State *L, void *obj) {
     struct message_box *box = writable(L, obj);
     check_string(L, "payload");
-    lua_pushvalue(L, 3);                            /* ..., payload */
-    lua_setiuservalue(L, 1, VALUE_PAYLOAD);         /* ... */
+    lua_pushvalue(L, 3);                    /* ..., payload */
+    lua_setiuservalue(L, 1, VALUE_PAYLOAD); /* ... */
     box->holds_payload = true;
     box->changed |= MESSAGE_PAYLOAD;
 }
@@ -83,22 +79,22 @@ static void set_payload(lua_State *L, void *obj) {
 /* ---- scalars ---------------------------------------------------------------- */
 
 static void get_qos(lua_State *L, void *obj) {
-    lua_pushinteger(L, ((struct message_box *)obj)->qos);
+    lua_pushinteger(L, ((struct message_box *)obj)->live.qos);
 }
 
 static void set_qos(lua_State *L, void *obj) {
     struct message_box *box = writable(L, obj);
-    box->qos = (uint8_t)object_integer(L, "message.qos", 0, 2);
+    live_set_qos(L, &box->live, (uint8_t)object_integer(L, "message.qos", 0, 2));
     box->changed |= MESSAGE_SCALARS;
 }
 
 static void get_retain(lua_State *L, void *obj) {
-    lua_pushboolean(L, ((struct message_box *)obj)->retain);
+    lua_pushboolean(L, ((struct message_box *)obj)->live.retain);
 }
 
 static void set_retain(lua_State *L, void *obj) {
     struct message_box *box = writable(L, obj);
-    box->retain = object_boolean(L, "message.retain");
+    live_set_retain(L, &box->live, object_boolean(L, "message.retain"));
     box->changed |= MESSAGE_SCALARS;
 }
 
@@ -130,9 +126,9 @@ static void set_expiry(lua_State *L, void *obj) {
 static void get_properties(lua_State *L, void *obj) {
     (void)obj;
     if (lua_getiuservalue(L, 1, VALUE_PROPS) == LUA_TUSERDATA) return; /* ..., props */
-    props_push_proxy(L, 1);                         /* ..., props */
-    lua_pushvalue(L, -1);                           /* ..., props, props */
-    lua_setiuservalue(L, 1, VALUE_PROPS);           /* ..., props */
+    props_push_proxy(L, 1);                                            /* ..., props */
+    lua_pushvalue(L, -1);                                              /* ..., props, props */
+    lua_setiuservalue(L, 1, VALUE_PROPS);                              /* ..., props */
 }
 
 static void set_properties(lua_State *L, void *obj) {
@@ -140,13 +136,13 @@ static void set_properties(lua_State *L, void *obj) {
     int64_t expiry = -1;
     if (!lua_istable(L, 3) && !lua_isnil(L, 3))
         luaL_error(L, "message.properties must be a table or nil, not a %s", luaL_typename(L, 3));
-    struct buf *fresh = push_buf(L);                /* ..., buf */
+    struct buf *fresh = push_buf(L); /* ..., buf */
     if (lua_istable(L, 3)) props_from_table(L, 3, fresh, &expiry);
     box->props.len = 0;
     buf_add(&box->props, fresh->at, fresh->len);
     buf_deinit(fresh);
-    box->expires_ms = expiry < 0 ? MESSAGE_NEVER
-                                 : loop_now_ms(box->worker->loop) + (uint64_t)expiry * 1000;
+    box->expires_ms =
+        expiry < 0 ? MESSAGE_NEVER : loop_now_ms(box->worker->loop) + (uint64_t)expiry * 1000;
     box->changed |= MESSAGE_PROPS | MESSAGE_SCALARS;
 }
 
@@ -165,21 +161,16 @@ static const struct field fields[] = {
 /* A plain table of everything, free of the invocation. */
 static int message_copy(lua_State *L) {
     struct message_box *box = object_check(L, 1, &message_type);
-    resolve(L, box);
-    lua_settop(L, 1);                               /* message */
-    lua_createtable(L, 0, 6);                       /* message, copy */
+    lua_settop(L, 1);         /* message */
+    lua_createtable(L, 0, 6); /* message, copy */
     for (const struct field *f = fields; f->name; f++) {
-        if (f->get == get_properties) props_push_table(L, box);
-        else f->get(L, box);                        /* message, copy, value */
-        lua_setfield(L, 2, f->name);                /* message, copy */
+        if (f->get == get_properties)
+            props_push_table(L, box);
+        else
+            f->get(L, box);          /* message, copy, value */
+        lua_setfield(L, 2, f->name); /* message, copy */
     }
     return 1;
-}
-
-static int message_gc(lua_State *L) {
-    struct message_box *box = lua_touserdata(L, 1);
-    buf_deinit(&box->props);
-    return 0;
 }
 
 static const luaL_Reg methods[] = {
@@ -192,7 +183,6 @@ static const struct object_type message_type = {
     .fields = fields,
     .methods = methods,
     .resolve = resolve,
-    .gc = message_gc,
 };
 
 /* ---- life --------------------------------------------------------------------- */
@@ -203,49 +193,43 @@ void message_register(lua_State *L) {
 }
 
 struct message_box *message_box_push(lua_State *L) {
-    return object_new(L, &message_type, sizeof(struct message_box), VALUES);
+    return live_push(L, &message_type, sizeof(struct message_box), VALUES);
 }
 
-void message_box_lend(struct message_box *box, struct worker *w, struct message *m,
-                      const char *read_only) {
+void message_box_lend(lua_State *L, int at, struct message_box *box, struct worker *w,
+                      struct message *m, const char *read_only) {
     box->message = m;
     box->worker = w;
     box->read_only = read_only;
     box->expires_ms = m->expires_ms;
-    box->qos = m->qos;
-    box->retain = m->retain;
-    box->changed = 0;
+    live_lend(L, at, &box->live, message_topic(m), m->qos, m->retain);
 }
 
-/* The string in a user value, lent while it is there. [-0, +0, -] */
-static struct slice value_slice(lua_State *L, int index, int value) {
-    lua_getiuservalue(L, index, value);             /* ..., string */
+/* The new payload, lent while it is in its user value. [-0, +0, -] */
+static struct slice payload_of(lua_State *L, int at) {
+    lua_getiuservalue(L, at, VALUE_PAYLOAD); /* ..., payload */
     struct slice s = vm_to_slice(L, -1);
-    lua_pop(L, 1);                                  /* ... */
+    lua_pop(L, 1); /* ... */
     return s;
 }
 
-struct slice message_box_topic(lua_State *L, int index, const struct message_box *box) {
-    return box->changed & MESSAGE_TOPIC ? value_slice(L, index, VALUE_TOPIC)
-                                        : message_topic(box->message);
-}
-
-struct message *message_box_build(lua_State *L, int index, struct message_box *box) {
+struct message *message_box_build(lua_State *L, int at, struct message_box *box) {
     if (!box->changed) return NULL;
     struct message_parts parts = message_parts(box->message);
-    if (box->changed & MESSAGE_TOPIC) parts.topic = value_slice(L, index, VALUE_TOPIC);
-    if (box->changed & MESSAGE_PAYLOAD) parts.payload = value_slice(L, index, VALUE_PAYLOAD);
-    if (box->changed & MESSAGE_PROPS) parts.props = buf_slice(&box->props);
+    parts.topic = box->live.topic;
+    parts.qos = box->live.qos;
+    parts.retain = box->live.retain;
     parts.expires_ms = box->expires_ms;
-    parts.qos = box->qos;
-    parts.retain = box->retain;
+    if (box->changed & MESSAGE_PAYLOAD) parts.payload = payload_of(L, at);
+    if (box->changed & MESSAGE_PROPS) parts.props = buf_slice(&box->props);
     return message_new(&parts);
 }
 
-void message_box_clear(lua_State *L, int index, struct message_box *box) {
+void message_box_clear(lua_State *L, int at, struct message_box *box) {
+    live_end(L, at);
     if (box->holds_payload) {
-        lua_pushnil(L);                             /* ..., nil */
-        lua_setiuservalue(L, index, VALUE_PAYLOAD); /* ... */
+        lua_pushnil(L);                          /* ..., nil */
+        lua_setiuservalue(L, at, VALUE_PAYLOAD); /* ... */
     }
     if (box->changed & MESSAGE_PROPS) buf_deinit(&box->props);
     box->holds_payload = false;

@@ -1,15 +1,15 @@
 /* obj_message.h -- a message as scripts see it: lent for one invocation, with what they
  * changed beside it.
  *
- * The userdata is made once for a task and used again: between invocations it holds
- * nothing, and every access raises.  Changed strings lie in its user values, so nothing
- * is copied before the new message is built. */
+ * The userdata is made once for a task and used again.  Changed strings stay with Lua, so
+ * nothing is copied before the new message is built. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_SCRIPT_OBJ_MESSAGE_H
 #define SOL_SCRIPT_OBJ_MESSAGE_H
 
 #include "base/buf.h"
 #include "core/message.h"
+#include "script/live.h"
 
 #include <lua.h>
 
@@ -23,32 +23,27 @@ enum message_change {
 };
 
 struct message_box {
-    struct message *message;  /* lent; NULL: not within an invocation */
-    struct worker *worker;    /* lent: for its clock */
-    const char *read_only;    /* why nothing may be assigned (static); NULL: all may */
-    struct buf props;         /* owned: in place of the message's, with MESSAGE_PROPS */
-    uint64_t expires_ms;      /* these three always hold the present value */
-    uint8_t qos;
-    bool retain;
-    uint8_t changed;          /* enum message_change, together */
-    bool holds_payload;       /* in a user value */
+    struct live live;        /* topic, qos and retain as they stand */
+    struct message *message; /* lent; NULL: not within an invocation */
+    struct worker *worker;   /* lent: for its clock */
+    const char *read_only;   /* why nothing may be assigned (static); NULL: all may */
+    struct buf props;        /* owned: in place of the message's, with MESSAGE_PROPS */
+    uint64_t expires_ms;     /* as it stands */
+    uint8_t changed;         /* enum message_change, together */
+    bool holds_payload;      /* in a user value */
 };
 
 /* Registers the types with a VM; once. [-0, +0, m] */
 void message_register(lua_State *L);
-/* Pushes a new empty one. [-0, +1, m] */
+/* Pushes a new one, not lent: as live_push. [-0, +LIVE_VALUES, m] */
 struct message_box *message_box_push(lua_State *L);
-/* Lends `m` to it for an invocation. */
-void message_box_lend(struct message_box *box, struct worker *w, struct message *m,
-                      const char *read_only);
-/* The topic as it stands, changed or not; the userdata is at `index`.  Lent until the next
- * change. [-0, +0, -] */
-struct slice message_box_topic(lua_State *L, int index, const struct message_box *box);
-/* Builds the message the scripts made of it, or NULL when they changed nothing.  The
- * userdata is at `index`. [-0, +0, m] */
-struct message *message_box_build(lua_State *L, int index, struct message_box *box);
-/* Ends the loan; the userdata is at `index`. [-0, +0, -] */
-void message_box_clear(lua_State *L, int index, struct message_box *box);
+/* Lends `m` for an invocation; the box's values are at `at` (live.h). [-0, +0, m] */
+void message_box_lend(lua_State *L, int at, struct message_box *box, struct worker *w,
+                      struct message *m, const char *read_only);
+/* Builds the message the scripts made of it, or NULL when they changed nothing. [-0, +0, m] */
+struct message *message_box_build(lua_State *L, int at, struct message_box *box);
+/* Ends the loan. [-0, +0, -] */
+void message_box_clear(lua_State *L, int at, struct message_box *box);
 
 /* Encodes the properties given as a table at `index` (as message.properties takes them),
  * appended to `out`, which must be anchored: raises for what cannot be one.  An expiry in

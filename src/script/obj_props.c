@@ -49,11 +49,11 @@ static int buf_gc(lua_State *L) {
 struct buf *push_buf(lua_State *L) {
     struct buf *b = lua_newuserdatauv(L, sizeof *b, 0); /* buf */
     *b = BUF_INIT;
-    if (luaL_newmetatable(L, "sol.buf")) {          /* buf, meta */
-        lua_pushcfunction(L, buf_gc);               /* buf, meta, gc */
-        lua_setfield(L, -2, "__gc");                /* buf, meta */
+    if (luaL_newmetatable(L, "sol.buf")) { /* buf, meta */
+        lua_pushcfunction(L, buf_gc);      /* buf, meta, gc */
+        lua_setfield(L, -2, "__gc");       /* buf, meta */
     }
-    lua_setmetatable(L, -2);                        /* buf */
+    lua_setmetatable(L, -2); /* buf */
     return b;
 }
 
@@ -74,45 +74,53 @@ static bool find_prop(const struct message_box *box, uint8_t id, struct prop_ite
 static void push_expiry(lua_State *L, const struct message_box *box) {
     uint64_t now = loop_now_ms(box->worker->loop);
     uint64_t left = box->expires_ms > now ? box->expires_ms - now : 0;
-    if (box->expires_ms == MESSAGE_NEVER) lua_pushnil(L);
-    else lua_pushinteger(L, (lua_Integer)((left + 999) / 1000));
+    if (box->expires_ms == MESSAGE_NEVER)
+        lua_pushnil(L);
+    else
+        lua_pushinteger(L, (lua_Integer)((left + 999) / 1000));
 }
 
 /* Pushes one property other than the user's. [-0, +1, m] */
 static void push_prop(lua_State *L, const struct message_box *box, uint8_t id) {
     struct prop_item item;
-    if (id == PROP_MESSAGE_EXPIRY_INTERVAL) push_expiry(L, box);
-    else if (!find_prop(box, id, &item)) lua_pushnil(L);
-    else if (id == PROP_PAYLOAD_FORMAT_INDICATOR) lua_pushinteger(L, item.number);
-    else vm_push_slice(L, item.value);
+    if (id == PROP_MESSAGE_EXPIRY_INTERVAL)
+        push_expiry(L, box);
+    else if (!find_prop(box, id, &item))
+        lua_pushnil(L);
+    else if (id == PROP_PAYLOAD_FORMAT_INDICATOR)
+        lua_pushinteger(L, item.number);
+    else
+        vm_push_slice(L, item.value);
 }
 
 /* Pushes { name, value }. [-0, +1, m] */
 static void push_pair(lua_State *L, const struct prop_item *item) {
-    lua_createtable(L, 2, 0);                       /* pair */
-    vm_push_slice(L, item->key);                    /* pair, name */
-    lua_rawseti(L, -2, 1);                          /* pair */
-    vm_push_slice(L, item->value);                  /* pair, value */
-    lua_rawseti(L, -2, 2);                          /* pair */
+    lua_createtable(L, 2, 0);      /* pair */
+    vm_push_slice(L, item->key);   /* pair, name */
+    lua_rawseti(L, -2, 1);         /* pair */
+    vm_push_slice(L, item->value); /* pair, value */
+    lua_rawseti(L, -2, 2);         /* pair */
 }
 
 void props_push_table(lua_State *L, const struct message_box *box) {
     struct prop_item item;
     size_t at = 0;
     lua_Integer n = 0;
-    lua_newtable(L);                                /* props */
-    lua_newtable(L);                                /* props, user */
+    lua_newtable(L); /* props */
+    lua_newtable(L); /* props, user */
     while (props_next(present(box), &at, &item)) {
         if (item.id != PROP_USER_PROPERTY) continue;
-        push_pair(L, &item);                        /* props, user, pair */
-        lua_rawseti(L, -2, ++n);                    /* props, user */
+        push_pair(L, &item);     /* props, user, pair */
+        lua_rawseti(L, -2, ++n); /* props, user */
     }
-    if (n) lua_setfield(L, -2, "user_properties");  /* props */
-    else lua_pop(L, 1);
+    if (n)
+        lua_setfield(L, -2, "user_properties"); /* props */
+    else
+        lua_pop(L, 1);
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
         if (names[i].id == PROP_USER_PROPERTY) continue;
-        push_prop(L, box, names[i].id);             /* props, value */
-        lua_setfield(L, -2, names[i].name);         /* props */
+        push_prop(L, box, names[i].id);     /* props, value */
+        lua_setfield(L, -2, names[i].name); /* props */
     }
 }
 
@@ -166,12 +174,13 @@ static void add_prop(lua_State *L, int index, const struct prop_name *p, struct 
 static void check_pair(lua_State *L, int index, struct slice *name, struct slice *value) {
     index = lua_absindex(L, index);
     if (!lua_istable(L, index))
-        luaL_error(L, "user_properties: expected { name, value }, got a %s", luaL_typename(L, index));
-    lua_rawgeti(L, index, 1);                       /* ..., name */
-    lua_rawgeti(L, index, 2);                       /* ..., name, value */
+        luaL_error(L, "user_properties: expected { name, value }, got a %s",
+                   luaL_typename(L, index));
+    lua_rawgeti(L, index, 1); /* ..., name */
+    lua_rawgeti(L, index, 2); /* ..., name, value */
     *name = check_text(L, -2, "the name of a user property", false);
     *value = check_text(L, -1, "the value of a user property", false);
-    lua_pop(L, 2);                                  /* ... */
+    lua_pop(L, 2); /* ... */
 }
 
 /* Appends the list part of the table at `index`. [-0, +0, v] */
@@ -181,25 +190,25 @@ static lua_Integer add_list(lua_State *L, int index, struct buf *out) {
     while (lua_rawgeti(L, index, n + 1) != LUA_TNIL) { /* ..., pair */
         check_pair(L, -1, &name, &value);
         props_add_user(out, name, value);
-        lua_pop(L, 1);                              /* ... */
+        lua_pop(L, 1); /* ... */
         n++;
     }
-    lua_pop(L, 1);                                  /* ... */
+    lua_pop(L, 1); /* ... */
     return n;
 }
 
 /* The smallest string key of the table at `index` above `after`, as a copy on the stack;
  * false, with nothing pushed, when there is none. [-0, +0|1, v] */
 static bool next_name(lua_State *L, int index, const char *after, lua_Integer list_len) {
-    lua_pushnil(L);                                 /* best */
+    lua_pushnil(L);                                           /* best */
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) { /* best, name, value */
         if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 && lua_tointeger(L, -2) <= list_len)
             continue;
         check_text(L, -2, "the name of a user property", false);
         const char *name = lua_tostring(L, -2), *best = lua_tostring(L, -3);
         if ((after && strcmp(name, after) <= 0) || (best && strcmp(name, best) >= 0)) continue;
-        lua_pushvalue(L, -2);                       /* best, name, value, name */
-        lua_replace(L, -4);                         /* name, name, value */
+        lua_pushvalue(L, -2); /* best, name, value, name */
+        lua_replace(L, -4);   /* name, name, value */
     }
     if (!lua_isnil(L, -1)) return true;
     lua_pop(L, 1);
@@ -213,16 +222,16 @@ static void add_user(lua_State *L, int index, struct buf *out) {
     if (!lua_istable(L, index))
         luaL_error(L, "user_properties must be a table, not a %s", luaL_typename(L, index));
     lua_Integer n = add_list(L, index, out);
-    lua_pushnil(L);                                 /* ..., before */
+    lua_pushnil(L);                                       /* ..., before */
     while (next_name(L, index, lua_tostring(L, -1), n)) { /* ..., before, name */
-        lua_remove(L, -2);                          /* ..., name */
-        lua_pushvalue(L, -1);                       /* ..., name, name */
-        lua_rawget(L, index);                       /* ..., name, value */
+        lua_remove(L, -2);                                /* ..., name */
+        lua_pushvalue(L, -1);                             /* ..., name, name */
+        lua_rawget(L, index);                             /* ..., name, value */
         props_add_user(out, vm_to_slice(L, -2),
                        check_text(L, -1, "the value of a user property", false));
-        lua_pop(L, 1);                              /* ..., name */
+        lua_pop(L, 1); /* ..., name */
     }
-    lua_pop(L, 1);                                  /* ... */
+    lua_pop(L, 1); /* ... */
 }
 
 void props_from_table(lua_State *L, int index, struct buf *out, int64_t *expiry) {
@@ -232,13 +241,16 @@ void props_from_table(lua_State *L, int index, struct buf *out, int64_t *expiry)
         check_prop(L, -2);
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
         const struct prop_name *p = &names[i];
-        lua_getfield(L, index, p->name);            /* ..., value */
-        if (lua_isnil(L, -1)) (void)0;
-        else if (p->id == PROP_USER_PROPERTY) add_user(L, -1, out);
+        lua_getfield(L, index, p->name); /* ..., value */
+        if (lua_isnil(L, -1))
+            (void)0;
+        else if (p->id == PROP_USER_PROPERTY)
+            add_user(L, -1, out);
         else if (p->id == PROP_MESSAGE_EXPIRY_INTERVAL)
             *expiry = check_number(L, -1, p->name, UINT32_MAX);
-        else add_prop(L, -1, p, out);
-        lua_pop(L, 1);                              /* ... */
+        else
+            add_prop(L, -1, p, out);
+        lua_pop(L, 1); /* ... */
     }
 }
 
@@ -279,8 +291,10 @@ static void edit_user(struct message_box *box, const struct user_edit *e) {
     bool done = !e->keeps;
     for (size_t at = 0, from = 0; props_next(raw, &at, &item); from = at) {
         bool edited = item.id == PROP_USER_PROPERTY && is_edited(e, &item, ++n);
-        if (!edited) buf_add(&out, raw.at + from, at - from);
-        else if (!done) props_add_user(&out, e->key, e->value);
+        if (!edited)
+            buf_add(&out, raw.at + from, at - from);
+        else if (!done)
+            props_add_user(&out, e->key, e->value);
         done |= edited;
     }
     if (!done) props_add_user(&out, e->key, e->value);
@@ -314,32 +328,35 @@ static int props_index(lua_State *L) {
     struct message_box *box = box_of(L);
     const struct prop_name *p = check_prop(L, 2);
     if (p->id != PROP_USER_PROPERTY) {
-        push_prop(L, box, p->id);                   /* ..., value */
+        push_prop(L, box, p->id); /* ..., value */
         return 1;
     }
-    if (lua_getiuservalue(L, 1, 2) == LUA_TUSERDATA) return 1; /* ..., user */
+    if (lua_getiuservalue(L, 1, 2) == LUA_TUSERDATA) return 1;      /* ..., user */
     struct view *view = object_new(L, &user_type, sizeof *view, 1); /* ..., user */
     view->box = box;
-    lua_getiuservalue(L, 1, 1);                     /* ..., user, message */
-    lua_setiuservalue(L, -2, 1);                    /* ..., user */
-    lua_pushvalue(L, -1);                           /* ..., user, user */
-    lua_setiuservalue(L, 1, 2);                     /* ..., user */
+    lua_getiuservalue(L, 1, 1);  /* ..., user, message */
+    lua_setiuservalue(L, -2, 1); /* ..., user */
+    lua_pushvalue(L, -1);        /* ..., user, user */
+    lua_setiuservalue(L, 1, 2);  /* ..., user */
     return 1;
 }
 
 static int props_newindex(lua_State *L) {
     struct message_box *box = writable_box(L);
     const struct prop_name *p = check_prop(L, 2);
-    struct buf *fresh = push_buf(L);                /* view, name, value, buf */
+    struct buf *fresh = push_buf(L); /* view, name, value, buf */
     if (p->id == PROP_MESSAGE_EXPIRY_INTERVAL) {
         uint64_t s = lua_isnil(L, 3) ? 0 : (uint64_t)check_number(L, 3, p->name, UINT32_MAX);
-        box->expires_ms = lua_isnil(L, 3) ? MESSAGE_NEVER : loop_now_ms(box->worker->loop) + s * 1000;
+        box->expires_ms =
+            lua_isnil(L, 3) ? MESSAGE_NEVER : loop_now_ms(box->worker->loop) + s * 1000;
         box->changed |= MESSAGE_SCALARS;
         return 0;
     }
     copy_others(box, p->id, fresh);
-    if (p->id == PROP_USER_PROPERTY && !lua_isnil(L, 3)) add_user(L, 3, fresh);
-    else if (!lua_isnil(L, 3)) add_prop(L, 3, p, fresh);
+    if (p->id == PROP_USER_PROPERTY && !lua_isnil(L, 3))
+        add_user(L, 3, fresh);
+    else if (!lua_isnil(L, 3))
+        add_prop(L, 3, p, fresh);
     replace_props(box, fresh);
     return 0;
 }
@@ -355,15 +372,15 @@ static int user_index(lua_State *L) {
     for (size_t at = 0; props_next(present(box), &at, &item);) {
         if (item.id != PROP_USER_PROPERTY) continue;
         if (by_place && ++n == lua_tointeger(L, 2)) {
-            push_pair(L, &item);                    /* ..., pair */
+            push_pair(L, &item); /* ..., pair */
             return 1;
         }
         if (name.at && slice_eq(item.key, name)) {
-            vm_push_slice(L, item.value);           /* ..., value */
+            vm_push_slice(L, item.value); /* ..., value */
             return 1;
         }
     }
-    lua_pushnil(L);                                 /* ..., nil */
+    lua_pushnil(L); /* ..., nil */
     return 1;
 }
 
@@ -384,32 +401,32 @@ static int user_newindex(lua_State *L) {
 }
 
 static int user_len(lua_State *L) {
-    lua_pushinteger(L, user_count(box_of(L)));      /* ..., n */
+    lua_pushinteger(L, user_count(box_of(L))); /* ..., n */
     return 1;
 }
 
 /* pairs(user_properties): name, value in order.  Upvalues: view, place. */
 static int user_next(lua_State *L) {
     lua_settop(L, 0);
-    lua_pushvalue(L, lua_upvalueindex(1));          /* view */
+    lua_pushvalue(L, lua_upvalueindex(1)); /* view */
     struct message_box *box = box_of(L);
     lua_Integer place = lua_tointeger(L, lua_upvalueindex(2)) + 1, n = 0;
     struct prop_item item;
-    lua_pushinteger(L, place);                      /* view, place */
-    lua_replace(L, lua_upvalueindex(2));            /* view */
+    lua_pushinteger(L, place);           /* view, place */
+    lua_replace(L, lua_upvalueindex(2)); /* view */
     for (size_t at = 0; props_next(present(box), &at, &item);) {
         if (item.id != PROP_USER_PROPERTY || ++n != place) continue;
-        vm_push_slice(L, item.key);                 /* view, name */
-        vm_push_slice(L, item.value);               /* view, name, value */
+        vm_push_slice(L, item.key);   /* view, name */
+        vm_push_slice(L, item.value); /* view, name, value */
         return 2;
     }
     return 0;
 }
 
 static int user_pairs(lua_State *L) {
-    lua_pushvalue(L, 1);                            /* view, view */
-    lua_pushinteger(L, 0);                          /* view, view, place */
-    lua_pushcclosure(L, user_next, 2);              /* view, next */
+    lua_pushvalue(L, 1);               /* view, view */
+    lua_pushinteger(L, 0);             /* view, view, place */
+    lua_pushcclosure(L, user_next, 2); /* view, next */
     return 1;
 }
 
@@ -444,6 +461,6 @@ void props_register(lua_State *L) {
 void props_push_proxy(lua_State *L, int index) {
     struct view *view = object_new(L, &props_type, sizeof *view, 2); /* props */
     view->box = lua_touserdata(L, index);
-    lua_pushvalue(L, index);                        /* props, message */
-    lua_setiuservalue(L, -2, 1);                    /* props */
+    lua_pushvalue(L, index);     /* props, message */
+    lua_setiuservalue(L, -2, 1); /* props */
 }

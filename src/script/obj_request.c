@@ -37,8 +37,10 @@ static uint32_t check_seconds(lua_State *L, const char *name) {
 
 /* UINT32_MAX is for ever. [-0, +1, -] */
 static void push_seconds(lua_State *L, uint32_t seconds) {
-    if (seconds == UINT32_MAX) lua_pushnumber(L, (lua_Number)HUGE_VAL);
-    else lua_pushinteger(L, seconds);
+    if (seconds == UINT32_MAX)
+        lua_pushnumber(L, (lua_Number)HUGE_VAL);
+    else
+        lua_pushinteger(L, seconds);
 }
 
 /* ---- will --------------------------------------------------------------------- */
@@ -108,12 +110,9 @@ static void set_will_delay(lua_State *L, void *obj) {
 }
 
 static const struct field will_fields[] = {
-    { "topic", get_will_topic, set_will_topic },
-    { "payload", get_will_payload, set_will_payload },
-    { "qos", get_will_qos, set_will_qos },
-    { "retain", get_will_retain, set_will_retain },
-    { "delay", get_will_delay, set_will_delay },
-    { NULL, NULL, NULL },
+    { "topic", get_will_topic, set_will_topic }, { "payload", get_will_payload, set_will_payload },
+    { "qos", get_will_qos, set_will_qos },       { "retain", get_will_retain, set_will_retain },
+    { "delay", get_will_delay, set_will_delay }, { NULL, NULL, NULL },
 };
 
 static const struct object_type will_type = {
@@ -187,22 +186,22 @@ static void set_session_expiry(lua_State *L, void *obj) {
 
 static void get_will(lua_State *L, void *obj) {
     if (!connect_of(obj)->packet.has_will) {
-        lua_pushnil(L);                             /* ..., nil */
+        lua_pushnil(L); /* ..., nil */
         return;
     }
     struct will_view *view = object_new(L, &will_type, sizeof *view, 1); /* ..., will */
     view->box = lua_touserdata(L, 1);
-    lua_pushvalue(L, 1);                            /* ..., will, connect */
-    lua_setiuservalue(L, -2, 1);                    /* ..., will */
+    lua_pushvalue(L, 1);         /* ..., will, connect */
+    lua_setiuservalue(L, -2, 1); /* ..., will */
 }
 
 /* Puts the fields of the table at index 4 into the will, through its rows: what they
  * refuse raises.  The stack is connect, name, ?, table. */
 static void fill_will(lua_State *L, struct connect_request *r) {
     for (const struct field *f = will_fields; f->name; f++) {
-        lua_getfield(L, 4, f->name);                /* connect, name, ?, table, value */
+        lua_getfield(L, 4, f->name); /* connect, name, ?, table, value */
         bool given = !lua_isnil(L, -1);
-        lua_replace(L, 3);                          /* connect, name, value, table */
+        lua_replace(L, 3); /* connect, name, value, table */
         if (given) f->set(L, r);
     }
 }
@@ -216,12 +215,12 @@ static void set_will(lua_State *L, void *obj) {
     if (!lua_istable(L, 3))
         luaL_error(L, "connect.will must be a table or nil, not a %s", luaL_typename(L, 3));
     if (lua_getfield(L, 3, "topic") == LUA_TNIL) luaL_error(L, "connect.will needs a topic");
-    lua_pop(L, 1);                                  /* connect, name, table */
+    lua_pop(L, 1); /* connect, name, table */
     struct will before = r->packet.will;
     if (!r->packet.has_will) before = (struct will){ .payload = SLICE("") };
     r->packet.will = before;
-    r->packet.has_will = false;                     /* until all of it is good */
-    lua_pushvalue(L, 3);                            /* connect, name, table, table */
+    r->packet.has_will = false; /* until all of it is good */
+    lua_pushvalue(L, 3);        /* connect, name, table, table */
     fill_will(L, r);
     r->packet.has_will = true;
 }
@@ -311,8 +310,10 @@ static void set_retain_handling(lua_State *L, void *obj) {
 
 static void get_identifier(lua_State *L, void *obj) {
     uint32_t identifier = subscription_of(obj)->subscription_identifier;
-    if (identifier) lua_pushinteger(L, identifier);
-    else lua_pushnil(L);
+    if (identifier)
+        lua_pushinteger(L, identifier);
+    else
+        lua_pushnil(L);
 }
 
 static const struct field subscription_fields[] = {
@@ -342,69 +343,136 @@ static const struct object_type filter_type = {
     .resolve = resolve,
 };
 
-/* ---- access ------------------------------------------------------------------------ */
+/* ---- exchange ---------------------------------------------------------------------- */
 
-static struct access_request *access_of(void *obj) {
+/* registry[&exchange_states][address of an exchange] = its state */
+static const char exchange_states;
+
+static struct auth_exchange *exchange_of(void *obj) {
     return obj;
 }
 
-static void get_action(lua_State *L, void *obj) {
+static void get_method(lua_State *L, void *obj) {
+    vm_push_slice(L, exchange_of(obj)->method);
+}
+
+static void get_data(lua_State *L, void *obj) {
+    vm_push_slice(L, exchange_of(obj)->data);
+}
+
+static void get_reauth(lua_State *L, void *obj) {
+    lua_pushboolean(L, exchange_of(obj)->is_reauth);
+}
+
+static void get_exchange_username(lua_State *L, void *obj) {
+    vm_push_slice(L, exchange_of(obj)->username);
+}
+
+static void set_exchange_username(lua_State *L, void *obj) {
+    bool removes = lua_isnil(L, 3);
+    struct slice username = removes ? SLICE_NONE : check_text(L, "exchange.username");
+    auth_name(obj, username);
+}
+
+static void get_state(lua_State *L, void *obj) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &exchange_states); /* ..., states */
+    if (lua_rawgetp(L, -1, obj) == LUA_TNIL) {           /* ..., states, state or nil */
+        lua_pop(L, 1);                                   /* ..., states */
+        lua_newtable(L);                                 /* ..., states, state */
+        lua_pushvalue(L, -1);                            /* ..., states, state, state */
+        lua_rawsetp(L, -3, obj);                         /* ..., states, state */
+    }
+    lua_remove(L, -2); /* ..., state */
+}
+
+void exchange_forget(lua_State *L, const struct auth_exchange *x) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &exchange_states); /* ..., states */
+    lua_pushnil(L);                                      /* ..., states, nil */
+    lua_rawsetp(L, -2, x);                               /* ..., states */
+    lua_pop(L, 1);                                       /* ... */
+}
+
+static const struct field exchange_fields[] = {
+    { "method", get_method, NULL }, { "data", get_data, NULL },
+    { "reauth", get_reauth, NULL }, { "username", get_exchange_username, set_exchange_username },
+    { "state", get_state, NULL },   { NULL, NULL, NULL },
+};
+
+static const struct object_type exchange_type = {
+    .name = "exchange",
+    .fields = exchange_fields,
+    .resolve = resolve,
+};
+
+/* ---- access ------------------------------------------------------------------------ */
+
+static void *resolve_access(lua_State *L, void *block) {
+    (void)L;
+    return block;
+}
+
+static void get_message(lua_State *L, void *obj) {
+    if (((struct access_box *)obj)->has_message)
+        lua_getiuservalue(L, 1, ACCESS_MESSAGE);
+    else
+        lua_pushnil(L); /* ..., message or nil */
+}
+
+/* Always in the table of fields; here so that assigning is refused and names are known. */
+static void get_shown(lua_State *L, void *obj) {
+    (void)obj;
+    lua_pushnil(L);
+}
+
+static const struct field access_fields[] = {
+    { "action", get_shown, NULL }, { "topic", get_shown, NULL },     { "qos", get_shown, NULL },
+    { "retain", get_shown, NULL }, { "message", get_message, NULL }, { NULL, NULL, NULL },
+};
+
+static const struct object_type access_type = {
+    .name = "request",
+    .fields = access_fields,
+    .resolve = resolve_access,
+};
+
+struct access_box *access_box_push(lua_State *L) {
+    struct access_box *box = live_push(L, &access_type, sizeof *box, ACCESS_MESSAGE);
+    box->action = -1;
+    return box;
+}
+
+void access_box_lend(lua_State *L, int at, struct access_box *box, const struct access_request *q) {
     static const char *const names[] = {
         [ACCESS_PUBLISH] = "publish",
         [ACCESS_SUBSCRIBE] = "subscribe",
         [ACCESS_WILL] = "will",
         [ACCESS_DELIVER] = "deliver",
     };
-    lua_pushstring(L, names[access_of(obj)->action]);
+    if (box->action != (int)q->action) {
+        lua_pushstring(L, names[q->action]); /* ..., action */
+        object_show(L, at, "action");
+        box->action = (int)q->action;
+    }
+    box->has_message = q->message != NULL;
+    live_lend(L, at, &box->live, q->topic, q->qos, q->retain);
 }
-
-static void get_access_topic(lua_State *L, void *obj) {
-    vm_push_slice(L, access_of(obj)->topic);
-}
-
-static void get_access_qos(lua_State *L, void *obj) {
-    lua_pushinteger(L, access_of(obj)->qos);
-}
-
-static void get_access_retain(lua_State *L, void *obj) {
-    lua_pushboolean(L, access_of(obj)->retain);
-}
-
-static void get_access_message(lua_State *L, void *obj) {
-    if (access_of(obj)->message) lua_getiuservalue(L, 1, 1); /* ..., message */
-    else lua_pushnil(L);                            /* ..., nil */
-}
-
-static const struct field access_fields[] = {
-    { "action", get_action, NULL },
-    { "topic", get_access_topic, NULL },
-    { "qos", get_access_qos, NULL },
-    { "retain", get_access_retain, NULL },
-    { "message", get_access_message, NULL },
-    { NULL, NULL, NULL },
-};
-
-static const struct object_type access_type = {
-    .name = "request",
-    .fields = access_fields,
-    .resolve = resolve,
-};
 
 /* ---- life ---------------------------------------------------------------------------- */
 
 static const struct object_type *const types[] = {
-    [REQUEST_CONNECT] = &connect_type,
-    [REQUEST_CREDENTIALS] = &credentials_type,
-    [REQUEST_SUBSCRIPTION] = &subscription_type,
+    [REQUEST_CONNECT] = &connect_type,   [REQUEST_CREDENTIALS] = &credentials_type,
+    [REQUEST_EXCHANGE] = &exchange_type, [REQUEST_SUBSCRIPTION] = &subscription_type,
     [REQUEST_FILTER] = &filter_type,
-    [REQUEST_ACCESS] = &access_type,
 };
 
 void request_register(lua_State *L) {
-    for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++) object_register(L, types[i]);
+    for (unsigned i = 0; i < REQUEST_KINDS; i++) object_register(L, types[i]);
     object_register(L, &will_type);
+    lua_newtable(L);                                     /* states */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &exchange_states); /* */
+    object_register(L, &access_type);
 }
 
 struct request_box *request_box_push(lua_State *L, enum request_kind kind) {
-    return object_new(L, types[kind], sizeof(struct request_box), kind == REQUEST_ACCESS);
+    return object_new(L, types[kind], sizeof(struct request_box), 0);
 }

@@ -18,7 +18,7 @@ struct rows {
     const struct object_type *type;
     unsigned mask;
     struct row {
-        const char *name;          /* address inside Lua; NULL: free */
+        const char *name; /* address inside Lua; NULL: free */
         const struct field *field;
     } at[];
 };
@@ -42,9 +42,9 @@ static int unknown_field(lua_State *L, const struct object_type *type) {
 
 /* A name that is no field's: a method, or an error. */
 static int method(lua_State *L, const struct object_type *type) {
-    lua_settop(L, 2);                               /* ud, name */
-    lua_getiuservalue(L, lua_upvalueindex(1), 1);   /* ud, name, methods */
-    lua_pushvalue(L, 2);                            /* ud, name, methods, name */
+    lua_settop(L, 2);                                 /* ud, name */
+    lua_getiuservalue(L, lua_upvalueindex(1), 1);     /* ud, name, methods */
+    lua_pushvalue(L, 2);                              /* ud, name, methods, name */
     if (lua_rawget(L, -2) == LUA_TFUNCTION) return 1; /* ud, name, methods, method */
     return unknown_field(L, type);
 }
@@ -55,8 +55,10 @@ static int object_index(lua_State *L) {
     const struct row *row = name ? row_cell(rows, name) : NULL;
     if (!row || !row->field) return method(L, rows->type);
     void *obj = rows->type->resolve(L, lua_touserdata(L, 1));
-    if (obj) row->field->get(L, obj);               /* ud, name, value */
-    else lua_pushnil(L);                            /* ud, name, nil */
+    if (obj)
+        row->field->get(L, obj); /* ud, name, value */
+    else
+        lua_pushnil(L); /* ud, name, nil */
     return 1;
 }
 
@@ -76,65 +78,135 @@ static int object_newindex(lua_State *L) {
     return 0;
 }
 
+/* Under this address a table of fields has its object. */
+static const char object_key = 'o';
+
+/* What the table of fields of an open object does not have: asked of the object. */
+static int fields_index(lua_State *L) {
+    lua_rawgetp(L, 1, &object_key); /* fields, name, ud */
+    lua_replace(L, 1);              /* ud, name */
+    return object_index(L);
+}
+
 /* Pushes the rows of a type. [-0, +1, m] */
 static void push_rows(lua_State *L, const struct object_type *type) {
     unsigned len = 0, cells = 4;
     while (type->fields[len].name) len++;
     while (cells < 2 * len) cells *= 2;
-    struct rows *rows = lua_newuserdatauv(L, sizeof *rows + cells * sizeof rows->at[0], 1); /* rows */
+    struct rows *rows =
+        lua_newuserdatauv(L, sizeof *rows + cells * sizeof rows->at[0], 1); /* rows */
     memset(rows, 0, sizeof *rows + cells * sizeof rows->at[0]);
     rows->type = type;
     rows->mask = cells - 1;
-    lua_newtable(L);                                /* rows, methods */
+    lua_newtable(L); /* rows, methods */
     if (type->methods) luaL_setfuncs(L, type->methods, 0);
     for (const struct field *f = type->fields; f->name; f++) {
         const char *name = lua_pushstring(L, f->name); /* rows, methods, name */
         *row_cell(rows, name) = (struct row){ name, f };
-        lua_pushboolean(L, 1);                      /* rows, methods, name, true */
-        lua_rawset(L, -3);                          /* rows, methods */
+        lua_pushboolean(L, 1); /* rows, methods, name, true */
+        lua_rawset(L, -3);     /* rows, methods */
     }
-    lua_setiuservalue(L, -2, 1);                    /* rows */
+    lua_setiuservalue(L, -2, 1); /* rows */
 }
 
 /* Sets `meta[name] = fn`, with the rows as its upvalue.  meta, rows are on top. */
 static void set_accessor(lua_State *L, const char *name, lua_CFunction fn) {
-    lua_pushvalue(L, -1);                           /* meta, rows, rows */
-    lua_pushcclosure(L, fn, 1);                     /* meta, rows, fn */
-    lua_setfield(L, -3, name);                      /* meta, rows */
+    lua_pushvalue(L, -1);       /* meta, rows, rows */
+    lua_pushcclosure(L, fn, 1); /* meta, rows, fn */
+    lua_setfield(L, -3, name);  /* meta, rows */
+}
+
+/* The metatable of a type, by its integer keys: */
+enum {
+    META_TYPE = 1,  /* the address of its object_type */
+    META_FIELDS = 2 /* the metatable of the tables of fields */
+};
+
+/* [-0, +0, m]; meta, rows are on top. */
+static void set_fields_meta(lua_State *L) {
+    lua_newtable(L);                      /* meta, rows, fields' meta */
+    lua_pushvalue(L, -2);                 /* meta, rows, fields' meta, rows */
+    lua_pushcclosure(L, fields_index, 1); /* meta, rows, fields' meta, fn */
+    lua_setfield(L, -2, "__index");       /* meta, rows, fields' meta */
+    lua_rawseti(L, -3, META_FIELDS);      /* meta, rows */
 }
 
 void object_register(lua_State *L, const struct object_type *type) {
-    lua_newtable(L);                                /* meta */
-    lua_pushstring(L, type->name);                  /* meta, name */
-    lua_pushvalue(L, -1);                           /* meta, name, name */
-    lua_setfield(L, -3, "__name");                  /* meta, name */
-    lua_setfield(L, -2, "__metatable");             /* meta */
+    lua_newtable(L);                                   /* meta */
+    lua_pushlightuserdata(L, (void *)(uintptr_t)type); /* meta, type */
+    lua_rawseti(L, -2, META_TYPE);                     /* meta */
+    lua_pushstring(L, type->name);                     /* meta, name */
+    lua_pushvalue(L, -1);                              /* meta, name, name */
+    lua_setfield(L, -3, "__name");                     /* meta, name */
+    lua_setfield(L, -2, "__metatable");                /* meta */
     if (type->gc) {
-        lua_pushcfunction(L, type->gc);             /* meta, gc */
-        lua_setfield(L, -2, "__gc");                /* meta */
+        lua_pushcfunction(L, type->gc); /* meta, gc */
+        lua_setfield(L, -2, "__gc");    /* meta */
     }
     if (type->meta) luaL_setfuncs(L, type->meta, 0);
-    push_rows(L, type);                             /* meta, rows */
+    push_rows(L, type); /* meta, rows */
     set_accessor(L, "__index", type->index ? type->index : object_index);
     set_accessor(L, "__newindex", type->newindex ? type->newindex : object_newindex);
-    lua_pop(L, 1);                                  /* meta */
-    lua_rawsetp(L, LUA_REGISTRYINDEX, type);        /* */
+    set_fields_meta(L);
+    lua_pop(L, 1);                           /* meta */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, type); /* */
 }
 
 void *object_new(lua_State *L, const struct object_type *type, size_t size, int values) {
     void *block = lua_newuserdatauv(L, size, values); /* ud */
     memset(block, 0, size);
-    lua_rawgetp(L, LUA_REGISTRYINDEX, type);        /* ud, meta */
-    lua_setmetatable(L, -2);                        /* ud */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, type); /* ud, meta */
+    lua_setmetatable(L, -2);                 /* ud */
     return block;
+}
+
+/* Pushes a copy of the metatable on top, without what only the original needs. [-0, +1, m] */
+static void push_meta_copy(lua_State *L) {
+    lua_createtable(L, 1, 6);                /* meta, copy */
+    for (lua_pushnil(L); lua_next(L, -3);) { /* meta, copy, name, value */
+        lua_pushvalue(L, -2);                /* meta, copy, name, value, name */
+        lua_insert(L, -2);                   /* meta, copy, name, name, value */
+        if (lua_isinteger(L, -2) && lua_tointeger(L, -2) == META_FIELDS)
+            lua_pop(L, 2);
+        else
+            lua_rawset(L, -4); /* meta, copy, name */
+    }
+}
+
+void *object_new_open(lua_State *L, const struct object_type *type, size_t size, int values) {
+    void *block = lua_newuserdatauv(L, size, values); /* ud */
+    memset(block, 0, size);
+    lua_createtable(L, 0, 3);                /* ud, fields */
+    lua_pushvalue(L, -2);                    /* ud, fields, ud */
+    lua_rawsetp(L, -2, &object_key);         /* ud, fields */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, type); /* ud, fields, meta */
+    lua_rawgeti(L, -1, META_FIELDS);         /* ud, fields, meta, fields' meta */
+    lua_setmetatable(L, -3);                 /* ud, fields, meta */
+    push_meta_copy(L);                       /* ud, fields, meta, copy */
+    lua_pushvalue(L, -3);                    /* ud, fields, meta, copy, fields */
+    lua_setfield(L, -2, "__index");          /* ud, fields, meta, copy */
+    lua_setmetatable(L, -4);                 /* ud, fields, meta */
+    lua_pop(L, 1);                           /* ud, fields */
+    lua_setiuservalue(L, -2, OBJECT_FIELDS); /* ud */
+    return block;
+}
+
+void object_show(lua_State *L, int index, const char *name) {
+    index = lua_absindex(L, index);
+    lua_getiuservalue(L, index, OBJECT_FIELDS); /* value, fields */
+    lua_insert(L, -2);                          /* fields, value */
+    lua_pushstring(L, name);                    /* fields, value, name */
+    lua_insert(L, -2);                          /* fields, name, value */
+    lua_rawset(L, -3);                          /* fields */
+    lua_pop(L, 1);                              /* */
 }
 
 void *object_test(lua_State *L, int index, const struct object_type *type) {
     void *block = lua_touserdata(L, index);
     if (!block || !lua_getmetatable(L, index)) return NULL; /* meta */
-    lua_rawgetp(L, LUA_REGISTRYINDEX, type);        /* meta, type's meta */
-    bool is = lua_rawequal(L, -1, -2);
-    lua_pop(L, 2);                                  /* */
+    lua_rawgeti(L, -1, META_TYPE);                          /* meta, type */
+    bool is = lua_touserdata(L, -1) == type;
+    lua_pop(L, 2); /* */
     return is ? block : NULL;
 }
 
@@ -142,16 +214,6 @@ void *object_check(lua_State *L, int arg, const struct object_type *type) {
     void *block = object_test(L, arg, type);
     luaL_argexpected(L, block, arg, type->name);
     return block;
-}
-
-void object_push_string(lua_State *L, int value, struct slice s) {
-    lua_getiuservalue(L, 1, value);                 /* ..., old */
-    struct slice old = vm_to_slice(L, -1);
-    if (old.at && slice_eq(old, s)) return;
-    lua_pop(L, 1);                                  /* ... */
-    lua_pushlstring(L, (const char *)s.at, s.len);  /* ..., string */
-    lua_pushvalue(L, -1);                           /* ..., string, string */
-    lua_setiuservalue(L, 1, value);                 /* ..., string */
 }
 
 lua_Integer object_integer(lua_State *L, const char *name, lua_Integer min, lua_Integer max) {

@@ -144,8 +144,10 @@ static const char *match_back(struct matcher *m, const char *s, int digit) {
         luaL_error(m->L, "invalid capture index %%%d", i + 1);
     ptrdiff_t len = m->captures[i].len;
     if (len < 0) return NULL; /* a position is found nowhere */
-    if (m->countdown <= (size_t)len / 16 + 1) look_at_clock(m);
-    else m->countdown -= (unsigned)(len / 16 + 1);
+    if (m->countdown <= (size_t)len / 16 + 1)
+        look_at_clock(m);
+    else
+        m->countdown -= (unsigned)(len / 16 + 1);
     bool same = m->src_end - s >= len && memcmp(m->captures[i].at, s, (size_t)len) == 0;
     return same ? s + len : NULL;
 }
@@ -182,7 +184,8 @@ static const char *match_frontier(struct matcher *m, const char *s, const char *
 enum step { GO_ON, MATCHED, FAILED };
 
 /* A single-character item with its quantifier. */
-static enum step match_item(struct matcher *m, const char **s, const char **p, const char **result) {
+static enum step match_item(struct matcher *m, const char **s, const char **p,
+                            const char **result) {
     const char *end = item_end(m, *p), *at = *p;
     char quantifier = end < m->pat_end ? *end : '\0';
     switch (quantifier) {
@@ -196,22 +199,24 @@ static enum step match_item(struct matcher *m, const char **s, const char **p, c
         if (!matches_one(m, *s, at, end)) return GO_ON;
         *result = matcher_run(m, *s + 1, end + 1);
         return *result ? MATCHED : GO_ON;
-    default:
-        *p = end;
-        return matches_one(m, (*s)++, at, end) ? GO_ON : FAILED;
+    default: *p = end; return matches_one(m, (*s)++, at, end) ? GO_ON : FAILED;
     }
 }
 
 /* '%' with a letter that is no class: %b, %f, %1. */
-static enum step match_special(struct matcher *m, const char **s, const char **p, const char **result) {
+static enum step match_special(struct matcher *m, const char **s, const char **p,
+                               const char **result) {
     char letter = *p + 1 < m->pat_end ? (*p)[1] : '\0';
     if (letter == 'f') {
         *p = match_frontier(m, *s, *p + 2);
         return *p ? GO_ON : FAILED;
     }
-    if (letter == 'b') *s = match_balance(m, *s, *p + 2);
-    else if (isdigit((unsigned char)letter)) *s = match_back(m, *s, letter);
-    else return match_item(m, s, p, result);
+    if (letter == 'b')
+        *s = match_balance(m, *s, *p + 2);
+    else if (isdigit((unsigned char)letter))
+        *s = match_back(m, *s, letter);
+    else
+        return match_item(m, s, p, result);
     *p += letter == 'b' ? 4 : 2;
     return *s ? GO_ON : FAILED;
 }
@@ -261,8 +266,10 @@ void matcher_push(struct matcher *m, int i, const char *s, const char *e) {
     }
     struct capture *c = &m->captures[i];
     if (c->len == CAPTURE_OPEN) luaL_error(m->L, "unfinished capture");
-    if (c->len == CAPTURE_POSITION) lua_pushinteger(m->L, c->at - m->src + 1);
-    else lua_pushlstring(m->L, c->at, (size_t)c->len); /* ..., capture */
+    if (c->len == CAPTURE_POSITION)
+        lua_pushinteger(m->L, c->at - m->src + 1);
+    else
+        lua_pushlstring(m->L, c->at, (size_t)c->len); /* ..., capture */
 }
 
 int matcher_push_all(struct matcher *m, const char *s, const char *e) {

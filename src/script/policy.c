@@ -11,6 +11,7 @@
 #include "script/lib_client.h"
 #include "script/lib_publish.h"
 #include "script/lib_time.h"
+#include "script/live.h"
 #include "script/obj_message.h"
 #include "script/obj_request.h"
 #include "script/sandbox.h"
@@ -39,6 +40,7 @@
 
 static void script_free(struct script *s) {
     struct vm *vm = s->vm;
+    hooks_settled(&s->port);
     timers_retire(s);
     publishing_retire(s, false);
     invocations_free(s);
@@ -75,7 +77,8 @@ static uint32_t port_wants(struct hooks *h, struct slice topic) {
 static void port_attach(struct hooks *h, struct worker *w) {
     struct script *s = script_of_hooks(h);
     int r = vm_attach(s->vm, w, s->settings.hook_budget_ms);
-    if (r < 0) log_error(s->vm->log, "policy", "no timer, so no budget for hooks: %s", strerror(-r));
+    if (r < 0)
+        log_error(s->vm->log, "policy", "no timer, so no budget for hooks: %s", strerror(-r));
     timers_attach(s);
 }
 
@@ -88,18 +91,26 @@ static void port_retire(struct hooks *h, bool at_once) {
     }
     timers_retire(s);
     if (at_once) {
+        s->is_closing = true; /* <close> handlers run now: they start nothing new */
         invocations_cancel(s);
         publishing_retire(s, true);
         loop_undefer(&s->end);
         script_free(s);
         return;
     }
-    publishing_retire(s, false);
     script_settle(s);
 }
 
 static void port_forget(struct hooks *h, struct client *c) {
     clients_forget(script_of_hooks(h)->vm, c);
+}
+
+static void port_auth_over(struct hooks *h, struct client *c, struct auth_exchange *x) {
+    struct vm *vm = script_of_hooks(h)->vm;
+    bool was = vm_uncap(vm);
+    exchange_forget(vm->L, x);
+    clients_rename(vm, c);
+    vm->is_capped = was;
 }
 
 /* The folder of the plugins that belong to this very binary: beside an installed one, or
@@ -126,16 +137,20 @@ static struct script *script_new(const struct policy_opts *opts) {
                               .cancel = invoke_cancel,
                               .attach = port_attach,
                               .retire = port_retire,
-                              .forget = port_forget };
+                              .forget = port_forget,
+                              .auth_over = port_auth_over };
     s->generation = opts->generation;
     s->vm = vm_new(opts->log, defaults.vm_memory, LOAD_BUDGET_MS);
     s->vm->script = s;
     s->is_loading = true;
     s->path = opts->path ? xstrdup(opts->path) : NULL;
     const char *slash = opts->path ? strrchr(opts->path, '/') : NULL;
-    if (!slash) s->folder = xstrdup(".");
-    else if (slash == opts->path) s->folder = xstrdup("/");
-    else s->folder = xslicedup(slice_of(opts->path, (size_t)(slash - opts->path)));
+    if (!slash)
+        s->folder = xstrdup(".");
+    else if (slash == opts->path)
+        s->folder = xstrdup("/");
+    else
+        s->folder = xslicedup(slice_of(opts->path, (size_t)(slash - opts->path)));
     const char *plugins = opts->plugin_path ? opts->plugin_path : getenv("SOL_PLUGINS");
     s->plugin_path = plugins && *plugins ? xstrdup(plugins) : default_plugin_path();
     tasks_init(s->vm);
@@ -157,11 +172,11 @@ static int native_list(lua_State *L) {
     DIR *dir = opendir(luaL_checkstring(L, 1));
     bool was = vm_uncap(vm_of(L)); /* nothing may raise while it is open */
     lua_Integer n = 0;
-    lua_newtable(L);                                /* folder, names */
+    lua_newtable(L); /* folder, names */
     for (struct dirent *e; dir && (e = readdir(dir));) {
         if (e->d_name[0] == '.') continue;
-        lua_pushstring(L, e->d_name);               /* folder, names, name */
-        lua_rawseti(L, -2, ++n);                    /* folder, names */
+        lua_pushstring(L, e->d_name); /* folder, names, name */
+        lua_rawseti(L, -2, ++n);      /* folder, names */
     }
     if (dir) closedir(dir);
     vm_of(L)->is_capped = was;
@@ -175,35 +190,34 @@ static int native_suggest(lua_State *L) {
     luaL_checktype(L, 2, LUA_TTABLE);
     for (lua_Integer i = 1; lua_rawgeti(L, 2, i) == LUA_TSTRING; i++) { /* word, names, name */
         suggest_offer(&near, lua_tostring(L, -1));
-        lua_pop(L, 1);                              /* word, names */
+        lua_pop(L, 1); /* word, names */
     }
-    lua_pushstring(L, suggest_text(&near, buf));    /* word, names, nil, text */
+    lua_pushstring(L, suggest_text(&near, buf)); /* word, names, nil, text */
     return 1;
 }
 
 static int native_load_file(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
-    return sandbox_load_file(L, path);              /* path, fn or nil, error */
+    return sandbox_load_file(L, path); /* path, fn or nil, error */
 }
 
 static const luaL_Reg natives[] = {
-    { "kind", native_kind },
-    { "list", native_list },
-    { "suggest", native_suggest },
-    { "load_file", native_load_file },
-    { NULL, NULL },
+    { "kind", native_kind },           { "list", native_list }, { "suggest", native_suggest },
+    { "load_file", native_load_file }, { NULL, NULL },
 };
 
 /* Pushes the list of folders in a ':'-separated path. [-0, +1, m] */
 static void push_path(lua_State *L, const char *path) {
     lua_Integer n = 0;
-    lua_newtable(L);                                /* folders */
+    lua_newtable(L); /* folders */
     while (*path) {
         size_t len = strcspn(path, ":");
-        lua_pushlstring(L, path, len);              /* folders, folder */
-        if (len) lua_rawseti(L, -2, ++n);           /* folders */
-        else lua_pop(L, 1);
+        lua_pushlstring(L, path, len); /* folders, folder */
+        if (len)
+            lua_rawseti(L, -2, ++n); /* folders */
+        else
+            lua_pop(L, 1);
         path += len + (path[len] == ':');
     }
 }
@@ -227,31 +241,32 @@ static void push_native(lua_State *L, struct script *s) {
 
 /* Pushes sol.lua's environment. [-0, +1, e] */
 static void push_environment(lua_State *L, struct script *s) {
-    push_native(L, s);                              /* native */
-    sandbox_prelude(L);                             /* prelude */
-    lua_getfield(L, -1, "builtins");                /* prelude, builtins */
-    conf_push_environment(L, s);                    /* prelude, env */
-    lua_getfield(L, -2, "furnish");                 /* prelude, env, furnish */
-    lua_getfield(L, -3, "builtins");                /* prelude, env, furnish, builtins */
-    lua_pushvalue(L, -3);                           /* prelude, env, furnish, builtins, env */
-    lua_pushstring(L, s->folder);                   /* prelude, env, furnish, builtins, env, folder */
-    lua_call(L, 3, 0);                              /* prelude, env */
-    lua_remove(L, -2);                              /* env */
+    push_native(L, s);               /* native */
+    sandbox_prelude(L);              /* prelude */
+    lua_getfield(L, -1, "builtins"); /* prelude, builtins */
+    conf_push_environment(L, s);     /* prelude, env */
+    lua_getfield(L, -2, "furnish");  /* prelude, env, furnish */
+    lua_getfield(L, -3, "builtins"); /* prelude, env, furnish, builtins */
+    lua_pushvalue(L, -3);            /* prelude, env, furnish, builtins, env */
+    lua_pushstring(L, s->folder);    /* prelude, env, furnish, builtins, env, folder */
+    lua_call(L, 3, 0);               /* prelude, env */
+    lua_remove(L, -2);               /* env */
 }
 
 /* Everything that may raise, in one protected call.  Argument: the script. */
 static int load(lua_State *L) {
     struct script *s = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    sandbox_open(L);                                /* globals */
+    sandbox_open(L); /* globals */
+    live_register(L);
     message_register(L);
     request_register(L);
     clients_init(s->vm);
     lua_settop(L, 0);
-    push_environment(L, s);                         /* env */
+    push_environment(L, s); /* env */
     if (!s->path) return 0;
     if (sandbox_load_file(L, s->path) != 1) return lua_error(L); /* nil, error */
-    lua_call(L, 0, 0);                              /* */
+    lua_call(L, 0, 0);                                           /* */
     return 0;
 }
 
@@ -278,13 +293,13 @@ int policy_load(const struct policy_opts *opts, struct policy *out, char **error
     struct script *s = script_new(opts);
     lua_State *L = s->vm->L;
     s->config = config_new();
-    lua_pushcfunction(L, load);                     /* load */
-    lua_pushlightuserdata(L, s);                    /* load, script */
+    lua_pushcfunction(L, load);  /* load */
+    lua_pushlightuserdata(L, s); /* load, script */
     if (vm_call(L, 1, 0) == LUA_OK) {
         loaded(s, out);
         return 0;
     }
-    *error = error_text(lua_tostring(L, -1));       /* text */
+    *error = error_text(lua_tostring(L, -1)); /* text */
     config_free(s->config);
     script_free(s);
     return -EINVAL;

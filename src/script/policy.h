@@ -15,8 +15,8 @@ struct policy_opts {
 };
 
 struct policy {
-    struct config *config;   /* owned until handed to broker_new / broker_set_policy */
-    struct hooks *hooks;     /* likewise; hooks->retire(hooks, true) frees it unattached */
+    struct config *config; /* owned until handed to broker_new / broker_set_policy */
+    struct hooks *hooks;   /* likewise; hooks->retire(hooks, true) frees it unattached */
 };
 
 /* Runs the file in a fresh VM and checks everything it says.  0; or -EINVAL and `error`

@@ -19,14 +19,14 @@ struct script_timer;
 
 /* The handlers of one event, in the order in which they run. */
 struct handler_list {
-    struct handler **at;   /* owned */
+    struct handler **at; /* owned */
     unsigned len;
-    unsigned parked;       /* invocations that wait */
+    unsigned parked; /* invocations that wait */
 };
 
 struct script {
-    struct hooks port;     /* what core calls */
-    struct vm *vm;         /* owned reference */
+    struct hooks port; /* what core calls */
+    struct vm *vm;     /* owned reference */
     unsigned generation;
     /* while loading */
     bool is_loading;       /* settings and handlers may be given */
@@ -37,14 +37,15 @@ struct script {
     struct config settings; /* a copy, without the listeners */
     struct handler_list events[HOOK_EVENTS];
     /* on the worker's thread */
-    struct invocation *present;    /* being run, innermost */
+    struct invocation *present; /* being run, innermost */
     struct invocation *free_invocations;
     unsigned calls_parked;         /* invocations that wait, over all events */
     struct script_timer *timers;   /* sol.after, sol.every (lib_time.c) */
     struct publishing *publishing; /* sol.publish{as} under way (lib_publish.c) */
     unsigned publish_depth;        /* sol.publish within sol.publish */
     bool is_retired;
-    struct deferred end;           /* frees a retired script at the end of a turn */
+    bool is_closing;     /* the end: no handler is started any more */
+    struct deferred end; /* frees a retired script at the end of a turn */
 };
 
 static inline struct script *script_of(lua_State *L) {

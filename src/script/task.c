@@ -17,11 +17,11 @@
 #include <stdlib.h>
 
 struct tasks {
-    struct task **at;      /* by slot; owned */
+    struct task **at; /* by slot; owned */
     uint32_t len;
-    struct task *free;     /* pool */
-    struct task *running;  /* innermost; NULL: none */
-    bool chain_can_wait;   /* no C function between the running coroutine and the task */
+    struct task *free;    /* pool */
+    struct task *running; /* innermost; NULL: none */
+    bool chain_can_wait;  /* no C function between the running coroutine and the task */
 };
 
 /* Addresses that mark a stack. */
@@ -39,16 +39,18 @@ static void coroutine_new(struct task *t) {
     t->co_ref = luaL_ref(L, LUA_REGISTRYINDEX); /* ... */
     push_mark(t->co, &task_mark);               /* co: mark */
     for (int i = 0; i < TASK_PINS; i++)         /* co: mark, pins */
-        if (t->pins[i].block) lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->pins[i].ref);
-        else lua_pushnil(t->co);
+        if (t->pins[i].ref)
+            lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->pins[i].ref);
+        else
+            lua_pushnil(t->co);
 }
 
 void task_pin(lua_State *L, struct task *t, int which) {
     struct pin *p = &t->pins[which];
     p->block = lua_touserdata(L, -1);
-    p->ref = luaL_ref(L, LUA_REGISTRYINDEX);    /* takes it */
+    p->ref = luaL_ref(L, LUA_REGISTRYINDEX);       /* takes it */
     lua_rawgeti(t->co, LUA_REGISTRYINDEX, p->ref); /* co: mark, pins, pin */
-    lua_replace(t->co, TASK_PIN(which));        /* co: mark, pins */
+    lua_replace(t->co, TASK_PIN(which));           /* co: mark, pins */
 }
 
 static void coroutine_drop(struct task *t) {
@@ -69,8 +71,10 @@ static struct task *task_new(struct vm *vm) {
 
 struct task *task_get(struct vm *vm) {
     struct task *t = vm->tasks->free;
-    if (t) vm->tasks->free = t->next;
-    else t = task_new(vm);
+    if (t)
+        vm->tasks->free = t->next;
+    else
+        t = task_new(vm);
     t->is_used = true;
     t->may_wait = true;
     return t;
@@ -95,8 +99,11 @@ static void wait_void(struct task *t) {
 static void coroutine_close(struct task *t) {
     struct task *outer = t->vm->tasks->running;
     if (t->is_killed && lua_status(t->co) != LUA_YIELD) return;
+    bool was_running = t->is_running;
     t->vm->tasks->running = NULL;
+    t->is_running = true; /* a <close> handler may end the very call this task serves */
     vm_reset_thread(t->vm, t->co);
+    t->is_running = was_running;
     t->vm->tasks->running = outer;
 }
 
@@ -234,10 +241,10 @@ bool task_wake(struct vm *vm, struct wait w, task_push_fn *push, void *obj) {
 
     bool was = vm_uncap(vm);
     lua_State *L = t->waiter;
-    lua_pop(L, 1);                        /* the mark */
+    lua_pop(L, 1); /* the mark */
     must(lua_checkstack(L, 16));
     t->wake_results = push(L, obj);
-    if (L != t->co) lua_pop(t->co, 1);    /* its mark */
+    if (L != t->co) lua_pop(t->co, 1); /* its mark */
     vm->is_capped = was;
 
     enum task_status status = task_go(t, L == t->co ? t->wake_results : 0);
@@ -266,7 +273,7 @@ int task_run_inner(lua_State *L, lua_State *co, int nargs, int *nresults, bool *
 
     if (nargs == TASK_WOKEN) {
         bool is_waiter = all->running->waiter == co;
-        if (!is_waiter) lua_pop(co, 1);   /* its mark */
+        if (!is_waiter) lua_pop(co, 1); /* its mark */
         nargs = is_waiter ? all->running->wake_results : 0;
     }
     all->chain_can_wait = could && lua_isyieldable(L);

@@ -63,48 +63,48 @@ enum task_status {
     TASK_FAILED  /* task_push_error tells why; then task_reset or task_put */
 };
 
-/* Userdata an owner keeps with a task, so that an invocation makes none.  They lie on its
+/* Values an owner keeps with a task, so that an invocation makes none.  They lie on its
  * coroutine, below the functions it runs. */
-#define TASK_PINS 6
+#define TASK_PINS 13
 
 struct pin {
-    void *block; /* of the userdata; NULL: none yet */
-    int ref;     /* its registry reference */
+    void *block; /* when it is a userdata */
+    int ref;     /* registry reference; 0: none yet */
 };
 
 /* The stack of a task's coroutine between runs: its mark, the pins, then the results. */
 #define TASK_PIN(which) (2 + (which))
-#define TASK_FIRST TASK_PIN(TASK_PINS)
+#define TASK_FIRST      TASK_PIN(TASK_PINS)
 
 struct task {
-    struct vm *vm;            /* lent */
-    lua_State *co;            /* owned: anchored in the registry */
-    int co_ref;               /* its registry reference */
+    struct vm *vm; /* lent */
+    lua_State *co; /* owned: anchored in the registry */
+    int co_ref;    /* its registry reference */
     struct pin pins[TASK_PINS];
-    uint32_t slot, gen;       /* gen changes with every wait, and is never 0 */
+    uint32_t slot, gen; /* gen changes with every wait, and is never 0 */
     bool is_used;
-    bool is_running;          /* on the C stack */
-    bool is_waiting;          /* between task_wait and task_park */
+    bool is_running; /* on the C stack */
+    bool is_waiting; /* between task_wait and task_park */
     bool is_parked;
-    bool may_wait;            /* the owner allows it */
-    bool is_killed;           /* why it failed: over its budget */
-    int status;               /* Lua's, when it failed */
-    lua_State *waiter;        /* the coroutine that parked: co, or one inside */
-    int wake_results;         /* on waiter, for its resume */
-    task_cancel_fn *cancel;   /* of the present wait */
+    bool may_wait;          /* the owner allows it */
+    bool is_killed;         /* why it failed: over its budget */
+    int status;             /* Lua's, when it failed */
+    lua_State *waiter;      /* the coroutine that parked: co, or one inside */
+    int wake_results;       /* on waiter, for its resume */
+    task_cancel_fn *cancel; /* of the present wait */
     void *cancel_obj;
-    struct timer sleep;       /* sol.sleep */
-    struct timer limit;       /* the owner's time-out */
+    struct timer sleep; /* sol.sleep */
+    struct timer limit; /* the owner's time-out */
     /* the owner's */
     void (*woken)(struct task *t, enum task_status status); /* it had waited, went on, and is
                                                                now done, parked again or failed */
     void *obj;
-    struct task *next;        /* free list */
+    struct task *next; /* free list */
 };
 
 /* A task from the pool, its coroutine empty. */
 struct task *task_get(struct vm *vm);
-/* Keeps the userdata on top of `L` with the task. [-1, +0, m] */
+/* Keeps the value on top of `L` with the task. [-1, +0, m] */
 void task_pin(lua_State *L, struct task *t, int which);
 /* Runs the function and its `nargs` arguments on top of task->co. */
 enum task_status task_start(struct task *t, int nargs);
@@ -127,9 +127,9 @@ void tasks_deinit(struct vm *vm);
 
 /* ---- coroutines inside a task (for lib_coroutine.c) ----------------------- */
 
-/* The one lua_resume: runs `co` (function and arguments, or what it waited for, on top)
- * under budget and cap, from the running state.  As lua_resume; *killed: it ran past its
- * budget, whatever the status. */
+/* The one place that resumes: runs `co` (function and arguments, or what it waited for, on
+ * top) under budget and cap, from the running state.  Gives Lua's status; *killed: it ran
+ * past its budget, whatever the status. */
 int task_run(struct vm *vm, lua_State *co, int nargs, int *nresults, bool *killed);
 
 /* Runs a coroutine of a script's own from within `L`; as task_run, and *waits tells that

@@ -1,14 +1,15 @@
 /* verdict.c -- verdicts as values.
  *
- * Without a reason a verdict is a light userdata, an address in a static array: allow,
- * drop, and one per reason code of deny.  With a reason it is a userdata of its own. */
+ * Without a reason or data a verdict is a light userdata, an address in a static array:
+ * allow, drop, continue, and one per reason code of deny.  With one it is a userdata of
+ * its own. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/verdict.h"
 
 #include "script/object.h"
 #include "script/vm.h"
 
-static const char allow_value, drop_value, deny_values[256];
+static const char allow_value, drop_value, continue_value, deny_values[256];
 
 struct denial {
     uint8_t reason_code; /* the reason is user value 1 */
@@ -34,10 +35,31 @@ static const struct field fields[] = {
     { NULL, NULL, NULL },
 };
 
-static const struct object_type denial_type = { .name = "denial", .fields = fields, .resolve = resolve };
+static const struct object_type denial_type = { .name = "denial",
+                                                .fields = fields,
+                                                .resolve = resolve };
+
+struct reply {
+    enum verdict verdict; /* the data is user value 1 */
+};
+
+static void get_data(lua_State *L, void *obj) {
+    (void)obj;
+    lua_getiuservalue(L, 1, 1);
+}
+
+static const struct field reply_fields[] = {
+    { "data", get_data, NULL },
+    { NULL, NULL, NULL },
+};
+
+static const struct object_type reply_type = { .name = "reply",
+                                               .fields = reply_fields,
+                                               .resolve = resolve };
 
 void verdict_register(lua_State *L) {
     object_register(L, &denial_type);
+    object_register(L, &reply_type);
 }
 
 static void push_address(lua_State *L, const char *at) {
@@ -45,7 +67,10 @@ static void push_address(lua_State *L, const char *at) {
 }
 
 void verdict_push(lua_State *L, enum verdict v) {
-    push_address(L, v == VERDICT_DROP ? &drop_value : &allow_value);
+    if (v == VERDICT_CONTINUE)
+        push_address(L, &continue_value);
+    else
+        push_address(L, v == VERDICT_DROP ? &drop_value : &allow_value);
 }
 
 void verdict_push_deny(lua_State *L, uint8_t reason_code, struct slice reason) {
@@ -55,8 +80,19 @@ void verdict_push_deny(lua_State *L, uint8_t reason_code, struct slice reason) {
     }
     struct denial *d = object_new(L, &denial_type, sizeof *d, 1); /* ..., denial */
     d->reason_code = reason_code;
-    vm_push_slice(L, reason);                       /* ..., denial, reason */
-    lua_setiuservalue(L, -2, 1);                    /* ..., denial */
+    vm_push_slice(L, reason);    /* ..., denial, reason */
+    lua_setiuservalue(L, -2, 1); /* ..., denial */
+}
+
+void verdict_push_reply(lua_State *L, enum verdict v, struct slice data) {
+    if (!data.at) {
+        verdict_push(L, v);
+        return;
+    }
+    struct reply *r = object_new(L, &reply_type, sizeof *r, 1); /* ..., reply */
+    r->verdict = v;
+    vm_push_slice(L, data);      /* ..., reply, data */
+    lua_setiuservalue(L, -2, 1); /* ..., reply */
 }
 
 static bool read_address(const char *at, struct answer *out) {
@@ -64,6 +100,8 @@ static bool read_address(const char *at, struct answer *out) {
         out->verdict = VERDICT_ALLOW;
     } else if (at == &drop_value) {
         out->verdict = VERDICT_DROP;
+    } else if (at == &continue_value) {
+        out->verdict = VERDICT_CONTINUE;
     } else if (at >= deny_values && at < deny_values + sizeof deny_values) {
         out->verdict = VERDICT_DENY;
         out->reason_code = (uint8_t)(at - deny_values);
@@ -78,9 +116,19 @@ static bool read_denial(lua_State *L, int index, struct answer *out) {
     if (!d) return false;
     out->verdict = VERDICT_DENY;
     out->reason_code = d->reason_code;
-    lua_getiuservalue(L, index, 1);                 /* ..., reason */
+    lua_getiuservalue(L, index, 1); /* ..., reason */
     out->reason = vm_to_slice(L, -1);
-    lua_pop(L, 1);                                  /* ... */
+    lua_pop(L, 1); /* ... */
+    return true;
+}
+
+static bool read_reply(lua_State *L, int index, struct answer *out) {
+    struct reply *r = object_test(L, index, &reply_type);
+    if (!r) return false;
+    out->verdict = r->verdict;
+    lua_getiuservalue(L, index, 1); /* ..., data */
+    out->data = vm_to_slice(L, -1);
+    lua_pop(L, 1); /* ... */
     return true;
 }
 
@@ -93,7 +141,7 @@ bool verdict_read(lua_State *L, int index, struct answer *out) {
         out->verdict = lua_toboolean(L, index) ? VERDICT_ALLOW : VERDICT_DENY;
         return true;
     case LUA_TLIGHTUSERDATA: return read_address(lua_touserdata(L, index), out);
-    case LUA_TUSERDATA: return read_denial(L, index, out);
+    case LUA_TUSERDATA: return read_denial(L, index, out) || read_reply(L, index, out);
     default: return false;
     }
 }

@@ -1,4 +1,5 @@
-/* verdict.h -- what a handler's return value means: sol.allow(), sol.deny(), sol.drop(). */
+/* verdict.h -- what a handler's return value means: sol.allow(), sol.deny(), sol.drop(),
+ * sol.continue(). */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_SCRIPT_VERDICT_H
 #define SOL_SCRIPT_VERDICT_H
@@ -10,14 +11,16 @@
 
 /* Registers the type with a VM; once. [-0, +0, m] */
 void verdict_register(lua_State *L);
-/* Each pushes a verdict; only a reason takes memory. [-0, +1, m] */
+/* Each pushes a verdict; only a reason or data take memory. [-0, +1, m] */
 void verdict_push(lua_State *L, enum verdict v);
 void verdict_push_deny(lua_State *L, uint8_t reason_code, struct slice reason);
+/* VERDICT_ALLOW or VERDICT_CONTINUE, with `data` for the client of an exchange. */
+void verdict_push_reply(lua_State *L, enum verdict v, struct slice data);
 
 struct answer {
     enum verdict verdict;
     uint8_t reason_code;
-    struct slice reason; /* lent while the value is on the stack */
+    struct slice reason, data; /* lent while the value is on the stack */
 };
 /* Reads a handler's result; false when it is no verdict. [-0, +0, -] */
 bool verdict_read(lua_State *L, int index, struct answer *out);

@@ -33,31 +33,31 @@ struct worker;
 struct vm_clock {
     timer_t timer;
     bool is_made;
-    pthread_t thread;                /* whom the ticks reach */
+    pthread_t thread; /* whom the ticks reach */
     uint32_t budget_ms;
     /* shared with the signal handler, which runs on the same thread */
     volatile sig_atomic_t ticking;
-    volatile sig_atomic_t killed;    /* the innermost entry is over its budget */
-    volatile uint32_t ticks;         /* since the VM was made; wraps */
-    volatile uint32_t started;       /* `ticks` when Lua was entered */
-    volatile uint32_t entries;       /* how often Lua was entered; wraps */
-    volatile uint32_t entries_seen;  /* as the last tick saw it */
+    volatile sig_atomic_t killed;   /* the innermost entry is over its budget */
+    volatile uint32_t ticks;        /* since the VM was made; wraps */
+    volatile uint32_t started;      /* `ticks` when Lua was entered */
+    volatile uint32_t entries;      /* how often Lua was entered; wraps */
+    volatile uint32_t entries_seen; /* as the last tick saw it */
 };
 
 struct vm {
-    lua_State *L;              /* owned; NULL once closed */
+    lua_State *L;                /* owned; NULL once closed */
     lua_State *volatile running; /* innermost state executing; NULL: none */
     struct vm_clock clock;
-    size_t used_bytes;         /* Lua heap */
-    size_t cap_bytes;          /* 0: no cap */
-    bool is_capped;            /* the cap holds now: Lua runs protected */
-    unsigned refs;             /* who keeps the struct, see vm_ref */
-    unsigned close_depth;      /* coroutines being closed, nested */
-    struct log *log;           /* lent */
-    struct worker *worker;     /* lent; NULL while the policy is loaded */
-    struct script *script;     /* lent: the policy this VM runs (script.h) */
-    struct tasks *tasks;       /* owned by task.c */
-    struct clients *clients;   /* owned by lib_client.c */
+    size_t used_bytes;       /* Lua heap */
+    size_t cap_bytes;        /* 0: no cap */
+    bool is_capped;          /* the cap holds now: Lua runs protected */
+    unsigned refs;           /* who keeps the struct, see vm_ref */
+    unsigned close_depth;    /* coroutines being closed, nested */
+    struct log *log;         /* lent */
+    struct worker *worker;   /* lent; NULL while the policy is loaded */
+    struct script *script;   /* lent: the policy this VM runs (script.h) */
+    struct tasks *tasks;     /* owned by task.c */
+    struct clients *clients; /* owned by lib_client.c */
 };
 
 /* The VM a state or coroutine belongs to: every module starts here. */
@@ -85,13 +85,14 @@ int vm_attach(struct vm *vm, struct worker *w, uint32_t budget_ms);
 
 /* ---- entering Lua -------------------------------------------------------- */
 
-/* Calls as lua_pcall does, on `L`, under budget and cap.  LUA_OK and the results, or an
- * error status and one string: the error and its traceback. [-(nargs+1), +nresults|1, -] */
+/* The one protected call: the function and arguments on top of `L`, under budget and cap.
+ * LUA_OK and the results, or an error status and one string: the error and its traceback.
+ * [-(nargs+1), +nresults|1, -] */
 int vm_call(lua_State *L, int nargs, int nresults);
 
 /* The brackets around every entry: vm_call, task_run, and the closing of a coroutine. */
 struct vm_entry {
-    lua_State *outer;          /* running before */
+    lua_State *outer; /* running before */
     bool was_capped;
 };
 void vm_enter(struct vm *vm, lua_State *L, struct vm_entry *e);

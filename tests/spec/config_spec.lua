@@ -39,6 +39,25 @@ describe("sol check", function()
             max_connections = 1000
             max_inflight = 10
             max_queued = 100
+            max_topic_length = 1000
+            max_payload_size = 50000
+            max_qos = 1
+            max_keepalive = 3600
+            max_subscriptions = 50
+            max_inflight_bytes = 1e6
+            message_rate = 100
+            byte_rate = 64 * 1024
+            drop = "oldest"
+            queue_qos0 = true
+            overlapping = "each"
+            protocol_versions = { 4, 5 }
+            retain_available = false
+            wildcard_subscription = false
+            shared_subscription = false
+            subscription_identifiers = false
+            allow_empty_client_id = false
+            strict_3_1_ids = true
+            assert(#protocol_versions == 2 and protocol_versions[1] == 4 and not retain_available)
             connect_timeout = 5
             hook_budget = 0.05
             hook_timeout = 2.5
@@ -71,6 +90,22 @@ describe("sol check", function()
         { "a log format that is none", [[log_format = "xml"]], "log_format", "xml", "json" },
         { "an access that is none", [[default_access = "maybe"]], "default_access", "maybe", "deny" },
         { "a table for a setting", "max_queued = {}", "max_queued" },
+        { "a topic of no length", "max_topic_length = 0", "max_topic_length", "65535" },
+        { "a payload no packet can hold", "max_payload_size = 2^30", "max_payload_size", "bytes" },
+        { "a QoS that is none", "max_qos = 3", "max_qos", "from 0 to 2, got 3" },
+        { "a keep-alive too long", "max_keepalive = 65536", "max_keepalive", "seconds", "65536" },
+        { "a negative number of subscriptions", "max_subscriptions = -1", "max_subscriptions" },
+        { "a string for bytes", "max_inflight_bytes = '1 MB'", "max_inflight_bytes", "1 MB" },
+        { "a negative rate", "message_rate = -1", "message_rate", "%-1" },
+        { "a fraction of a byte", "byte_rate = 0.5", "byte_rate", "0%.5" },
+        { "a drop rule that is none", [[drop = "odlest"]], "drop", "odlest", "did you mean \"oldest\"" },
+        { "a number for a flag", "queue_qos0 = 1", "queue_qos0", "true or false, got 1" },
+        { "a string for a flag", [[retain_available = "no"]], "retain_available", "true or false" },
+        { "an overlapping that is none", "overlapping = 2", "overlapping", "once", "each" },
+        { "versions that are no list", "protocol_versions = 5", "protocol_versions", "a list", "got 5" },
+        { "a version that is none", "protocol_versions = { 4, 6 }", "protocol_versions", "3, 4, 5", "got 6" },
+        { "a version by name", [[protocol_versions = { "3.1.1" }]], "protocol_versions", "3%.1%.1" },
+        { "no version at all", "protocol_versions = {}", "protocol_versions", "a list" },
         { "a budget of no time", "hook_budget = 0", "hook_budget" },
         { "a port too large", [[listen "mqtt://127.0.0.1:99999"]], "99999" },
         { "a port that is no number", [[listen "mqtt://127.0.0.1:mqtt"]], "mqtt" },

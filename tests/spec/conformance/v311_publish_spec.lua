@@ -85,7 +85,7 @@ describe("MQTT 3.1.1", function()
         b:client("p"):publish(t, "x", { qos = 1, retain = true })
         local c = b:client("c")
         for _, filter in ipairs { t, t .. "/#", "+" } do
-            c:subscribe(filter):await("PUBLISH")
+            assert.is_true(c:subscribe(filter):await("PUBLISH").retain)
             c:unsubscribe(filter)
         end
         b:client("d"):subscribe(t):expect_publish(t, "x", { retain = true })

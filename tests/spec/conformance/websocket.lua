@@ -37,7 +37,9 @@ function M.connect(port, path, protocols)
     sock:send(("GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
         .. "Sec-WebSocket-Protocol: %s\r\n\r\n"):format(path, port, protocols))
-    local stop = read_until(self, "the answer to the upgrade", function(s) return select(2, s:find("\r\n\r\n", 1, true)) end)
+    local stop = read_until(self, "the answer to the upgrade", function(s)
+        return select(2, s:find("\r\n\r\n", 1, true))
+    end)
     if not stop then return wait.fail("the connection ended instead of an upgrade") end
     local head = self.buffer:sub(1, stop)
     self.buffer = self.buffer:sub(stop + 1)
@@ -87,10 +89,10 @@ function WebSocket:bytes(count)
     return all
 end
 
---- The connection must end, after a close frame at most.
+--- The connection must end, after an exchange of close frames at most.
 function WebSocket:expect_close()
-    local opcode = self:receive()
-    if opcode == M.CLOSE then opcode = self:receive() end
+    local opcode, payload = self:receive()
+    if opcode == M.CLOSE then opcode = self:send(M.CLOSE, payload):receive() end
     if opcode then wait.fail("wanted the end, got a frame of opcode %d", opcode) end
     self.sock:close()
 end

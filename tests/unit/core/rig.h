@@ -59,7 +59,7 @@ struct fake {
     unsigned calls[HOOK_EVENTS];
     struct hook_call *waiting[FAKE_WAITING_MAX];
     unsigned waiting_len;
-    unsigned cancelled, forgotten, attached, retired;
+    unsigned cancelled, forgotten, exchanges_over, attached, retired;
     struct worker *worker;      /* whose routes remember what is wanted; or NULL */
 };
 
@@ -88,6 +88,7 @@ static inline void fake_forget_call(struct fake *f, const struct hook_call *call
     while (i < f->waiting_len && f->waiting[i] != call) i++;
     must(i < f->waiting_len); /* core speaks of a call that does not wait */
     for (f->waiting_len--; i < f->waiting_len; i++) f->waiting[i] = f->waiting[i + 1];
+    if (f->waiting_len == 0) hooks_settled(&f->port); /* if retired: nothing is left to do */
 }
 
 static inline void fake_cancel(struct hooks *h, struct hook_call *call) {
@@ -104,11 +105,17 @@ static inline void fake_attach(struct hooks *h, struct worker *w) {
 static inline void fake_retire(struct hooks *h, bool at_once) {
     must(!at_once || fake_of(h)->waiting_len == 0); /* core cancels first */
     fake_of(h)->retired++;
+    if (fake_of(h)->waiting_len == 0) hooks_settled(h);
 }
 
 static inline void fake_forget(struct hooks *h, struct client *c) {
     (void)c;
     fake_of(h)->forgotten++;
+}
+
+static inline void fake_auth_over(struct hooks *h, struct client *c, struct auth_exchange *x) {
+    (void)c, (void)x;
+    fake_of(h)->exchanges_over++;
 }
 
 static inline void fake_init(struct fake *f) {
@@ -117,12 +124,15 @@ static inline void fake_init(struct fake *f) {
                                   .cancel = fake_cancel,
                                   .attach = fake_attach,
                                   .retire = fake_retire,
-                                  .forget = fake_forget } };
+                                  .forget = fake_forget,
+                                  .auth_over = fake_auth_over } };
 }
 
 static inline void fake_want(struct fake *f, uint32_t wanted) {
     f->port.wanted = wanted;
-    if (f->worker) route_cache_clear(f->worker);
+    if (!f->worker) return;
+    f->worker->policies++; /* as if others had been put in place */
+    route_cache_clear(f->worker);
 }
 
 /* From now on `event` has a handler; NULL: one that only counts. */

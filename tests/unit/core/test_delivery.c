@@ -188,6 +188,91 @@ static void a_full_queue_drops_the_newest(void **state) {
     peer_drop(&p);
 }
 
+static void expect_numbers(struct peer *p, unsigned from, unsigned to) {
+    for (unsigned n = from; n <= to; n++) {
+        assert_int_equal(number_of(expect(p, PKT_PUBLISH)->publish.payload), n);
+        if (p->packet.publish.qos) ack(p, PKT_PUBACK, p->packet.publish.packet_id, 0);
+    }
+    expect_nothing(p);
+}
+
+static void a_full_queue_may_drop_the_eldest_that_waits(void **state) {
+    static const unsigned windows[] = { 1, 2, 3, 7 };
+    struct rig *r = *state;
+    struct peer p;
+    r->config->max_queued = 3;
+    r->config->drop = DROP_OLDEST;
+    for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
+        unsigned window = windows[i];
+        r->worker->counters.dropped_queue_full = 0;
+        join_window(&p, r, "s", (uint16_t)window);
+        subscribe(&p, "t", 1);
+        for (unsigned n = 0; n < 40; n++) say(r, "t", n, 1, MESSAGE_NEVER);
+        assert_int_equal(r->worker->counters.dropped_queue_full, 40 - window - 3);
+        const struct session *s = session_of(r, "s");
+        assert_in_range(s->ring_len, window + 3, 2 * window + 3); /* and it does not grow */
+        for (unsigned n = 0; n < window; n++) { /* none that is in flight */
+            uint16_t id = expect(&p, PKT_PUBLISH)->publish.packet_id;
+            assert_int_equal(number_of(p.packet.publish.payload), n);
+            ack(&p, PKT_PUBACK, id, 0);
+        }
+        expect_numbers(&p, 37, 39);
+        assert_int_equal(s->ring_len, 0);
+        assert_int_equal(s->queued_bytes, 0);
+        peer_drop(&p);
+    }
+}
+
+static void a_large_message_drops_as_many_as_it_must(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    r->config->max_queued_bytes = 20;
+    r->config->drop = DROP_OLDEST;
+    join(&p, r, MQTT_5, "s", false);
+    subscribe(&p, "t", 1);
+    peer_drop(&p);
+    for (unsigned n = 0; n < 10; n++) say(r, "t", n, 1, MESSAGE_NEVER);
+    say(r, "t", 12345678, 1, MESSAGE_NEVER); /* 9 bytes: five of 2 go */
+    assert_int_equal(r->worker->counters.dropped_queue_full, 5);
+    assert_int_equal(session_of(r, "s")->queued_bytes, 19);
+    route_publish_trusted(r->worker, &(struct message_parts){
+        .topic = SLICE("t"), .payload = SLICE("more than twenty bytes"),
+        .expires_ms = MESSAGE_NEVER, .qos = 1 }); /* room cannot be made: none of them goes */
+    assert_int_equal(r->worker->counters.dropped_queue_full, 6);
+    join(&p, r, MQTT_5, "s", false);
+    for (unsigned n = 5; n < 10; n++) assert_int_equal(number_of(expect(&p, PKT_PUBLISH)->publish.payload), n);
+    expect_publish(&p, "t", "12345678");
+    expect_nothing(&p);
+    peer_drop(&p);
+}
+
+static void qos0_may_wait_for_an_absent_client(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    r->config->queue_qos0 = true;
+    join_window(&p, r, "s", 1);
+    subscribe(&p, "t", 1);
+    peer_drop(&p);
+    say(r, "t", 0, 0, MESSAGE_NEVER);
+    say(r, "t", 1, 1, MESSAGE_NEVER);
+    say(r, "t", 2, 0, rig_clock_ms + 10);
+    say(r, "t", 3, 0, MESSAGE_NEVER);
+    rig_pass_ms(r, 100);
+    join_window(&p, r, "s", 1);
+    assert_int_equal(expect_publish(&p, "t", "0")->qos, 0);
+    uint16_t id = expect_publish(&p, "t", "1")->packet_id;
+    say(r, "t", 4, 0, MESSAGE_NEVER); /* behind its elders [MQTT-4.6.0-6] */
+    expect_nothing(&p);
+    ack(&p, PKT_PUBACK, id, 0);
+    expect_numbers(&p, 3, 4);
+    assert_int_equal(session_of(r, "s")->waiting_qos0, 0);
+    say(r, "t", 5, 0, MESSAGE_NEVER);
+    expect_numbers(&p, 5, 5);
+    assert_int_equal(session_of(r, "s")->ring_len, 0);
+    assert_int_equal(r->worker->counters.dropped_expired, 1);
+    peer_drop(&p);
+}
+
 static void queued_bytes_are_bounded_and_given_back(void **state) {
     struct rig *r = *state;
     struct peer p;
@@ -267,7 +352,9 @@ struct model {
     struct peer peer;
     uint8_t version;
     bool is_connected;
+    bool drops;                       /* the queue is short and loses its eldest */
     unsigned window, open;
+    unsigned left_out;                /* messages that never came */
     unsigned said, last_n;            /* messages published, the newest seen */
     struct flight flights[512];       /* in order */
     unsigned flights_len, resent;
@@ -299,8 +386,8 @@ static struct flight *flight_new(struct model *m, const struct pkt_publish *p, u
     assert_null(flight_find(m, p->packet_id)); /* [MQTT-2.2.1-2] */
     assert_int_not_equal(p->packet_id, 0);
     assert_true(n > m->last_n); /* [MQTT-4.6.0-6] */
-    for (unsigned k = m->last_n + 1; k < n; k++)
-        assert_true(m->expires_ms[k] <= rig_clock_ms); /* nothing else is left out */
+    for (unsigned k = m->last_n + 1; k < n; k++, m->left_out++)
+        assert_true(m->drops || m->expires_ms[k] <= rig_clock_ms); /* nothing else is left out */
     m->last_n = n;
     struct flight *f = &m->flights[m->flights_len++];
     *f = (struct flight){ .n = n, .id = p->packet_id, .qos = p->qos };
@@ -426,19 +513,24 @@ static void finish(struct model *m) {
         receive(m);
     }
     for (unsigned n = 1; n <= m->said; n++) {
-        bool may_miss = m->expires_ms[n] != MESSAGE_NEVER;
+        bool may_miss = m->drops || m->expires_ms[n] != MESSAGE_NEVER;
         if (m->qos[n] == 2) assert_in_range(m->delivered[n], may_miss ? 0 : 1, 1);
         else assert_true(m->delivered[n] || may_miss);
     }
     const struct session *s = session_of(m->rig, "s");
+    const struct counters *counters = &m->rig->worker->counters;
+    assert_int_equal(m->left_out + (m->said - m->last_n),
+                     counters->dropped_queue_full + counters->dropped_expired);
     assert_int_equal(s->ring_len, 0);
     assert_int_equal(s->ring_open, 0);
     assert_int_equal(s->queued_bytes, 0);
+    assert_int_equal(s->open_bytes, 0);
 }
 
 static void run_model(struct rig *r, uint8_t version, uint64_t seed) {
     struct model *m = xcalloc(1, sizeof *m);
     *m = (struct model){ .rig = r, .version = version, .seed = seed };
+    m->drops = r->config->drop == DROP_OLDEST;
     reconnect(m);
     subscribe(&m->peer, "q/#", 2);
     session_of(r, "s")->first_id = 65000; /* ids wrap soon */
@@ -457,6 +549,15 @@ static void nothing_is_lost_doubled_or_disordered_in_3(void **state) {
     run_model(*state, MQTT_3_1_1, 4101842887655102017u);
 }
 
+static void only_the_eldest_that_wait_are_lost(void **state) {
+    struct rig *r = *state;
+    r->config->drop = DROP_OLDEST;
+    r->config->max_queued = 12;
+    r->config->max_queued_bytes = 120;
+    run_model(r, MQTT_5, 2862933555777941757u);
+    assert_true(r->worker->counters.dropped_queue_full > 100);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         RIG(at_most_a_window_is_open),
@@ -467,11 +568,15 @@ int main(void) {
         RIG(a_smaller_window_after_reconnect_holds),
         RIG(the_unsent_expire_and_the_sent_do_not),
         RIG(a_full_queue_drops_the_newest),
+        RIG(a_full_queue_may_drop_the_eldest_that_waits),
+        RIG(a_large_message_drops_as_many_as_it_must),
+        RIG(qos0_may_wait_for_an_absent_client),
         RIG(queued_bytes_are_bounded_and_given_back),
         RIG(what_a_client_cannot_take_is_passed_over),
         RIG(one_message_never_acknowledged_does_not_grow_the_ring),
         RIG(nothing_is_lost_doubled_or_disordered_in_5),
         RIG(nothing_is_lost_doubled_or_disordered_in_3),
+        RIG(only_the_eldest_that_wait_are_lost),
     };
     return cmocka_run_group_tests_name("core/delivery", tests, NULL, NULL);
 }

@@ -99,6 +99,10 @@ static void on_hook(struct fake *f, struct hook_call *call) {
         world.depth--;
     }
     if (HOOK_IS_FACT(call->event)) return;
+    if (call->event == HOOK_AUTH && chance(2)) {
+        call->verdict = VERDICT_CONTINUE;
+        return;
+    }
     bool has_message = call->event == HOOK_PUBLISH || call->event == HOOK_DELIVER;
     if (has_message && chance(4) == 0) rewrite(call);
     switch (chance(16)) {
@@ -129,6 +133,10 @@ static void come(struct peer *p) {
         c.connect.will.props.present = PROP_BIT(PROP_WILL_DELAY_INTERVAL);
         c.connect.will.props.will_delay_interval = chance(10);
     }
+    if (chance(4) == 0) {
+        c.connect.props.present |= PROP_BIT(PROP_AUTHENTICATION_METHOD);
+        c.connect.props.authentication_method = SLICE("m");
+    }
     peer_post(p, &c);
 }
 
@@ -147,12 +155,22 @@ static void try_ack(struct peer *p, int type, uint16_t id) {
     try_packet(p, &packet);
 }
 
+static void try_auth(struct peer *p, uint8_t reason_code) {
+    struct packet a = { .type = PKT_AUTH, .reason = { .reason_code = reason_code } };
+    props_init(&a.reason.props);
+    a.reason.props.present = PROP_BIT(PROP_AUTHENTICATION_METHOD);
+    a.reason.props.authentication_method = SLICE("m");
+    try_packet(p, &a);
+}
+
 static void read_some(struct peer *p) {
     for (int type; (type = peer_next(p));) {
         const struct pkt_publish *m = &p->packet.publish;
         uint16_t id = type == PKT_PUBLISH ? m->packet_id : p->packet.ack.packet_id;
         if (type == PKT_PUBLISH && m->qos && chance(4))
             try_ack(p, m->qos == 1 ? PKT_PUBACK : PKT_PUBREC, id);
+        if (type == PKT_AUTH && p->packet.reason.reason_code == RC_CONTINUE_AUTHENTICATION)
+            try_auth(p, RC_CONTINUE_AUTHENTICATION);
         if (type == PKT_PUBREC) try_ack(p, PKT_PUBREL, id);
         if (type == PKT_PUBREL) try_ack(p, PKT_PUBCOMP, id);
     }
@@ -200,7 +218,10 @@ static void one_client_acts(void) {
     case 4:
     case 5: try_filter(p, true); break;
     case 6: try_filter(p, false); break;
-    case 7: try_packet(p, &(struct packet){ .type = PKT_PINGREQ }); break;
+    case 7:
+        if (chance(2)) try_auth(p, RC_REAUTHENTICATE);
+        else try_packet(p, &(struct packet){ .type = PKT_PINGREQ });
+        break;
     case 8:
     case 9:
     case 10: read_some(p); break;
@@ -230,7 +251,8 @@ static void begin(uint64_t seed) {
     world = (struct world){ .rig = rig_new(), .seed = seed };
     for (unsigned i = 0; i < PEERS; i++) world.peers[i].fd = -1;
     for (enum hook_event e = 0; e < HOOK_EVENTS; e++)
-        if (e != HOOK_AUTH) fake_on(&world.rig->hooks, e, on_hook);
+        fake_on(&world.rig->hooks, e, on_hook);
+    fake_want(&world.rig->hooks, world.rig->hooks.port.wanted | HOOK_BIT_AUTHORIZE_DELIVER);
 }
 
 static void finish(void) {

@@ -37,9 +37,9 @@ static void a_wrong_file_is_refused_with_its_line_the_value_and_a_suggestion(voi
         { "listen 'mqt://x'", "1: listen: \"mqt://x\": " },
         { "listen 'mqtt://h:99999'", "1: listen: \"mqtt://h:99999\": " },
         { "listen 'mqtt://:1'\nlisten 'mqtt://:1'", "2: listen: \"mqtt://:1\" is there twice" },
-        { "listen(5)", "1: listen: expected a URL, got number" },
-        { "listen()", "1: listen: expected a URL, got " },
-        { "listen {}", "1: listen: expected a URL, got " },
+        { "listen(5)", "1: listen: expected a URL, got 5" },
+        { "listen()", "1: listen: expected a URL, got nil" },
+        { "listen {}", "1: listen: expected a URL, got nil" },
         { "listen { 'mqtt://:1', backlogg = 1 }", "1: listen: unknown option \"backlogg\" (= 1); did "
                                                   "you mean \"backlog\"?" },
         { "listen { 'mqtt://:1', backlog = 0 }", "1: listen: backlog must be an integer from 1 to 65535, "

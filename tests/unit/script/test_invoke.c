@@ -255,7 +255,6 @@ static void wrong_registrations_are_refused(void **state) {
         const char *lua, *error;
     } rows[] = {
         { "sol.on('publsh', print)", "1: sol.on: unknown event \"publsh\"; did you mean \"publish\"?" },
-        { "sol.on('auth', print)", "1: sol.on: unknown event \"auth\"; did you mean \"authenticate\"?" },
         { "sol.on('publish')", "1: sol.on(\"publish\"): expected a function, got no value" },
         { "sol.on('publish', 'a', 5)", "1: sol.on(\"publish\"): expected a function, got number" },
         { "sol.on('publish', 'a/#/b', print)", "1: sol.on: \"a/#/b\" is not a topic filter" },
@@ -280,7 +279,7 @@ static void wrong_registrations_are_refused(void **state) {
         { "sol.sleep(1)", "1: sol.sleep cannot be used while the policy is loaded" },
         { "sol.spawn(print)", "1: sol.spawn cannot be used while the policy is loaded" },
         { "sol.clients()", "1: sol.clients cannot be used while the policy is loaded" },
-        { "sol.every(0, print)", "1: bad argument #1 to 'sol.every' (expected at least 0.001 seconds)" },
+        { "sol.every(0, print)", "1: bad argument #1 to 'every' (expected at least 0.001 seconds)" },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

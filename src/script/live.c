@@ -1,0 +1,96 @@
+/* live.c -- lending by metatable. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/live.h"
+
+#include "script/vm.h"
+
+static const char dead_key = 'd';
+
+/* [-0, +0, e] */
+static int dead_access(lua_State *L) {
+    return luaL_error(L, "a message or request is valid only inside its handler; keep its "
+                         "fields, or message:copy(), instead");
+}
+
+void live_register(lua_State *L) {
+    static const luaL_Reg meta[] = {
+        { "__index", dead_access },
+        { "__newindex", dead_access },
+        { NULL, NULL },
+    };
+    luaL_newlib(L, meta);                            /* meta */
+    lua_pushliteral(L, "message or request, ended"); /* meta, name */
+    lua_pushvalue(L, -1);                            /* meta, name, name */
+    lua_setfield(L, -3, "__name");                   /* meta, name */
+    lua_setfield(L, -2, "__metatable");              /* meta */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &dead_key);    /* */
+}
+
+/* Puts the value on top into the table of fields at `fields`. [-1, +0, m] */
+static void show(lua_State *L, int fields, const char *name) {
+    lua_pushstring(L, name); /* value, name */
+    lua_insert(L, -2);       /* name, value */
+    lua_rawset(L, fields);   /* */
+}
+
+void *live_push(lua_State *L, const struct object_type *type, size_t size, int values) {
+    struct live *live = object_new_open(L, type, size, values); /* object */
+    lua_getiuservalue(L, -1, OBJECT_FIELDS);                    /* object, fields */
+    lua_getmetatable(L, -2);                                    /* object, fields, meta */
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &dead_key);               /* object, fields, meta, dead */
+    lua_pushvalue(L, -1);    /* object, fields, meta, dead, dead */
+    lua_setmetatable(L, -5); /* object, fields, meta, dead */
+    int fields = lua_gettop(L) - LIVE_VALUES + 1 + LIVE_FIELDS;
+    lua_pushinteger(L, 0); /* ..., 0 */
+    show(L, fields, "qos");
+    lua_pushboolean(L, 0); /* ..., false */
+    show(L, fields, "retain");
+    return live;
+}
+
+static void show_topic(lua_State *L, int fields, struct live *live, struct slice topic) {
+    lua_pushlstring(L, (const char *)topic.at, topic.len); /* topic */
+    live->topic = vm_to_slice(L, -1);
+    show(L, fields, "topic");
+}
+
+void live_lend(lua_State *L, int at, struct live *live, struct slice topic, uint8_t qos,
+               bool retain) {
+    int fields = at + LIVE_FIELDS;
+    if (!live->topic.at || !slice_eq(live->topic, topic)) show_topic(L, fields, live, topic);
+    if (live->qos != qos) {
+        lua_pushinteger(L, qos); /* qos */
+        show(L, fields, "qos");
+        live->qos = qos;
+    }
+    if (live->retain != retain) {
+        lua_pushboolean(L, retain); /* retain */
+        show(L, fields, "retain");
+        live->retain = retain;
+    }
+    lua_pushvalue(L, at + LIVE_META);      /* meta */
+    lua_setmetatable(L, at + LIVE_OBJECT); /* */
+}
+
+void live_end(lua_State *L, int at) {
+    lua_pushvalue(L, at + LIVE_DEAD);      /* dead */
+    lua_setmetatable(L, at + LIVE_OBJECT); /* */
+}
+
+void live_set_topic(lua_State *L, struct live *live) {
+    lua_pushvalue(L, 3); /* ..., topic */
+    live->topic = vm_to_slice(L, -1);
+    object_show(L, 1, "topic");
+}
+
+void live_set_qos(lua_State *L, struct live *live, uint8_t qos) {
+    lua_pushinteger(L, qos); /* ..., qos */
+    live->qos = qos;
+    object_show(L, 1, "qos");
+}
+
+void live_set_retain(lua_State *L, struct live *live, bool retain) {
+    lua_pushboolean(L, retain); /* ..., retain */
+    live->retain = retain;
+    object_show(L, 1, "retain");
+}
