@@ -45,7 +45,7 @@ RUN_WITH = $(if $(wildcard sol.lua),-c sol.lua)
 SPEC     = LUA_PATH="tests/?.lua;;" LUA_CPATH="build/?.so;;" SOL_BIN=$(BUILD)/sol \
            lua5.4 /usr/bin/busted --pattern=_spec
 
-.PHONY: all sol run test unit spec fuzz asan tsan lint fmt layers coverage bench install help \
+.PHONY: all sol run test unit spec fuzz asan tsan lint fmt layers coverage conformance bench install help \
         clean deps test-deps suite
 all: sol
 
@@ -137,6 +137,11 @@ coverage: test-deps ## line coverage of unit tests and specs
 	@$(MAKE) --no-print-directory MODE=coverage suite
 	@cd build/coverage && gcov -n $$(find . -name '*.gcda' -not -path './unit/*') 2>/dev/null | \
 	    awk "/^File '.*src/ { f = \$$2 } /^Lines/ && f { print f, \$$2, \$$4; f = \"\" }" FS="[':% ]+" | sort
+
+conformance: $(BUILD)/sol build/support/proc.so ## every normative statement and its tests
+	@mkdir -p build
+	@$(SPEC) -o json tests/spec/conformance >build/conformance.json || true
+	@lua5.4 tests/spec/conformance/table.lua build/conformance.json docs/conformance.md
 
 bench: deps        ## compare with mosquitto (ARGS="--quick --only pair-1")
 	@$(MAKE) --no-print-directory sol build/bench/load build/bench/relay

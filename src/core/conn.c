@@ -11,6 +11,7 @@
 #include "core/packets.h"
 #include "core/session.h"
 #include "core/worker.h"
+#include "mqtt/decode.h"
 #include "mqtt/encode.h"
 #include "mqtt/props.h"
 
@@ -637,7 +638,8 @@ void conn_close(struct conn *c, const char *why) {
 }
 
 static void send_disconnect(struct conn *c, uint8_t reason_code, const char *reason) {
-    struct packet p = { .type = PKT_DISCONNECT, .reason = { .reason_code = reason_code } };
+    uint8_t rc = reason_code_for(PKT_DISCONNECT, reason_code, RC_ADMINISTRATIVE_ACTION);
+    struct packet p = { .type = PKT_DISCONNECT, .reason = { .reason_code = rc } };
     if (reason && c->wants_problem_info) {
         p.reason.props.present = PROP_BIT(PROP_REASON_STRING);
         p.reason.props.reason_string = slice_str(reason);

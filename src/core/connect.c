@@ -61,6 +61,7 @@ static uint8_t return_code(uint8_t reason_code) {
 static void send_connack(struct conn *c, struct pkt_connack *ack) {
     struct packet p = { .type = PKT_CONNACK };
     if (c->version != MQTT_5) ack->reason_code = return_code(ack->reason_code);
+    else ack->reason_code = reason_code_for(PKT_CONNACK, ack->reason_code, RC_NOT_AUTHORIZED);
     p.connack = *ack;
     if (conn_send(c, &p)) return;
     p.connack.props.present &= ~PROP_BIT(PROP_REASON_STRING); /* [MQTT-3.2.2-19] */
@@ -381,8 +382,10 @@ static bool run(struct connecting *q) {
 /* ---- the packet --------------------------------------------------------- */
 
 /* What the standard lets a server say about a CONNECT it cannot take. */
-static void refuse_packet(struct conn *c, int rc, const struct packet *p) {
-    bool is_mqtt = rc == RC_UNSUPPORTED_PROTOCOL_VERSION && p->connect.version != 0;
+static void refuse_packet(struct conn *c, int rc, const struct packet *p, struct slice body) {
+    bool is_mqtt = rc == RC_UNSUPPORTED_PROTOCOL_VERSION &&
+                   (slice_starts(body, SLICE("\0\4MQTT")) ||
+                    slice_starts(body, SLICE("\0\6MQIsdp")));
     if (is_mqtt) c->version = p->connect.version >= MQTT_5 ? MQTT_5 : MQTT_3_1_1;
     if (is_mqtt || c->version) refuse(c, (uint8_t)rc, NULL, "CONNECT not acceptable");
     else conn_close(c, "malformed CONNECT");
@@ -436,7 +439,7 @@ void connect_start(struct conn *c, const struct frame *f) {
     own.body = q->bytes;
     int r = packet_decode(&own, 0, &p);
     if (r) {
-        refuse_packet(c, r, &p);
+        refuse_packet(c, r, &p, slice_of(own.body, own.body_len));
         connecting_free(q);
         return;
     }

@@ -27,7 +27,9 @@ static void refuse(struct conn *c, int reason_code, const char *why) {
 static void acknowledge(struct conn *c, uint8_t qos, uint16_t packet_id, uint8_t reason_code,
                         const char *reason) {
     if (qos == 0 || !c->session) return;
-    uint8_t rc = c->version == MQTT_5 ? reason_code : RC_SUCCESS;
+    uint8_t rc = c->version == MQTT_5
+                     ? reason_code_for(PKT_PUBACK, reason_code, RC_NOT_AUTHORIZED)
+                     : (uint8_t)RC_SUCCESS;
     if (qos == 2 && rc < RC_UNSPECIFIED_ERROR) pidset_add(&c->session->received, packet_id);
     conn_send_ack(c, qos == 1 ? PKT_PUBACK : PKT_PUBREC, packet_id, rc, reason);
 }

@@ -56,6 +56,8 @@ static struct session *session_of(const struct subscribing *j) {
 static void settle(struct subscribing *j, uint8_t code) {
     bool can_say = j->client->version == MQTT_5 || code < RC_UNSPECIFIED_ERROR;
     uint8_t wire = can_say ? code : RC_UNSPECIFIED_ERROR; /* 3.1.1 knows 0x80 only */
+    if (j->client->version == MQTT_5)
+        wire = reason_code_for(j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK, code, RC_NOT_AUTHORIZED);
     buf_add(&j->codes, &wire, 1);
     j->stage = NEXT_FILTER;
 }

@@ -51,6 +51,11 @@ int publish_decode(const struct frame *f, uint8_t version, struct pkt_publish *o
 
 /* May a packet of this type bear the code?  MQTT 5.0, table 2-6; 3.x: its return codes. */
 bool reason_code_allowed(enum packet_type type, uint8_t version, uint8_t code);
+/* A code given by somebody who need not know the table, for a packet of MQTT 5.0: itself,
+ * or `otherwise` where the packet may not bear it. */
+static inline uint8_t reason_code_for(enum packet_type type, uint8_t code, uint8_t otherwise) {
+    return reason_code_allowed(type, MQTT_5, code) ? code : otherwise;
+}
 
 struct filter_item {
     struct slice filter;

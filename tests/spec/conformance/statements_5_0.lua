@@ -299,9 +299,9 @@ return {
     { id = "MQTT-4.13.1-1", binds = "server", says = "A malformed packet or a protocol error ends the connection." },
     { id = "MQTT-4.13.2-1", binds = "both",
         says = "With CONNACK or DISCONNECT of 0x80 and above the connection ends." },
-    { id = "MQTT-6.0.0-1", binds = "both",
+    { id = "MQTT-6.0.0-1", binds = "websocket",
         says = "WebSocket: packets travel in binary frames; others end the connection." },
-    { id = "MQTT-6.0.0-2", binds = "both", says = "WebSocket: frames and packets need not coincide." },
+    { id = "MQTT-6.0.0-2", binds = "websocket", says = "WebSocket: frames and packets need not coincide." },
     { id = "MQTT-6.0.0-3", binds = "client", says = "WebSocket: a client offers the subprotocol mqtt." },
-    { id = "MQTT-6.0.0-4", binds = "server", says = "WebSocket: the server selects mqtt." },
+    { id = "MQTT-6.0.0-4", binds = "websocket", says = "WebSocket: the server selects mqtt." },
 }

@@ -407,6 +407,7 @@ static void a_reader_that_stands_still_is_waited_for_no_longer(void **state) {
     unsigned got = 0;
     while (peer_hear(&s)) got++;
     assert_int_equal(got + dropped, n);
+    rig_pass_ms(r, 10000);
     post_until_paused(&p, n); /* it reads again, so it is waited for again */
     peer_drop(&s);            /* and when it goes, nobody waits */
     assert_false(peer_conn(&p)->is_paused);
