@@ -74,8 +74,9 @@ static int read_options(int argc, char **argv, struct options *o) {
 /* ---- policy ------------------------------------------------------------- */
 
 static int load(struct sol *sol, unsigned generation, struct policy *out, char **error) {
-    struct policy_opts opts = {
-        .path = sol->options.config, .log = &sol->log, .generation = generation };
+    struct policy_opts opts = { .path = sol->options.config,
+                                .log = &sol->log,
+                                .generation = generation };
     int r = policy_load(&opts, out, error);
     if (r == 0 && sol->options.verbose) out->config->log_level = LOG_DEBUG;
     return r;
@@ -162,8 +163,9 @@ static int run(struct sol *sol) {
     log_set(&sol->log, (enum log_level)policy.config->log_level,
             (enum log_format)policy.config->log_format);
     if (!sol->options.config)
-        log_info(&sol->log, "config", "no configuration file (-c FILE): localhost:1883 only, "
-                                      "anonymous clients allowed");
+        log_info(&sol->log, "config",
+                 "no configuration file (-c FILE): localhost:1883 only, "
+                 "anonymous clients allowed");
     sol->loop = loop_new(NULL);
     if (!sol->loop) {
         log_error(&sol->log, "start", "epoll: %s", strerror(errno));

@@ -36,8 +36,10 @@ int alias_resolve(struct aliases *a, uint16_t id, struct slice *topic) {
     if (id == 0 || id > a->in_max) return RC_TOPIC_ALIAS_INVALID; /* [MQTT-3.3.2-8], -9 */
     if (!a->in) a->in = xcalloc(a->in_max, sizeof *a->in);
     struct slice *known = &a->in[id - 1];
-    if (topic->len) topic_set(known, *topic);
-    else if (!known->at) return RC_PROTOCOL_ERROR;
+    if (topic->len)
+        topic_set(known, *topic);
+    else if (!known->at)
+        return RC_PROTOCOL_ERROR;
     *topic = *known;
     return 0;
 }

@@ -19,14 +19,14 @@
 enum turn { TURN_NOBODY, TURN_HOOKS, TURN_CLIENT };
 
 struct auth {
-    struct conn *conn;        /* lent: it owns us */
+    struct conn *conn; /* lent: it owns us */
     struct auth_exchange exchange;
     struct hook_call call;
     struct timer timer;       /* TURN_CLIENT: it has connect_timeout for its AUTH */
     auth_settled_fn *settled; /* of the exchange that CONNECT began */
     void *obj;
-    char *method, *data;      /* owned: what the exchange lends */
-    uint8_t turn;             /* enum turn */
+    char *method, *data; /* owned: what the exchange lends */
+    uint8_t turn;        /* enum turn */
 };
 
 static const struct auth_outcome gone = { .reason_code = RC_NOT_AUTHORIZED };
@@ -68,8 +68,10 @@ static void settle(struct auth *a, const struct auth_outcome *o) {
     a->turn = TURN_NOBODY;
     loop_cancel(c->worker->loop, &a->timer);
     if (c->state == CONN_AUTHENTICATING) c->state = CONN_OPENING;
-    if (a->exchange.is_reauth) reauth_settled(a, o);
-    else a->settled(a->obj, o);
+    if (a->exchange.is_reauth)
+        reauth_settled(a, o);
+    else
+        a->settled(a->obj, o);
     c->worker->hooks->auth_over(c->worker->hooks, c->client, &a->exchange);
     take_data(a, SLICE_NONE);
     auth_name(&a->exchange, SLICE_NONE);
@@ -98,8 +100,10 @@ static void on_timer(struct closure *self, unsigned events) {
     struct auth *a = self->obj;
     struct conn *c = a->conn;
     (void)events;
-    if (c->parked_cancel || c->is_paused) arm(a); /* it may have answered: we have not read it */
-    else refuse(a, RC_NOT_AUTHORIZED, NULL, "no AUTH in time");
+    if (c->parked_cancel || c->is_paused)
+        arm(a); /* it may have answered: we have not read it */
+    else
+        refuse(a, RC_NOT_AUTHORIZED, NULL, "no AUTH in time");
 }
 
 static void pass_turn(struct auth *a) {
@@ -151,14 +155,14 @@ static void ask(struct auth *a, struct slice data) {
     a->turn = TURN_HOOKS;
     take_data(a, data);
     hook_call_deinit(&a->call);
-    a->call = (struct hook_call){ .event = HOOK_AUTH,
-                                  .client = c->client,
-                                  .auth = &a->exchange,
-                                  .done = on_verdict,
-                                  .obj = a };
+    a->call = (struct hook_call){
+        .event = HOOK_AUTH, .client = c->client, .auth = &a->exchange, .done = on_verdict, .obj = a
+    };
     if (hooks_want(hooks, HOOK_AUTH)) hooks->run(hooks, &a->call);
-    if (a->call.verdict == VERDICT_WAIT) conn_park(c, cancel, a);
-    else take_verdict(a);
+    if (a->call.verdict == VERDICT_WAIT)
+        conn_park(c, cancel, a);
+    else
+        take_verdict(a);
 }
 
 /* ---- packets ------------------------------------------------------------- */

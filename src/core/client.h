@@ -24,26 +24,26 @@ struct attr {
         int64_t integer;
         double real;
     };
-    char *name;            /* owned */
-    struct slice string;   /* owned bytes */
+    char *name;          /* owned */
+    struct slice string; /* owned bytes */
 };
 
 struct client {
     uint32_t refs;
-    struct handle handle;      /* in worker->clients */
-    struct worker *worker;     /* lent */
-    struct conn *conn;         /* lent; NULL once the connection has closed */
-    struct session *session;   /* lent; NULL before CONNECT is accepted and after its end */
-    struct slice id;           /* owned */
-    struct slice username;     /* owned; SLICE_NONE: none given */
-    char *peer;                /* owned: "127.0.0.1:4711", "unix" */
-    const char *listener;      /* lent by the configuration's listener: its URL */
-    struct attr *attrs;        /* owned list */
-    uint64_t connected_at_ms;  /* wall clock, since 1970 */
-    uint16_t keep_alive;       /* seconds */
-    uint8_t version;           /* enum mqtt_version; 0 before CONNECT */
+    struct handle handle;     /* in worker->clients */
+    struct worker *worker;    /* lent */
+    struct conn *conn;        /* lent; NULL once the connection has closed */
+    struct session *session;  /* lent; NULL before CONNECT is accepted and after its end */
+    struct slice id;          /* owned */
+    struct slice username;    /* owned; SLICE_NONE: none given */
+    char *peer;               /* owned: "127.0.0.1:4711", "unix" */
+    const char *listener;     /* lent by the configuration's listener: its URL */
+    struct attr *attrs;       /* owned list */
+    uint64_t connected_at_ms; /* wall clock, since 1970 */
+    uint16_t keep_alive;      /* seconds */
+    uint8_t version;          /* enum mqtt_version; 0 before CONNECT */
     bool clean_start;
-    bool is_counted;           /* among worker->connected: CONNECT accepted, not yet closed */
+    bool is_counted; /* among worker->connected: CONNECT accepted, not yet closed */
 };
 
 /* Files a new client in worker->clients with one reference.  Copies `peer`. */

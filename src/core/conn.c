@@ -19,14 +19,14 @@
 #include <stdlib.h>
 
 enum {
-    OUT_FLUSH = 65536,      /* bytes that are written before the turn ends */
-    OUT_ROOM = 131072,      /* below it a connection takes queued messages */
-    OUT_LAGS = 1048576,     /* from here on publishers are slowed */
-    OUT_ANSWERS = 1048576,  /* of our answers, before a client that does not read is not read */
-    LINGER_MS = 2000,       /* for the peer to read our last packet */
-    PAUSE_MS = 1000,        /* the longest a publisher waits for a lagging reader */
-    STUCK_MS = 10000,       /* after which they wait for it no more, at least so long */
-    WATCH_MS = 1000         /* between looks at the keep-alive of one that waits */
+    OUT_FLUSH = 65536,     /* bytes that are written before the turn ends */
+    OUT_ROOM = 131072,     /* below it a connection takes queued messages */
+    OUT_LAGS = 1048576,    /* from here on publishers are slowed */
+    OUT_ANSWERS = 1048576, /* of our answers, before a client that does not read is not read */
+    LINGER_MS = 2000,      /* for the peer to read our last packet */
+    PAUSE_MS = 1000,       /* the longest a publisher waits for a lagging reader */
+    STUCK_MS = 10000,      /* after which they wait for it no more, at least so long */
+    WATCH_MS = 1000        /* between looks at the keep-alive of one that waits */
 };
 
 /* ---- interest ----------------------------------------------------------- */
@@ -155,8 +155,10 @@ bool conn_has_room(const struct conn *c) {
 }
 
 static void finish_lingering(struct conn *c) {
-    if (c->has_hung_up) conn_close(c, NULL);
-    else c->stream.type->finish(&c->stream);
+    if (c->has_hung_up)
+        conn_close(c, NULL);
+    else
+        c->stream.type->finish(&c->stream);
 }
 
 static void catch_up(struct conn *c) {
@@ -189,8 +191,10 @@ static void conn_flush(struct conn *c) {
 static void on_flush(struct closure *self, unsigned events) {
     struct conn *c = self->obj;
     (void)events;
-    if (!c->is_blocked) conn_flush(c);
-    else update_interest(c);
+    if (!c->is_blocked)
+        conn_flush(c);
+    else
+        update_interest(c);
     if (c->session) session_pump(c->session);
 }
 
@@ -263,9 +267,9 @@ static uint8_t *put(uint8_t *at, struct slice s) {
 
 /* A PUBLISH laid out for one receiver. */
 struct layout {
-    struct slice topic;        /* with its length; a lone zero length when the alias says it */
-    uint16_t alias;            /* 0: none */
-    uint32_t props_len;        /* without their length */
+    struct slice topic; /* with its length; a lone zero length when the alias says it */
+    uint16_t alias;     /* 0: none */
+    uint32_t props_len; /* without their length */
     uint32_t remaining;
     size_t size;
 };
@@ -363,8 +367,10 @@ int conn_send_publish(struct conn *c, struct message *m, const struct publish_ou
 /* What to tell a peer whose bytes are no packet. */
 static void refuse_frame(struct conn *c, int reason_code) {
     const char *why = reason_code == RC_PACKET_TOO_LARGE ? "packet too large" : "malformed packet";
-    if (c->state == CONN_OPEN) conn_end(c, (uint8_t)reason_code, NULL, why);
-    else conn_close(c, why);
+    if (c->state == CONN_OPEN)
+        conn_end(c, (uint8_t)reason_code, NULL, why);
+    else
+        conn_close(c, why);
 }
 
 static bool may_parse(const struct conn *c) {
@@ -413,8 +419,10 @@ static void parse_tail(struct conn *c) {
 static void end_of_input(struct conn *c) {
     c->has_hung_up = true;
     if (c->state == CONN_ENDING) {
-        if (!c->out.len) conn_close(c, NULL);
-        else update_interest(c);
+        if (!c->out.len)
+            conn_close(c, NULL);
+        else
+            update_interest(c);
         return;
     }
     conn_end(c, 0, NULL, "the client closed the connection");
@@ -449,8 +457,10 @@ static ssize_t read_small(struct conn *c) {
     c->tail.len = 0;
     c->packet_len = 0;
     size_t used = parse(c, s);
-    if (used == s.len || !wants_tail(c)) buf_deinit(&c->tail);
-    else buf_add(&c->tail, s.at + used, s.len - used);
+    if (used == s.len || !wants_tail(c))
+        buf_deinit(&c->tail);
+    else
+        buf_add(&c->tail, s.at + used, s.len - used);
     return n;
 }
 
@@ -460,11 +470,16 @@ static void on_input(struct conn *c, bool has_failed) {
     ssize_t n;
     if (c->tail.len && !c->packet_len) parse_tail(c);
     if (c->state == CONN_CLOSED || !is_reading(c)) return;
-    if (c->state == CONN_ENDING) n = stream_read(&c->stream, c->worker->input, WORKER_INPUT);
-    else if (c->tail.len >= WORKER_INPUT / 2) n = read_large(c);
-    else n = read_small(c);
-    if (n == 0) end_of_input(c);
-    else if (n < 0 && (n != -EAGAIN || has_failed)) conn_close(c, "connection lost");
+    if (c->state == CONN_ENDING)
+        n = stream_read(&c->stream, c->worker->input, WORKER_INPUT);
+    else if (c->tail.len >= WORKER_INPUT / 2)
+        n = read_large(c);
+    else
+        n = read_small(c);
+    if (n == 0)
+        end_of_input(c);
+    else if (n < 0 && (n != -EAGAIN || has_failed))
+        conn_close(c, "connection lost");
 }
 
 static void on_ready(struct closure *self, unsigned events) {
@@ -524,7 +539,8 @@ static void check_keep_alive(struct conn *c) {
     uint64_t now = loop_now_ms(c->worker->loop);
     if (c->keep_alive && !is_waiting(c) && keep_alive_due(c) <= now)
         conn_end(c, RC_KEEP_ALIVE_TIMEOUT, NULL, "keep-alive exceeded");
-    else arm_timer(c);
+    else
+        arm_timer(c);
 }
 
 static void check_pauses(struct conn *c) {
@@ -607,7 +623,8 @@ static void log_end(struct conn *c, const char *why) {
     if (client->version)
         log_info(c->worker->log, "connect", "client %.*s (%s) disconnected: %s",
                  SLICE_FMT(client->id), client->peer, why);
-    else log_info(c->worker->log, "connect", "connection from %s closed: %s", client->peer, why);
+    else
+        log_info(c->worker->log, "connect", "connection from %s closed: %s", client->peer, why);
 }
 
 void conn_close(struct conn *c, const char *why) {

@@ -27,52 +27,52 @@ struct session;
 struct worker;
 
 enum conn_state {
-    CONN_NEW,      /* no CONNECT yet */
-    CONN_OPENING,  /* CONNECT is with the hooks */
+    CONN_NEW,            /* no CONNECT yet */
+    CONN_OPENING,        /* CONNECT is with the hooks */
     CONN_AUTHENTICATING, /* the client is to go on with what CONNECT began (auth.h) */
     CONN_OPEN,
-    CONN_ENDING,   /* last packet queued; reads discarded until it is out */
+    CONN_ENDING, /* last packet queued; reads discarded until it is out */
     CONN_CLOSED
 };
 
 struct conn {
     struct stream stream;
     struct watch watch;
-    struct timer timer;        /* CONNECT time-out, then keep-alive, then lingering */
-    struct deferred flush;     /* the end-of-turn write */
-    struct deferred resume;    /* goes on with the input after a wait */
+    struct timer timer;     /* CONNECT time-out, then keep-alive, then lingering */
+    struct deferred flush;  /* the end-of-turn write */
+    struct deferred resume; /* goes on with the input after a wait */
     struct chain out;
-    struct buf tail;           /* an unfinished packet */
+    struct buf tail; /* an unfinished packet */
     struct aliases aliases;
-    struct limits limits;      /* from CONNECT's acceptance on */
-    struct worker *worker;     /* lent */
-    struct client *client;     /* owned reference */
-    struct session *session;   /* lent; NULL until CONNECT is accepted */
-    struct auth *auth;         /* owned; NULL: CONNECT named no authentication method */
+    struct limits limits;    /* from CONNECT's acceptance on */
+    struct worker *worker;   /* lent */
+    struct client *client;   /* owned reference */
+    struct session *session; /* lent; NULL until CONNECT is accepted */
+    struct auth *auth;       /* owned; NULL: CONNECT named no authentication method */
     /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
     void (*parked_cancel)(void *obj);
     void *parked_obj;
-    struct conn *next, **link; /* worker->conns, or worker->closed */
+    struct conn *next, **link;           /* worker->conns, or worker->closed */
     struct conn *slow_next, **slow_link; /* among the waiters of the lagging reader */
-    struct handle slow_for;    /* that reader's client */
-    struct conn *slow_waiters; /* publishers waiting for this connection to drain */
-    uint64_t lags_since_ms;    /* as a subscriber, loop clock; 0: does not lag */
-    uint64_t heard_ms;         /* loop clock, last bytes */
-    uint64_t pause_until_ms;   /* loop clock, while it waits for a lagging reader */
-    size_t packet_len;         /* of the unfinished packet in tail; 0: not known */
-    uint32_t max_out;          /* the client's Maximum Packet Size, bytes; 0: none */
-    uint16_t receive_max;      /* what we announced; QoS 1/2 publishes it may have open */
-    uint16_t keep_alive;       /* seconds, 0: off */
-    uint8_t version;           /* enum mqtt_version; 0 before CONNECT */
-    uint8_t state;             /* enum conn_state */
-    bool is_blocked;           /* the last write met a full socket */
-    bool is_paused;            /* not reading: a subscriber lags, or is_throttled */
-    bool is_throttled;         /* it published faster than its rate */
-    bool is_stuck;             /* as a subscriber: not waited for until it drains */
-    bool has_hung_up;          /* the peer will send no more */
-    bool wants_problem_info;   /* reason strings welcome */
-    bool refusal_logged;       /* one refused publish a connection is news */
-    bool will_on_close;        /* until a DISCONNECT says otherwise */
+    struct handle slow_for;              /* that reader's client */
+    struct conn *slow_waiters;           /* publishers waiting for this connection to drain */
+    uint64_t lags_since_ms;              /* as a subscriber, loop clock; 0: does not lag */
+    uint64_t heard_ms;                   /* loop clock, last bytes */
+    uint64_t pause_until_ms;             /* loop clock, while it waits for a lagging reader */
+    size_t packet_len;                   /* of the unfinished packet in tail; 0: not known */
+    uint32_t max_out;                    /* the client's Maximum Packet Size, bytes; 0: none */
+    uint16_t receive_max;                /* what we announced; QoS 1/2 publishes it may have open */
+    uint16_t keep_alive;                 /* seconds, 0: off */
+    uint8_t version;                     /* enum mqtt_version; 0 before CONNECT */
+    uint8_t state;                       /* enum conn_state */
+    bool is_blocked;                     /* the last write met a full socket */
+    bool is_paused;                      /* not reading: a subscriber lags, or is_throttled */
+    bool is_throttled;                   /* it published faster than its rate */
+    bool is_stuck;                       /* as a subscriber: not waited for until it drains */
+    bool has_hung_up;                    /* the peer will send no more */
+    bool wants_problem_info;             /* reason strings welcome */
+    bool refusal_logged;                 /* one refused publish a connection is news */
+    bool will_on_close;                  /* until a DISCONNECT says otherwise */
 };
 
 /* Takes the descriptor. `peer` is copied, `listener` lent for the worker's life. */
@@ -100,7 +100,7 @@ bool client_disconnect(struct client *c, uint8_t reason_code, const char *reason
 struct publish_out {
     const uint32_t *identifiers; /* lent; identifiers_len of them */
     unsigned identifiers_len;
-    uint16_t packet_id;          /* 0 for QoS 0 */
+    uint16_t packet_id; /* 0 for QoS 0 */
     uint8_t qos;
     bool retain, dup;
 };

@@ -21,14 +21,14 @@
 enum { ASK_CONNECT, HAVE_CONNECT, ASK_AUTHENTICATE, HAVE_AUTHENTICATE, EXCHANGE, ACCEPT, OVER };
 
 struct connecting {
-    struct conn *conn;       /* lent: cancel comes before it goes */
-    struct client *client;   /* owned reference */
-    uint8_t *bytes;          /* owned: the packet's body */
+    struct conn *conn;     /* lent: cancel comes before it goes */
+    struct client *client; /* owned reference */
+    uint8_t *bytes;        /* owned: the packet's body */
     struct connect_request request;
     struct hook_call call;
     uint16_t asked_keep_alive;
     uint32_t asked_expiry;
-    bool is_assigned;        /* the client gave no id */
+    bool is_assigned; /* the client gave no id */
     uint8_t stage;
 };
 
@@ -60,8 +60,10 @@ static uint8_t return_code(uint8_t reason_code) {
 
 static void send_connack(struct conn *c, struct pkt_connack *ack) {
     struct packet p = { .type = PKT_CONNACK };
-    if (c->version != MQTT_5) ack->reason_code = return_code(ack->reason_code);
-    else ack->reason_code = reason_code_for(PKT_CONNACK, ack->reason_code, RC_NOT_AUTHORIZED);
+    if (c->version != MQTT_5)
+        ack->reason_code = return_code(ack->reason_code);
+    else
+        ack->reason_code = reason_code_for(PKT_CONNACK, ack->reason_code, RC_NOT_AUTHORIZED);
     p.connack = *ack;
     if (conn_send(c, &p)) return;
     p.connack.props.present &= ~PROP_BIT(PROP_REASON_STRING); /* [MQTT-3.2.2-19] */
@@ -141,8 +143,10 @@ static struct session *take_over(struct connecting *q) {
     struct slice id = q->client->id;
     struct session *s;
     while ((s = session_find(w, id)) && (s->conn || q->request.packet.clean_start)) {
-        if (s->conn) conn_end(s->conn, RC_SESSION_TAKEN_OVER, NULL, "session taken over");
-        else session_end(s);
+        if (s->conn)
+            conn_end(s->conn, RC_SESSION_TAKEN_OVER, NULL, "session taken over");
+        else
+            session_end(s);
     }
     return s;
 }
@@ -176,10 +180,10 @@ static void open_session(struct connecting *q, struct session *s) {
 static void log_accept(const struct connecting *q, bool present) {
     const struct client *client = q->client;
     static const char *const names[] = {
-        [MQTT_3_1] = "3.1", [MQTT_3_1_1] = "3.1.1", [MQTT_5] = "5.0" };
-    log_info(q->conn->worker->log, "connect",
-             "client %.*s (%s, MQTT %s, user %.*s) connected%s", SLICE_FMT(client->id),
-             client->peer, names[client->version],
+        [MQTT_3_1] = "3.1", [MQTT_3_1_1] = "3.1.1", [MQTT_5] = "5.0"
+    };
+    log_info(q->conn->worker->log, "connect", "client %.*s (%s, MQTT %s, user %.*s) connected%s",
+             SLICE_FMT(client->id), client->peer, names[client->version],
              SLICE_FMT(client->username.at ? client->username : SLICE("-")),
              present ? ", session resumed" : "");
 }
@@ -335,11 +339,9 @@ static void on_exchanged(void *obj, const struct auth_outcome *o) {
 static bool ask(struct connecting *q, enum hook_event event) {
     struct hooks *hooks = q->conn->worker->hooks;
     hook_call_deinit(&q->call);
-    q->call = (struct hook_call){ .event = event,
-                                  .client = q->client,
-                                  .connect = &q->request,
-                                  .done = on_verdict,
-                                  .obj = q };
+    q->call = (struct hook_call){
+        .event = event, .client = q->client, .connect = &q->request, .done = on_verdict, .obj = q
+    };
     if (!hooks_want(hooks, event)) return false;
     hooks->run(hooks, &q->call);
     return q->call.verdict == VERDICT_WAIT;
@@ -383,18 +385,20 @@ static bool run(struct connecting *q) {
 
 /* What the standard lets a server say about a CONNECT it cannot take. */
 static void refuse_packet(struct conn *c, int rc, const struct packet *p, struct slice body) {
-    bool is_mqtt = rc == RC_UNSUPPORTED_PROTOCOL_VERSION &&
-                   (slice_starts(body, SLICE("\0\4MQTT")) ||
-                    slice_starts(body, SLICE("\0\6MQIsdp")));
+    bool is_mqtt =
+        rc == RC_UNSUPPORTED_PROTOCOL_VERSION &&
+        (slice_starts(body, SLICE("\0\4MQTT")) || slice_starts(body, SLICE("\0\6MQIsdp")));
     if (is_mqtt) c->version = p->connect.version >= MQTT_5 ? MQTT_5 : MQTT_3_1_1;
-    if (is_mqtt || c->version) refuse(c, (uint8_t)rc, NULL, "CONNECT not acceptable");
-    else conn_close(c, "malformed CONNECT");
+    if (is_mqtt || c->version)
+        refuse(c, (uint8_t)rc, NULL, "CONNECT not acceptable");
+    else
+        conn_close(c, "malformed CONNECT");
 }
 
 static uint32_t session_expiry(const struct pkt_connect *p, const struct config *config) {
     if (p->version == MQTT_5)
-        return props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL)
-                   ? p->props.session_expiry_interval : 0;
+        return props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL) ? p->props.session_expiry_interval
+                                                                  : 0;
     return p->clean_start ? 0 : config->session_expiry_3x;
 }
 

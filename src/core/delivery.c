@@ -23,7 +23,7 @@
 
 enum {
     RING_START = 4,
-    HELD_PER_RUN = 64, /* deliveries shown to the deliver hooks at a time */
+    HELD_PER_RUN = 64,    /* deliveries shown to the deliver hooks at a time */
     REPLAY_PER_RUN = 512, /* retained messages sent at a time */
     /* Packet ids between the eldest unacknowledged message and the newest, per message
      * of the window: a client that never acknowledges one of them stalls here instead of
@@ -319,10 +319,10 @@ static void deliver_now(struct session *s, const struct outgoing *o) {
 struct held {
     struct held *next;
     struct session *session;
-    struct message *message;   /* owned reference; the call's while a deliver hook runs */
-    uint32_t *identifiers;     /* owned: count, then that many; or NULL */
+    struct message *message; /* owned reference; the call's while a deliver hook runs */
+    uint32_t *identifiers;   /* owned: count, then that many; or NULL */
     uint32_t share;
-    uint32_t ask;              /* HOOK_BITs still to be asked */
+    uint32_t ask; /* HOOK_BITs still to be asked */
     uint8_t qos;
     bool retain;
     struct hook_call call;
@@ -383,13 +383,12 @@ static bool held_passes(struct held *h) {
 
 static void held_deliver(struct held *h) {
     uint32_t n = h->identifiers ? h->identifiers[0] : 0;
-    deliver_now(h->session,
-                &(struct outgoing){ .message = h->message,
-                                    .identifiers = n ? h->identifiers + 1 : NULL,
-                                    .identifiers_len = (uint16_t)n,
-                                    .share = h->share,
-                                    .qos = h->qos,
-                                    .retain = h->retain });
+    deliver_now(h->session, &(struct outgoing){ .message = h->message,
+                                                .identifiers = n ? h->identifiers + 1 : NULL,
+                                                .identifiers_len = (uint16_t)n,
+                                                .share = h->share,
+                                                .qos = h->qos,
+                                                .retain = h->retain });
     held_free(h);
 }
 
@@ -442,8 +441,10 @@ static void held_list(struct session *s) {
 /* Hooks may cause messages that end up here again, so one run takes a bounded number. */
 static void held_run(struct session *s) {
     for (unsigned n = 0; s->held && !s->asking && !s->held_link; n++) {
-        if (n == HELD_PER_RUN) held_list(s);
-        else if (!held_go(held_pop(s))) return;
+        if (n == HELD_PER_RUN)
+            held_list(s);
+        else if (!held_go(held_pop(s)))
+            return;
     }
 }
 
@@ -463,8 +464,10 @@ static void on_held_verdict(struct hook_call *call) {
     struct held *h = call->obj;
     struct session *s = h->session;
     s->asking = NULL;
-    if (!held_passes(h)) held_refuse(h);
-    else if (!held_go(h)) return;
+    if (!held_passes(h))
+        held_refuse(h);
+    else if (!held_go(h))
+        return;
     held_run(s);
     session_pump(s); /* retained messages may have waited behind it */
 }
@@ -564,8 +567,8 @@ static void replay_step(struct session *s) {
     struct replay *r = s->replay;
     if (!r->is_matched) {
         r->is_matched = true;
-        retain_match(w->broker->retained, slice_of(r->filter, r->filter_len),
-                     loop_now_ms(w->loop), &r->list, &r->len);
+        retain_match(w->broker->retained, slice_of(r->filter, r->filter_len), loop_now_ms(w->loop),
+                     &r->list, &r->len);
     } else if (r->at < r->len) {
         replay_one(s, r);
     } else {
@@ -668,8 +671,10 @@ void delivery_rewind(struct session *s) {
     s->open_bytes = 0;
     for (uint32_t i = 0; i < s->ring_sent; i++) {
         struct delivery *d = ring_at(s, i);
-        if (d->state == DELIVERY_SENT) d->state = DELIVERY_RESEND;
-        else if (d->state == DELIVERY_RELEASED) d->state = DELIVERY_REL_AGAIN;
+        if (d->state == DELIVERY_SENT)
+            d->state = DELIVERY_RESEND;
+        else if (d->state == DELIVERY_RELEASED)
+            d->state = DELIVERY_REL_AGAIN;
     }
 }
 

@@ -17,25 +17,41 @@ struct config;
 
 enum hook_event {
     /* asked: the verdict counts */
-    HOOK_CONNECT, HOOK_AUTHENTICATE, HOOK_AUTH, HOOK_SUBSCRIBE, HOOK_UNSUBSCRIBE,
-    HOOK_PUBLISH, HOOK_AUTHORIZE, HOOK_DELIVER,
+    HOOK_CONNECT,
+    HOOK_AUTHENTICATE,
+    HOOK_AUTH,
+    HOOK_SUBSCRIBE,
+    HOOK_UNSUBSCRIBE,
+    HOOK_PUBLISH,
+    HOOK_AUTHORIZE,
+    HOOK_DELIVER,
     /* told: facts, never waited for, verdict ignored */
-    HOOK_CONNECTED, HOOK_DISCONNECTED, HOOK_SUBSCRIBED, HOOK_UNSUBSCRIBED, HOOK_PUBLISHED,
-    HOOK_ACKED, HOOK_DROPPED, HOOK_EXPIRED, HOOK_WILL, HOOK_START, HOOK_STOP, HOOK_RELOAD,
+    HOOK_CONNECTED,
+    HOOK_DISCONNECTED,
+    HOOK_SUBSCRIBED,
+    HOOK_UNSUBSCRIBED,
+    HOOK_PUBLISHED,
+    HOOK_ACKED,
+    HOOK_DROPPED,
+    HOOK_EXPIRED,
+    HOOK_WILL,
+    HOOK_START,
+    HOOK_STOP,
+    HOOK_RELOAD,
     HOOK_EVENTS
 };
 #define HOOK_BIT(event) (UINT32_C(1) << (event))
 /* Handlers of AUTHORIZE that asked for ACCESS_DELIVER too: few do, and core asks for a
  * delivery only where this bit is set (in `wanted` and in what wants() gives). */
 #define HOOK_BIT_AUTHORIZE_DELIVER HOOK_BIT(HOOK_EVENTS)
-#define HOOK_ASKED_AT_DELIVERY (HOOK_BIT(HOOK_DELIVER) | HOOK_BIT_AUTHORIZE_DELIVER)
-#define HOOK_IS_FACT(event) ((event) >= HOOK_CONNECTED)
+#define HOOK_ASKED_AT_DELIVERY     (HOOK_BIT(HOOK_DELIVER) | HOOK_BIT_AUTHORIZE_DELIVER)
+#define HOOK_IS_FACT(event)        ((event) >= HOOK_CONNECTED)
 
 enum verdict {
-    VERDICT_NONE,   /* nobody decided */
+    VERDICT_NONE, /* nobody decided */
     VERDICT_ALLOW,
-    VERDICT_DENY,   /* with reason_code */
-    VERDICT_DROP,   /* publish: acknowledge, go no further; deliver: not to this one */
+    VERDICT_DENY,     /* with reason_code */
+    VERDICT_DROP,     /* publish: acknowledge, go no further; deliver: not to this one */
     VERDICT_CONTINUE, /* auth: another round, `reply` goes to the client */
     VERDICT_WAIT
 };
@@ -72,26 +88,26 @@ void auth_exchange_deinit(struct auth_exchange *x);
  * subscribe_keep. */
 struct subscribe_request {
     struct slice filter;
-    struct subscribe_options options;      /* subscribe only */
-    uint32_t subscription_identifier;      /* 0: none */
-    char *kept;                            /* private: owned replacement of `filter` */
+    struct subscribe_options options; /* subscribe only */
+    uint32_t subscription_identifier; /* 0: none */
+    char *kept;                       /* private: owned replacement of `filter` */
 };
 void subscribe_keep(struct subscribe_request *r, struct slice filter);
 
 /* authorize */
 struct access_request {
     enum access_action action;
-    struct slice topic;        /* effective topic name, or filter for ACCESS_SUBSCRIBE */
+    struct slice topic; /* effective topic name, or filter for ACCESS_SUBSCRIBE */
     uint8_t qos;
     bool retain;
-    struct message *message;   /* lent; NULL for ACCESS_SUBSCRIBE */
+    struct message *message; /* lent; NULL for ACCESS_SUBSCRIBE */
 };
 
 /* Facts: what there is to tell; unused members are zero. */
 struct fact {
-    struct slice topic;        /* or filter; lent during the call */
-    struct message *message;   /* lent during the call */
-    const char *reason;        /* lent, static or NULL */
+    struct slice topic;      /* or filter; lent during the call */
+    struct message *message; /* lent during the call */
+    const char *reason;      /* lent, static or NULL */
     uint8_t reason_code, qos;
     bool session_present;
     unsigned generation, old_generation; /* reload */
@@ -105,35 +121,36 @@ typedef void hook_done_fn(struct hook_call *call);
 struct hook_call {
     /* filled by core; lent until the verdict is there */
     enum hook_event event;
-    struct client *client;                 /* NULL: the broker itself */
+    struct client *client; /* NULL: the broker itself */
     union {
-        struct connect_request *connect;   /* HOOK_CONNECT, HOOK_AUTHENTICATE */
-        struct auth_exchange *auth;        /* HOOK_AUTH */
+        struct connect_request *connect;     /* HOOK_CONNECT, HOOK_AUTHENTICATE */
+        struct auth_exchange *auth;          /* HOOK_AUTH */
         struct subscribe_request *subscribe; /* HOOK_SUBSCRIBE, HOOK_UNSUBSCRIBE */
-        struct access_request access;      /* HOOK_AUTHORIZE */
-        struct {                           /* HOOK_PUBLISH, HOOK_DELIVER */
-            struct message *message;       /* owned by the call: a hook that changes it puts
-                                              another one here and unrefs the old */
+        struct access_request access;        /* HOOK_AUTHORIZE */
+        struct {                             /* HOOK_PUBLISH, HOOK_DELIVER */
+            struct message *message;         /* owned by the call: a hook that changes it puts
+                                                another one here and unrefs the old */
             bool is_will;
         };
-        const struct fact *fact;           /* facts */
+        const struct fact *fact; /* facts */
     };
-    hook_done_fn *done;                    /* NULL for facts */
-    void *obj;                             /* core's own */
+    hook_done_fn *done; /* NULL for facts */
+    void *obj;          /* core's own */
     /* filled by the hooks */
     enum verdict verdict;
-    uint8_t reason_code;                   /* VERDICT_DENY; 0: the event's default */
-    char *reason;                          /* owned by the call: text for the peer; or NULL */
+    uint8_t reason_code; /* VERDICT_DENY; 0: the event's default */
+    char *reason;        /* owned by the call: text for the peer; or NULL */
     /* while VERDICT_WAIT */
-    struct hooks *hooks;                   /* who runs it (a reload may have put others in place) */
-    void *task;                            /* theirs */
+    struct hooks *hooks; /* who runs it (a reload may have put others in place) */
+    void *task;          /* theirs */
 };
 
 struct hooks {
-    uint32_t wanted;   /* HOOK_BITs that have handlers */
+    uint32_t wanted;            /* HOOK_BITs that have handlers */
     struct hooks *next, **link; /* worker->retired; core's own */
     /* HOOK_BITs of PUBLISH, AUTHORIZE (and AUTHORIZE_DELIVER), DELIVER, PUBLISHED whose
-     * handlers' filters match this topic name; may be remembered by core until the hooks are replaced. */
+     * handlers' filters match this topic name; may be remembered by core until the hooks are
+     * replaced. */
     uint32_t (*wants)(struct hooks *h, struct slice topic);
     /* Ask or tell.  Sets verdict (VERDICT_WAIT only when call->done is set). */
     void (*run)(struct hooks *h, struct hook_call *call);

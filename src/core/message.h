@@ -15,25 +15,25 @@
 struct message {
     uint32_t refs;
     uint32_t payload_len;
-    uint64_t expires_ms;      /* loop clock; MESSAGE_NEVER without an expiry */
-    struct handle publisher;  /* session it came from; HANDLE_NONE: the broker */
-    uint32_t props_len;       /* forwarded properties, see below */
+    uint64_t expires_ms;     /* loop clock; MESSAGE_NEVER without an expiry */
+    struct handle publisher; /* session it came from; HANDLE_NONE: the broker */
+    uint32_t props_len;      /* forwarded properties, see below */
     uint16_t topic_len;
-    uint8_t qos : 2;          /* as published; 3: a script's mistake, see message_invalid */
-    uint8_t hops : 6;         /* messages that caused messages, down to this one */
-    bool retain;              /* as published */
-    uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
+    uint8_t qos : 2;  /* as published; 3: a script's mistake, see message_invalid */
+    uint8_t hops : 6; /* messages that caused messages, down to this one */
+    bool retain;      /* as published */
+    uint8_t bytes[];  /* u16 topic length, topic, properties, payload */
 };
 
 /* What a message is made of; the slices are copied. */
 struct message_parts {
     struct slice topic, payload;
-    struct slice props;       /* encoded: payload format, content type, response topic,
-                                 correlation data, user properties; no expiry, no alias */
+    struct slice props; /* encoded: payload format, content type, response topic,
+                           correlation data, user properties; no expiry, no alias */
     uint64_t expires_ms;
     struct handle publisher;
     uint8_t qos;
-    uint8_t hops;             /* of the message that caused it, plus one; 0: nobody's */
+    uint8_t hops; /* of the message that caused it, plus one; 0: nobody's */
     bool retain;
 };
 

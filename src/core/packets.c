@@ -27,9 +27,8 @@ static void refuse(struct conn *c, int reason_code, const char *why) {
 static void acknowledge(struct conn *c, uint8_t qos, uint16_t packet_id, uint8_t reason_code,
                         const char *reason) {
     if (qos == 0 || !c->session) return;
-    uint8_t rc = c->version == MQTT_5
-                     ? reason_code_for(PKT_PUBACK, reason_code, RC_NOT_AUTHORIZED)
-                     : (uint8_t)RC_SUCCESS;
+    uint8_t rc = c->version == MQTT_5 ? reason_code_for(PKT_PUBACK, reason_code, RC_NOT_AUTHORIZED)
+                                      : (uint8_t)RC_SUCCESS;
     if (qos == 2 && rc < RC_UNSPECIFIED_ERROR) pidset_add(&c->session->received, packet_id);
     conn_send_ack(c, qos == 1 ? PKT_PUBACK : PKT_PUBREC, packet_id, rc, reason);
 }
@@ -64,8 +63,8 @@ static struct message *message_from(const struct conn *c, const struct pkt_publi
         message_props_from(&p->props, &props);
         parts.props = buf_slice(&props);
         if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
-            parts.expires_ms = loop_now_ms(c->worker->loop) +
-                               (uint64_t)p->props.message_expiry_interval * 1000;
+            parts.expires_ms =
+                loop_now_ms(c->worker->loop) + (uint64_t)p->props.message_expiry_interval * 1000;
     }
     return message_new(&parts);
 }
@@ -167,8 +166,10 @@ static void on_publish(struct conn *c, const struct frame *f) {
     }
     const uint32_t asked =
         HOOK_BIT(HOOK_PUBLISH) | HOOK_BIT(HOOK_AUTHORIZE) | HOOK_BIT(HOOK_PUBLISHED);
-    if (route->wants & asked) publish_asking(c, &p);
-    else publish_plain(c, &p, route);
+    if (route->wants & asked)
+        publish_asking(c, &p);
+    else
+        publish_plain(c, &p, route);
 }
 
 /* ---- acknowledgements --------------------------------------------------- */
@@ -241,7 +242,8 @@ static void on_pingreq(struct conn *c, const struct frame *f) {
 /* The session expiry a client may change its mind to: not from 0 [MQTT-3.14.2-2]. */
 static bool change_expiry(struct conn *c, const struct pkt_reason *p) {
     if (!props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL)) return true;
-    uint32_t expiry = p->props.session_expiry_interval, limit = c->worker->config->max_session_expiry;
+    uint32_t expiry = p->props.session_expiry_interval,
+             limit = c->worker->config->max_session_expiry;
     if (c->session->expiry == 0 && expiry != 0) return false;
     c->session->expiry = expiry < limit ? expiry : limit;
     return true;
@@ -274,15 +276,23 @@ static packet_fn *const on_packet[PKT_TYPES] = {
 
 /* Before CONNACK a client says nothing but AUTH and DISCONNECT [MQTT-3.1.2-30]. */
 static void on_early_packet(struct conn *c, const struct frame *f) {
-    if (f->type == PKT_AUTH) auth_packet(c, f);
-    else if (f->type == PKT_DISCONNECT) conn_end(c, 0, NULL, "DISCONNECT");
-    else auth_refuse(c->auth, RC_PROTOCOL_ERROR, "packet before the end of authentication");
+    if (f->type == PKT_AUTH)
+        auth_packet(c, f);
+    else if (f->type == PKT_DISCONNECT)
+        conn_end(c, 0, NULL, "DISCONNECT");
+    else
+        auth_refuse(c->auth, RC_PROTOCOL_ERROR, "packet before the end of authentication");
 }
 
 void packets_handle(struct conn *c, const struct frame *f) {
-    if (c->state == CONN_NEW) connect_start(c, f);
-    else if (c->state == CONN_AUTHENTICATING) on_early_packet(c, f);
-    else if (on_packet[f->type]) on_packet[f->type](c, f);
-    else refuse(c, RC_PROTOCOL_ERROR, f->type == PKT_CONNECT ? "second CONNECT" /* [MQTT-3.1.0-2] */
-                                                              : "packet a client may not send");
+    if (c->state == CONN_NEW)
+        connect_start(c, f);
+    else if (c->state == CONN_AUTHENTICATING)
+        on_early_packet(c, f);
+    else if (on_packet[f->type])
+        on_packet[f->type](c, f);
+    else
+        refuse(c, RC_PROTOCOL_ERROR,
+               f->type == PKT_CONNECT ? "second CONNECT" /* [MQTT-3.1.0-2] */
+                                      : "packet a client may not send");
 }

@@ -15,19 +15,19 @@
 
 struct node {
     struct node *parent;
-    struct node *first;          /* child */
-    struct node *next, **link;   /* among the parent's children */
-    struct message *message;     /* owned reference, or NULL */
+    struct node *first;        /* child */
+    struct node *next, **link; /* among the parent's children */
+    struct message *message;   /* owned reference, or NULL */
     uint64_t id;
     uint32_t key_len;
-    uint8_t key[];               /* parent's id, level */
+    uint8_t key[]; /* parent's id, level */
 };
 
 enum { ID = sizeof(uint64_t) };
 
 struct retain {
     pthread_mutex_t lock;
-    struct map levels;           /* node by key */
+    struct map levels; /* node by key */
     struct node *root;
     uint64_t last_id;
     _Atomic size_t count;
@@ -102,16 +102,20 @@ static void forget(struct retain *r, struct node *n) {
 
 static void keep(struct retain *r, struct node *n, struct message *m) {
     message_ref(m);
-    if (n->message) message_unref(n->message);
-    else r->count++;
+    if (n->message)
+        message_unref(n->message);
+    else
+        r->count++;
     n->message = m;
 }
 
 void retain_set(struct retain *r, struct message *m) {
     pthread_mutex_lock(&r->lock);
     struct slice topic = message_topic(m);
-    if (m->payload_len == 0) forget(r, find(r, topic));
-    else keep(r, get(r, topic), m);
+    if (m->payload_len == 0)
+        forget(r, find(r, topic));
+    else
+        keep(r, get(r, topic), m);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -131,7 +135,7 @@ struct matching {
     struct message ***list; /* of the caller */
     size_t *len;
     size_t cap;
-    struct node **expired;  /* owned: to be forgotten after the walk */
+    struct node **expired; /* owned: to be forgotten after the walk */
     size_t expired_len;
 };
 

@@ -20,7 +20,8 @@ void retain_set(struct retain *r, struct message *m);
 /* Collects a reference to every message whose topic the filter matches and that is not
  * expired at `now_ms`: appended to *list (xrealloc'd, *len counts).  The caller unrefs
  * each and frees the list. */
-void retain_match(struct retain *r, struct slice filter, uint64_t now_ms, struct message ***list, size_t *len);
+void retain_match(struct retain *r, struct slice filter, uint64_t now_ms, struct message ***list,
+                  size_t *len);
 
 /* Is `m` (met by retain_match earlier) still the message of its topic?  If not, what came
  * in its place has been routed since, and the old one must not follow it. */

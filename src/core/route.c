@@ -132,8 +132,8 @@ struct route *route_find(struct worker *w, struct slice topic) {
 struct delivering {
     struct worker *worker;
     struct message *message;
-    struct conn *from;         /* the publishing connection, or NULL */
-    uint32_t ask;              /* HOOK_BITs that want to see each delivery */
+    struct conn *from; /* the publishing connection, or NULL */
+    uint32_t ask;      /* HOOK_BITs that want to see each delivery */
 };
 
 static void deliver_to(const struct delivering *d, const struct route_entries *to,
@@ -184,18 +184,16 @@ static unsigned share_deliver(const struct delivering *d, const struct route_ent
 
 void route_share_again(struct worker *w, uint32_t share, struct message *m) {
     struct route_entries to;
-    struct delivering d = {
-        .worker = w, .message = m, .ask = hooks_for_delivery(w->hooks, m) };
+    struct delivering d = { .worker = w, .message = m, .ask = hooks_for_delivery(w->hooks, m) };
     subs_share(w->broker->subs, share, &to);
     if (to.shares_len) share_deliver(&d, &to, to.shares);
     route_entries_deinit(&to);
 }
 
 unsigned route_deliver(struct worker *w, struct route *r, struct message *m, struct conn *from) {
-    struct delivering d = { .worker = w,
-                            .message = m,
-                            .from = from,
-                            .ask = r->wants & HOOK_ASKED_AT_DELIVERY };
+    struct delivering d = {
+        .worker = w, .message = m, .from = from, .ask = r->wants & HOOK_ASKED_AT_DELIVERY
+    };
     unsigned receivers = 0;
     r->refs++; /* hooks and closing connections may renew or evict it meanwhile */
     for (uint32_t i = 0; i < r->to.len; i++) {
@@ -217,8 +215,10 @@ enum { ASK_PUBLISH, HAVE_PUBLISH, ASK_AUTHORIZE, HAVE_AUTHORIZE, ROUTE, OVER };
 
 struct publish *publish_new(struct worker *w) {
     struct publish *p = w->free_publishes;
-    if (p) w->free_publishes = p->next;
-    else p = xmalloc(sizeof *p);
+    if (p)
+        w->free_publishes = p->next;
+    else
+        p = xmalloc(sizeof *p);
     memset(p, 0, sizeof *p);
     p->worker = w;
     return p;
@@ -297,8 +297,7 @@ static void on_verdict(struct hook_call *call) {
 static bool ask(struct publish *p, enum hook_event event) {
     struct hook_call *call = &p->call;
     hook_call_deinit(call);
-    *call = (struct hook_call){
-        .event = event, .client = p->client, .done = on_verdict, .obj = p };
+    *call = (struct hook_call){ .event = event, .client = p->client, .done = on_verdict, .obj = p };
     if (event == HOOK_PUBLISH) {
         message_unref(p->before);
         p->before = message_ref(p->message);
@@ -306,12 +305,11 @@ static bool ask(struct publish *p, enum hook_event event) {
         call->is_will = p->is_will;
         p->message = NULL; /* the call's while it runs */
     } else {
-        call->access = (struct access_request){
-            .action = p->is_will ? ACCESS_WILL : ACCESS_PUBLISH,
-            .topic = message_topic(p->message),
-            .qos = p->message->qos,
-            .retain = p->message->retain,
-            .message = p->message };
+        call->access = (struct access_request){ .action = p->is_will ? ACCESS_WILL : ACCESS_PUBLISH,
+                                                .topic = message_topic(p->message),
+                                                .qos = p->message->qos,
+                                                .retain = p->message->retain,
+                                                .message = p->message };
     }
     p->worker->hooks->run(p->worker->hooks, call);
     if (call->verdict == VERDICT_WAIT) {

@@ -18,36 +18,36 @@ struct worker;
 /* What the cache knows of one topic; immutable, counted while in use. */
 struct route {
     uint32_t refs;
-    uint32_t wants;            /* HOOK_BITs whose filters match */
-    unsigned place;            /* in the eviction ring */
-    bool is_too_long;          /* more levels or bytes than a client's topic may have */
-    unsigned policy;           /* worker->policies when `wants` was asked */
+    uint32_t wants;   /* HOOK_BITs whose filters match */
+    unsigned place;   /* in the eviction ring */
+    bool is_too_long; /* more levels or bytes than a client's topic may have */
+    unsigned policy;  /* worker->policies when `wants` was asked */
     struct route_entries to;
-    struct slice topic;        /* owned, behind the struct */
-    bool referenced;           /* used since the clock hand passed (cache eviction) */
+    struct slice topic; /* owned, behind the struct */
+    bool referenced;    /* used since the clock hand passed (cache eviction) */
     uint8_t topic_bytes[];
 };
 
 /* One message on its way in. */
 struct publish {
     struct worker *worker;
-    struct client *client;     /* owned reference; NULL: the broker */
-    struct message *message;   /* owned reference */
+    struct client *client;   /* owned reference; NULL: the broker */
+    struct message *message; /* owned reference */
     bool is_will;
-    bool trusted;              /* the broker's own: no hooks, no authorization */
-    bool is_checked;           /* the decoder has made sure that it is a valid message */
+    bool trusted;    /* the broker's own: no hooks, no authorization */
+    bool is_checked; /* the decoder has made sure that it is a valid message */
     /* called once with the outcome: RC_SUCCESS, RC_NO_MATCHING_SUBSCRIBERS or the reason
      * of a refusal; `reason` (lent) explains it or is NULL.  NULL: nobody asks. */
     void (*done)(struct publish *p, uint8_t reason_code, const char *reason);
-    void *obj;                 /* the starter's */
-    uint16_t packet_id;        /* the starter's */
-    uint8_t qos;               /* the starter's: as received */
+    void *obj;          /* the starter's */
+    uint16_t packet_id; /* the starter's */
+    uint8_t qos;        /* the starter's: as received */
     /* private to route.c */
-    struct route *route;       /* owned reference: of the topic as last seen, or NULL */
-    struct message *before;    /* owned reference: what the publish hooks were given */
+    struct route *route;    /* owned reference: of the topic as last seen, or NULL */
+    struct message *before; /* owned reference: what the publish hooks were given */
     struct hook_call call;
     struct publish *next, **link; /* worker->waiting, or the free list */
-    struct conn *parked;       /* lent while it waits: parked for it; or NULL */
+    struct conn *parked;          /* lent while it waits: parked for it; or NULL */
     uint8_t stage;
 };
 

@@ -4,9 +4,9 @@
  * used, its will.  Lives from CONNECT to its expiry, with or without a connection.
  *
  * Outgoing QoS 1/2 messages (of QoS 0 those kept for an absent client) stand in one ring in
- * order: first those in flight, then those waiting.  Invariant: packet ids are handed out in ring order, so the entry at index i in
- * flight has packet id first_id + i (1..65535, wrapping) and an acknowledgement finds its
- * message without a search.  One worker's thread. */
+ * order: first those in flight, then those waiting.  Invariant: packet ids are handed out in ring
+ * order, so the entry at index i in flight has packet id first_id + i (1..65535, wrapping) and an
+ * acknowledgement finds its message without a search.  One worker's thread. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_SESSION_H
 #define SOL_CORE_SESSION_H
@@ -24,30 +24,30 @@ struct worker;
 #define SESSION_FOREVER UINT32_MAX
 
 enum delivery_state {
-    DELIVERY_QUEUED,   /* not sent on this connection, no packet id yet */
-    DELIVERY_RESEND,   /* in flight from an earlier connection, to be sent again with DUP */
-    DELIVERY_SENT,     /* PUBLISH is out: awaits PUBACK or PUBREC */
-    DELIVERY_RELEASED, /* PUBREC came: PUBREL is out, awaits PUBCOMP */
-    DELIVERY_REL_AGAIN,/* as released, PUBREL to be sent again on this connection */
-    DELIVERY_DONE      /* acknowledged; waits for its elders to leave the ring */
+    DELIVERY_QUEUED,    /* not sent on this connection, no packet id yet */
+    DELIVERY_RESEND,    /* in flight from an earlier connection, to be sent again with DUP */
+    DELIVERY_SENT,      /* PUBLISH is out: awaits PUBACK or PUBREC */
+    DELIVERY_RELEASED,  /* PUBREC came: PUBREL is out, awaits PUBCOMP */
+    DELIVERY_REL_AGAIN, /* as released, PUBREL to be sent again on this connection */
+    DELIVERY_DONE       /* acknowledged; waits for its elders to leave the ring */
 };
 
 /* One message on its way to one client. */
 struct delivery {
-    struct message *message;   /* owned reference; NULL once released or done */
-    uint32_t *identifiers;     /* owned: count, then that many; NULL: none */
+    struct message *message; /* owned reference; NULL once released or done */
+    uint32_t *identifiers;   /* owned: count, then that many; NULL: none */
     uint8_t qos;
     bool retain;
-    uint8_t state;             /* enum delivery_state */
-    uint32_t share;            /* the shared subscription it came by, 0: none */
+    uint8_t state;  /* enum delivery_state */
+    uint32_t share; /* the shared subscription it came by, 0: none */
 };
 
 /* The will as CONNECT left it. */
 struct pending_will {
-    struct message *message;   /* owned reference */
-    struct client *client;     /* owned reference: its author */
-    uint32_t delay;            /* seconds */
-    uint32_t expiry;           /* seconds from its publication; 0: none */
+    struct message *message; /* owned reference */
+    struct client *client;   /* owned reference: its author */
+    uint32_t delay;          /* seconds */
+    uint32_t expiry;         /* seconds from its publication; 0: none */
 };
 
 /* A delivery that waits for its deliver hook, or for one before it; delivery.c. */
@@ -60,10 +60,10 @@ struct outgoing {
     struct message *message;     /* lent */
     const uint32_t *identifiers; /* lent: matching subscription identifiers */
     uint16_t identifiers_len;
-    uint32_t share;              /* the shared subscription it comes by, 0: none */
-    uint8_t qos;                 /* already the lower of the message's and the subscription's */
+    uint32_t share; /* the shared subscription it comes by, 0: none */
+    uint8_t qos;    /* already the lower of the message's and the subscription's */
     bool retain;
-    uint32_t ask;                /* HOOK_BITs of HOOK_ASKED_AT_DELIVERY that want to see it */
+    uint32_t ask; /* HOOK_BITs of HOOK_ASKED_AT_DELIVERY that want to see it */
 };
 
 struct session {
@@ -76,27 +76,27 @@ struct session {
     uint32_t expiry;           /* seconds after the connection ends; 0: with it */
     struct session *next;      /* worker->ended */
     /* outgoing */
-    struct delivery *ring;     /* owned; ring_cap is 0 or a power of two */
+    struct delivery *ring; /* owned; ring_cap is 0 or a power of two */
     uint32_t ring_cap, ring_head, ring_len;
-    uint32_t ring_sent;        /* entries with a packet id: the first of the ring */
-    uint32_t ring_again;       /* of those, so many at the front are out on this connection;
-                                  the rest must be sent again first */
-    uint32_t ring_open;        /* sent on this connection and not acknowledged: against window */
-    uint16_t first_id;         /* packet id of the entry at the head */
-    uint16_t window;           /* the client's Receive Maximum and max_inflight */
-    uint32_t ring_gaps;        /* dropped entries at the front of those waiting */
-    uint32_t waiting_qos0;     /* QoS 0 entries that wait */
-    size_t queued_bytes;       /* weights of the messages in the ring */
-    size_t open_bytes;         /* of those in state DELIVERY_SENT: against window_bytes */
-    size_t window_bytes;       /* max_inflight_bytes; SIZE_MAX: no limit */
+    uint32_t ring_sent;    /* entries with a packet id: the first of the ring */
+    uint32_t ring_again;   /* of those, so many at the front are out on this connection;
+                              the rest must be sent again first */
+    uint32_t ring_open;    /* sent on this connection and not acknowledged: against window */
+    uint16_t first_id;     /* packet id of the entry at the head */
+    uint16_t window;       /* the client's Receive Maximum and max_inflight */
+    uint32_t ring_gaps;    /* dropped entries at the front of those waiting */
+    uint32_t waiting_qos0; /* QoS 0 entries that wait */
+    size_t queued_bytes;   /* weights of the messages in the ring */
+    size_t open_bytes;     /* of those in state DELIVERY_SENT: against window_bytes */
+    size_t window_bytes;   /* max_inflight_bytes; SIZE_MAX: no limit */
     struct held *held, **held_tail; /* owned: to be shown to the deliver hooks, in order */
-    struct hook_call *asking;  /* the deliver call in progress, or NULL */
+    struct hook_call *asking;       /* the deliver call in progress, or NULL */
     uint32_t held_len;
-    size_t held_bytes;         /* weights of the held messages */
+    size_t held_bytes;                      /* weights of the held messages */
     struct session *held_next, **held_link; /* worker->held_sessions: goes on next turn */
-    struct replay *replay, **replay_tail; /* owned */
+    struct replay *replay, **replay_tail;   /* owned */
     /* incoming */
-    struct pidset received;    /* QoS 2 packet ids between PUBLISH and PUBREL */
+    struct pidset received; /* QoS 2 packet ids between PUBLISH and PUBREL */
     /* while unconnected, or with a will */
     struct pending_will *will; /* owned */
     struct timer *absence;     /* owned; expiry or will delay, whichever is next */

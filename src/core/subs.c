@@ -10,8 +10,8 @@
  * are ordinary children that the parent also points to, so a lookup follows at most three
  * branches a level.  A shared subscription, $share/GROUP/FILTER, is a node of its own in
  * the map `shares`, listed by the node of FILTER.  Invariant: a node without subscribers,
- * shares and children does not exist, but for the root.  Every change bumps the epoch of the part its filter's first
- * level falls in, or epoch_wide when that level is a wildcard. */
+ * shares and children does not exist, but for the root.  Every change bumps the epoch of the part
+ * its filter's first level falls in, or epoch_wide when that level is a wildcard. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/subs.h"
 
@@ -24,34 +24,34 @@
 #include <stdlib.h>
 
 struct filter_node {
-    struct filter_node *parent;       /* NULL: an exact filter, or the root */
-    struct filter_node *plus, *hash;  /* the `+` and `#` children, or NULL */
-    struct share *shares;             /* groups that share this filter */
-    struct subscription **subs;       /* owned array of lent subscriptions */
+    struct filter_node *parent;      /* NULL: an exact filter, or the root */
+    struct filter_node *plus, *hash; /* the `+` and `#` children, or NULL */
+    struct share *shares;            /* groups that share this filter */
+    struct subscription **subs;      /* owned array of lent subscriptions */
     uint32_t subs_len, subs_cap;
-    uint32_t children;                /* `+` and `#` included */
-    uint32_t key_len;                 /* bytes of key: parent's id and level may exceed 65,535 */
-    bool is_share;                    /* the node of a struct share */
-    uint64_t id;                      /* of a trie node; 0: the root or an exact filter */
-    uint8_t key[];                    /* exact and share: the filter; trie: parent's id, level */
+    uint32_t children; /* `+` and `#` included */
+    uint32_t key_len;  /* bytes of key: parent's id and level may exceed 65,535 */
+    bool is_share;     /* the node of a struct share */
+    uint64_t id;       /* of a trie node; 0: the root or an exact filter */
+    uint8_t key[];     /* exact and share: the filter; trie: parent's id, level */
 };
 
 /* One group on one filter. */
 struct share {
-    struct filter_node *inner;        /* the filter shared */
-    struct share *next, **link;       /* inner->shares */
+    struct filter_node *inner;  /* the filter shared */
+    struct share *next, **link; /* inner->shares */
     uint32_t id;
-    struct filter_node node;          /* its members; last, for its key */
+    struct filter_node node; /* its members; last, for its key */
 };
 
 enum { ID = sizeof(uint64_t) };
 
 struct subs {
     pthread_rwlock_t lock;
-    struct map exact;                 /* filter_node by filter */
-    struct map levels;                /* filter_node by parent's id and level */
-    struct map shares;                /* filter_node of a share, by its whole filter */
-    struct map entries;               /* subscription by subscription_key */
+    struct map exact;   /* filter_node by filter */
+    struct map levels;  /* filter_node by parent's id and level */
+    struct map shares;  /* filter_node of a share, by its whole filter */
+    struct map entries; /* subscription by subscription_key */
     struct filter_node *root;
     uint64_t last_id;
     uint32_t last_share_id;
@@ -65,8 +65,7 @@ struct subs {
 /* FNV-1a of the first level: not keyed, a collision only costs a rebuilt route. */
 static uint32_t part_of(struct slice topic) {
     uint32_t h = 2166136261u;
-    for (size_t i = 0; i < topic.len && topic.at[i] != '/'; i++)
-        h = (h ^ topic.at[i]) * 16777619u;
+    for (size_t i = 0; i < topic.len && topic.at[i] != '/'; i++) h = (h ^ topic.at[i]) * 16777619u;
     return h & (SUBS_PARTS - 1);
 }
 
@@ -134,17 +133,23 @@ static struct filter_node *child_add(struct subs *s, struct filter_node *parent,
     n->parent = parent;
     n->id = ++s->last_id;
     parent->children++;
-    if (is_level(level, '+')) parent->plus = n;
-    else if (is_level(level, '#')) parent->hash = n;
-    else map_put(&s->levels, n);
+    if (is_level(level, '+'))
+        parent->plus = n;
+    else if (is_level(level, '#'))
+        parent->hash = n;
+    else
+        map_put(&s->levels, n);
     return n;
 }
 
 static void child_del(struct subs *s, struct filter_node *n) {
     struct filter_node *parent = n->parent;
-    if (parent->plus == n) parent->plus = NULL;
-    else if (parent->hash == n) parent->hash = NULL;
-    else map_del(&s->levels, node_key(n));
+    if (parent->plus == n)
+        parent->plus = NULL;
+    else if (parent->hash == n)
+        parent->hash = NULL;
+    else
+        map_del(&s->levels, node_key(n));
     parent->children--;
     free(n);
 }
@@ -273,8 +278,8 @@ static void remove_locked(struct subs *s, struct subscription *sub) {
     free(sub);
 }
 
-int subs_add(struct subs *s, struct subscription **list, struct handle session,
-             struct slice filter, const struct subscribe_options *options, uint32_t identifier) {
+int subs_add(struct subs *s, struct subscription **list, struct handle session, struct slice filter,
+             const struct subscribe_options *options, uint32_t identifier) {
     pthread_rwlock_wrlock(&s->lock);
     struct filter_node *n = node_get(s, filter);
     struct subscription_key key = { n, session };
@@ -335,16 +340,18 @@ static void add_levels(const struct filter_node *n, struct buf *out) {
 
 void subs_filter(const struct subscription *sub, struct buf *out) {
     const struct filter_node *n = sub->key.node;
-    if (n->parent) add_levels(n, out);
-    else buf_add_slice(out, node_key(n));
+    if (n->parent)
+        add_levels(n, out);
+    else
+        buf_add_slice(out, node_key(n));
 }
 
 /* ---- matching ----------------------------------------------------------- */
 
 struct found {
-    struct subscription **at;  /* of plain filters */
+    struct subscription **at; /* of plain filters */
     size_t len, cap;
-    unsigned nodes;            /* that contributed */
+    unsigned nodes; /* that contributed */
     struct share **shares;
     size_t shares_len, members;
     enum overlapping overlapping;
@@ -376,7 +383,7 @@ static void walk(const struct subs *s, const struct filter_node *n, struct slice
                  struct found *f) {
     struct slice level;
     bool is_system = n == s->root && topic.len && topic.at[0] == '$'; /* [MQTT-4.7.2-1] */
-    if (!is_system) collect(f, n->hash);                 /* also the parent level itself */
+    if (!is_system) collect(f, n->hash); /* also the parent level itself */
     if (!topic_next_level(topic, &at, &level)) {
         collect(f, n);
         return;
@@ -389,11 +396,13 @@ static void walk(const struct subs *s, const struct filter_node *n, struct slice
 static int by_session(const void *a, const void *b) {
     const struct subscription *x = *(struct subscription *const *)a;
     const struct subscription *y = *(struct subscription *const *)b;
-    return (x->key.session.slot > y->key.session.slot) - (x->key.session.slot < y->key.session.slot);
+    return (x->key.session.slot > y->key.session.slot) -
+           (x->key.session.slot < y->key.session.slot);
 }
 
 /* Adds one subscription to the entry of its session. */
-static void merge(struct route_entries *out, struct route_entry *e, const struct subscription *sub) {
+static void merge(struct route_entries *out, struct route_entry *e,
+                  const struct subscription *sub) {
     if (sub->options.qos > e->qos) e->qos = sub->options.qos;
     e->no_local = e->no_local && sub->options.no_local;
     e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
@@ -401,8 +410,8 @@ static void merge(struct route_entries *out, struct route_entry *e, const struct
     out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
 }
 
-static struct route_entry *entry_add(struct route_entries *out, uint32_t at,
-                                     struct handle session, uint32_t identifiers_at) {
+static struct route_entry *entry_add(struct route_entries *out, uint32_t at, struct handle session,
+                                     uint32_t identifiers_at) {
     out->at[at] = (struct route_entry){ .session = session,
                                         .no_local = true,
                                         .identifiers_at = identifiers_at };

@@ -33,17 +33,17 @@ struct subscription {
 struct route_entry {
     struct handle session;
     uint8_t qos;
-    bool no_local;             /* every merged subscription says so */
-    bool retain_as_published;  /* any merged subscription says so */
+    bool no_local;            /* every merged subscription says so */
+    bool retain_as_published; /* any merged subscription says so */
     uint16_t identifiers_len;
-    uint32_t identifiers_at;   /* first of them in route.identifiers */
+    uint32_t identifiers_at; /* first of them in route.identifiers */
 };
 
 /* A shared subscription's members on a route: at[first .. first + len). */
 struct route_share {
     uint32_t first, len;
-    uint32_t next;             /* whose turn it is; the route's user counts it up */
-    uint32_t id;               /* of the share, for subs_share */
+    uint32_t next; /* whose turn it is; the route's user counts it up */
+    uint32_t id;   /* of the share, for subs_share */
 };
 
 /* The number of parts the tree's validity is split into. */
@@ -53,9 +53,9 @@ struct subs *subs_new(void);
 void subs_free(struct subs *s);
 
 enum { SUBS_NEW = 0, SUBS_REPLACED = 1 };
-/* Subscribe `session`; copies the filter (valid, plain or shared).  `list` is the head of the session's
- * list.  Replaces options and identifier when it has this filter already
- * [MQTT-3.8.4-3]. */
+/* Subscribe `session`; copies the filter (valid, plain or shared).  `list` is the head of the
+ * session's list.  Replaces options and identifier when it has this filter already [MQTT-3.8.4-3].
+ */
 int subs_add(struct subs *s, struct subscription **list, struct handle session, struct slice filter,
              const struct subscribe_options *options, uint32_t identifier);
 bool subs_has(struct subs *s, struct handle session, struct slice filter);
@@ -73,13 +73,13 @@ void subs_filter(const struct subscription *sub, struct buf *out);
 enum overlapping { OVERLAPPING_ONCE, OVERLAPPING_EACH };
 
 struct route_entries {
-    struct route_entry *at;      /* owned by the caller: free() */
-    uint32_t len;                /* plain subscribers; members of shares lie behind them */
-    struct route_share *shares;  /* owned by the caller: free() */
+    struct route_entry *at;     /* owned by the caller: free() */
+    uint32_t len;               /* plain subscribers; members of shares lie behind them */
+    struct route_share *shares; /* owned by the caller: free() */
     uint32_t shares_len;
-    uint32_t *identifiers;       /* owned by the caller: free() */
-    uint32_t part;               /* the part of the tree that decides its validity */
-    uint64_t epoch, epoch_wide;  /* as they stood */
+    uint32_t *identifiers;      /* owned by the caller: free() */
+    uint32_t part;              /* the part of the tree that decides its validity */
+    uint64_t epoch, epoch_wide; /* as they stood */
 };
 /* Collects all subscribers of a topic name. */
 void subs_match(struct subs *s, struct slice topic, enum overlapping overlapping,

@@ -20,20 +20,20 @@
 enum { NEXT_FILTER, HAVE_HOOK, ASK_AUTHORIZE, HAVE_AUTHORIZE, APPLY, OVER };
 
 struct subscribing {
-    struct client *client;   /* owned reference */
-    struct worker *worker;   /* lent */
+    struct client *client; /* owned reference */
+    struct worker *worker; /* lent */
     bool is_subscribe;
-    bool is_refusal_logged;  /* one refusal a packet is news, the others are detail */
+    bool is_refusal_logged; /* one refusal a packet is news, the others are detail */
     uint16_t packet_id;
     uint8_t stage;
     uint32_t identifier;
-    uint8_t *list;           /* owned copy of the filters when hooks may wait; or NULL */
-    struct slice filters;    /* the list being walked */
+    uint8_t *list;        /* owned copy of the filters when hooks may wait; or NULL */
+    struct slice filters; /* the list being walked */
     size_t at;
     struct buf codes;
     struct subscribe_request request;
     struct hook_call call;
-    char *reason;            /* owned: why the last refusal, for the client */
+    char *reason; /* owned: why the last refusal, for the client */
 };
 
 static void subscribing_free(struct subscribing *j) {
@@ -57,7 +57,8 @@ static void settle(struct subscribing *j, uint8_t code) {
     bool can_say = j->client->version == MQTT_5 || code < RC_UNSPECIFIED_ERROR;
     uint8_t wire = can_say ? code : RC_UNSPECIFIED_ERROR; /* 3.1.1 knows 0x80 only */
     if (j->client->version == MQTT_5)
-        wire = reason_code_for(j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK, code, RC_NOT_AUTHORIZED);
+        wire =
+            reason_code_for(j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK, code, RC_NOT_AUTHORIZED);
     buf_add(&j->codes, &wire, 1);
     j->stage = NEXT_FILTER;
 }
@@ -123,15 +124,19 @@ static void have_hook(struct subscribing *j) {
     const struct conn *c = j->client->conn;
     if (c && j->request.options.qos > c->limits.max_qos)
         j->request.options.qos = c->limits.max_qos; /* [MQTT-3.2.2-10] */
-    if (refusal) settle(j, refusal);
-    else j->stage = j->is_subscribe ? ASK_AUTHORIZE : APPLY;
+    if (refusal)
+        settle(j, refusal);
+    else
+        j->stage = j->is_subscribe ? ASK_AUTHORIZE : APPLY;
 }
 
 static void have_authorize(struct subscribing *j) {
     enum verdict v = j->call.verdict;
     bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && j->worker->config->default_access);
-    if (allowed) j->stage = APPLY;
-    else deny(j, "subscribe");
+    if (allowed)
+        j->stage = APPLY;
+    else
+        deny(j, "subscribe");
 }
 
 /* One more would be too many, and it is not one the session has already. */
@@ -148,8 +153,8 @@ static void add(struct subscribing *j, struct session *s) {
         settle(j, RC_QUOTA_EXCEEDED);
         return;
     }
-    int r = subs_add(b->subs, &s->subs, s->handle, q->filter, &q->options,
-                     q->subscription_identifier);
+    int r =
+        subs_add(b->subs, &s->subs, s->handle, q->filter, &q->options, q->subscription_identifier);
     if (r == SUBS_NEW) s->subs_len++;
     bool is_shared = effective_filter(q->filter).at != q->filter.at;
     bool replay = q->options.retain_handling == 0 ||
@@ -218,14 +223,14 @@ static bool ask(struct subscribing *j, enum hook_event event) {
     struct hooks *hooks = j->worker->hooks;
     struct hook_call *call = &j->call;
     hook_call_deinit(call);
-    *call = (struct hook_call){
-        .event = event, .client = j->client, .done = on_verdict, .obj = j };
+    *call = (struct hook_call){ .event = event, .client = j->client, .done = on_verdict, .obj = j };
     if (!hooks_want(hooks, event)) return false;
     if (event == HOOK_AUTHORIZE)
         call->access = (struct access_request){ .action = ACCESS_SUBSCRIBE,
                                                 .topic = effective_filter(j->request.filter),
                                                 .qos = j->request.options.qos };
-    else call->subscribe = &j->request;
+    else
+        call->subscribe = &j->request;
     hooks->run(hooks, call);
     return call->verdict == VERDICT_WAIT;
 }

@@ -17,9 +17,9 @@
 
 typedef uint64_t figure_fn(struct worker *w);
 
-#define COUNTER(name, member)                                                        \
-    static uint64_t name(struct worker *w) {                                         \
-        return atomic_load_explicit(&w->counters.member, memory_order_relaxed);      \
+#define COUNTER(name, member)                                                                      \
+    static uint64_t name(struct worker *w) {                                                       \
+        return atomic_load_explicit(&w->counters.member, memory_order_relaxed);                    \
     }
 COUNTER(messages_in, messages_in)
 COUNTER(messages_out, messages_out)
@@ -35,11 +35,21 @@ static uint64_t dropped(struct worker *w) {
            w->counters.dropped_too_large + w->counters.dropped_expired +
            w->counters.dropped_by_hook;
 }
-static uint64_t connected(struct worker *w) { return w->connected; }
-static uint64_t total(struct worker *w) { return w->sessions.used; }
-static uint64_t disconnected(struct worker *w) { return w->sessions.used - w->connected; }
-static uint64_t retained(struct worker *w) { return retain_count(w->broker->retained); }
-static uint64_t subscriptions(struct worker *w) { return subs_count(w->broker->subs); }
+static uint64_t connected(struct worker *w) {
+    return w->connected;
+}
+static uint64_t total(struct worker *w) {
+    return w->sessions.used;
+}
+static uint64_t disconnected(struct worker *w) {
+    return w->sessions.used - w->connected;
+}
+static uint64_t retained(struct worker *w) {
+    return retain_count(w->broker->retained);
+}
+static uint64_t subscriptions(struct worker *w) {
+    return subs_count(w->broker->subs);
+}
 
 static const struct {
     const char *topic; /* below $SYS/broker/ */
@@ -77,11 +87,11 @@ static const struct {
 static const unsigned minutes[] = { 1, 5, 15 };
 
 struct sys {
-    struct worker *worker;     /* lent */
+    struct worker *worker; /* lent */
     struct timer timer;
     uint64_t started_ms, last_ms;
     uint64_t told[ARRAY_LEN(figures)];
-    bool is_told;              /* told[] says what was published */
+    bool is_told; /* told[] says what was published */
     uint64_t seen[ARRAY_LEN(loads)];
     double average[ARRAY_LEN(loads)][ARRAY_LEN(minutes)]; /* per minute */
 };
@@ -140,8 +150,10 @@ static void on_time(struct closure *self, unsigned events) {
 
 void sys_reconfigure(struct sys *s) {
     uint32_t interval_ms = s->worker->config->sys_interval_ms;
-    if (interval_ms) loop_arm(s->worker->loop, &s->timer, loop_now_ms(s->worker->loop) + interval_ms);
-    else loop_cancel(s->worker->loop, &s->timer);
+    if (interval_ms)
+        loop_arm(s->worker->loop, &s->timer, loop_now_ms(s->worker->loop) + interval_ms);
+    else
+        loop_cancel(s->worker->loop, &s->timer);
 }
 
 struct sys *sys_new(struct worker *w) {

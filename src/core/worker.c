@@ -122,8 +122,7 @@ static void on_stop(struct worker *w) {
     for (struct client *c; (c = slots_next(&w->clients, &at));)
         if (c->conn) conn_end(c->conn, RC_SERVER_SHUTTING_DOWN, NULL, NULL);
     publish_cancel_all(w);
-    w->stop_timer.closure =
-        (struct closure){ .fn = on_stop_timer, .obj = w, .name = "stop" };
+    w->stop_timer.closure = (struct closure){ .fn = on_stop_timer, .obj = w, .name = "stop" };
     loop_arm(w->loop, &w->stop_timer, loop_now_ms(w->loop) + (w->conns ? STOP_MS : 0));
 }
 
@@ -260,11 +259,13 @@ int broker_listen(struct broker *b) {
 
 static void warn_if_closed(const struct worker *w) {
     if (w->anonymous && w->config->allow_anonymous == UNSET)
-        log_info(w->log, "start", "anonymous clients are allowed: every listener is local and "
-                                  "nothing authenticates (set allow_anonymous to decide)");
+        log_info(w->log, "start",
+                 "anonymous clients are allowed: every listener is local and "
+                 "nothing authenticates (set allow_anonymous to decide)");
     else if (!w->anonymous && !authenticates(w->hooks))
-        log_warn(w->log, "start", "nobody can connect: nothing authenticates and anonymous "
-                                  "clients are not allowed (set allow_anonymous = true?)");
+        log_warn(w->log, "start",
+                 "nobody can connect: nothing authenticates and anonymous "
+                 "clients are not allowed (set allow_anonymous = true?)");
 }
 
 static void *worker_run(void *obj) {

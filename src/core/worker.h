@@ -28,63 +28,64 @@ struct helpers;
 struct counters {
     _Atomic uint64_t connections, connects_refused, most_connected, sessions_expired;
     _Atomic uint64_t messages_in, messages_out, bytes_in, bytes_out;
-    _Atomic uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired, dropped_by_hook;
+    _Atomic uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
+        dropped_by_hook;
 };
 #define COUNT(w, member) COUNT_ADD(w, member, 1)
 /* One writer: no locked instruction needed. */
-#define COUNT_ADD(w, member, n)                                                                  \
-    atomic_store_explicit(&(w)->counters.member,                                                 \
+#define COUNT_ADD(w, member, n)                                                                    \
+    atomic_store_explicit(&(w)->counters.member,                                                   \
                           atomic_load_explicit(&(w)->counters.member, memory_order_relaxed) + (n), \
                           memory_order_relaxed)
 
 struct broker {
-    struct log *log;           /* lent */
+    struct log *log; /* lent */
     struct subs *subs;
     struct retain *retained;
-    struct helpers *helpers;   /* threads for slow computations */
-    struct worker *workers;    /* workers_len of them */
+    struct helpers *helpers; /* threads for slow computations */
+    struct worker *workers;  /* workers_len of them */
     unsigned workers_len;
     _Atomic unsigned generation; /* of the policy; 1 at start */
 };
 
 /* Everything a worker may be told. */
 enum mail_type {
-    MAIL_STOP,    /* struct mail */
-    MAIL_POLICY,  /* struct mail_policy */
-    MAIL_HELPED   /* struct job (helpers.h) */
+    MAIL_STOP,   /* struct mail */
+    MAIL_POLICY, /* struct mail_policy */
+    MAIL_HELPED  /* struct job (helpers.h) */
 };
 
 /* A new generation: configuration and hooks replace the present ones. */
 struct mail_policy {
     struct mail mail;
-    struct config *config;     /* owned by the receiver from here on */
-    struct hooks *hooks;       /* likewise */
+    struct config *config; /* owned by the receiver from here on */
+    struct hooks *hooks;   /* likewise */
 };
 
 struct worker {
     /* set before the thread starts, then read-only */
     unsigned id;
     struct broker *broker;
-    struct log *log;           /* lent */
+    struct log *log; /* lent */
     pthread_t thread;
-    bool is_running;           /* the thread; main thread only */
-    struct listener **listeners; /* owned */
+    bool is_running;              /* the thread; main thread only */
+    struct listener **listeners;  /* owned */
     struct door **listener_doors; /* owned; private to worker.c */
     unsigned listeners_len;
     /* touched only by this worker */
-    struct config *config;     /* owned; replaced by MAIL_POLICY */
-    struct hooks *hooks;       /* owned; replaced by MAIL_POLICY */
-    struct hooks *retired;     /* older generations whose calls still wait; they own themselves */
+    struct config *config; /* owned; replaced by MAIL_POLICY */
+    struct hooks *hooks;   /* owned; replaced by MAIL_POLICY */
+    struct hooks *retired; /* older generations whose calls still wait; they own themselves */
     struct loop *loop;
     struct chain_pool chunks;
-    uint8_t *input;            /* the one read buffer, WORKER_INPUT bytes */
-    struct slots clients;      /* struct client */
-    struct slots sessions;     /* struct session */
-    struct map by_id;          /* struct session by client id */
-    struct conn *conns;        /* list of all connections */
+    uint8_t *input;        /* the one read buffer, WORKER_INPUT bytes */
+    struct slots clients;  /* struct client */
+    struct slots sessions; /* struct session */
+    struct map by_id;      /* struct session by client id */
+    struct conn *conns;    /* list of all connections */
     unsigned conns_len, connected;
-    struct conn *closed;       /* to be freed at the end of the turn */
-    struct session *ended;     /* likewise */
+    struct conn *closed;   /* to be freed at the end of the turn */
+    struct session *ended; /* likewise */
     struct deferred reap;
     struct session *held_sessions; /* with more for the deliver hooks than one turn takes */
     struct deferred held_again;
@@ -92,13 +93,13 @@ struct worker {
     struct map routes;         /* struct route by topic: the route cache */
     struct route **route_hand; /* eviction ring; private to route.c */
     unsigned route_len, route_at;
-    size_t route_receivers;    /* of all routes remembered */
+    size_t route_receivers; /* of all routes remembered */
     struct publish *free_publishes;
-    struct publish *waiting;   /* those a hook waits for */
-    bool anonymous;            /* what allow_anonymous amounts to */
+    struct publish *waiting; /* those a hook waits for */
+    bool anonymous;          /* what allow_anonymous amounts to */
     bool stopping;
     struct timer stop_timer;
-    struct sys *sys;           /* the $SYS topics; owned */
+    struct sys *sys; /* the $SYS topics; owned */
     /* any thread may post */
     struct mailbox inbox;
     /* written by this worker, read by anyone */

@@ -55,12 +55,12 @@ enum { FAKE_WAITING_MAX = 256 };
 
 struct fake {
     struct hooks port;
-    fake_fn *on[HOOK_EVENTS];   /* NULL: no handler; see fake_on */
+    fake_fn *on[HOOK_EVENTS]; /* NULL: no handler; see fake_on */
     unsigned calls[HOOK_EVENTS];
     struct hook_call *waiting[FAKE_WAITING_MAX];
     unsigned waiting_len;
     unsigned cancelled, forgotten, exchanges_over, attached, retired;
-    struct worker *worker;      /* whose routes remember what is wanted; or NULL */
+    struct worker *worker; /* whose routes remember what is wanted; or NULL */
 };
 
 static inline struct fake *fake_of(struct hooks *h) {
@@ -237,8 +237,8 @@ struct peer {
     struct rig *rig;
     int fd;
     uint8_t version;
-    bool is_over;         /* the broker has said that it will send no more */
-    struct client *client;/* outlives the connection */
+    bool is_over;          /* the broker has said that it will send no more */
+    struct client *client; /* outlives the connection */
     struct holding *holding;
     struct buf in;
     size_t used;          /* of `in`, up to the end of the packet lent */
@@ -403,10 +403,9 @@ static inline uint8_t subscribe(struct peer *p, const char *filter, uint8_t qos)
 static inline struct packet publish_packet(const char *topic, const char *payload, uint8_t qos,
                                            uint16_t packet_id) {
     struct packet p = { .type = PKT_PUBLISH };
-    p.publish = (struct pkt_publish){ .qos = qos,
-                                      .packet_id = packet_id,
-                                      .topic = slice_str(topic),
-                                      .payload = slice_str(payload) };
+    p.publish = (struct pkt_publish){
+        .qos = qos, .packet_id = packet_id, .topic = slice_str(topic), .payload = slice_str(payload)
+    };
     props_init(&p.publish.props);
     return p;
 }

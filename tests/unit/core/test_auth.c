@@ -77,9 +77,12 @@ static void echo(struct fake *f, struct hook_call *call) {
     (void)f;
     assert_true(slice_eq(x->method, METHOD));
     assert_null(x->reply.at);
-    if (slice_eq(x->data, SLICE("yes"))) call->verdict = VERDICT_ALLOW;
-    else if (slice_eq(x->data, SLICE("no"))) call->verdict = VERDICT_DENY;
-    else call->verdict = VERDICT_CONTINUE;
+    if (slice_eq(x->data, SLICE("yes")))
+        call->verdict = VERDICT_ALLOW;
+    else if (slice_eq(x->data, SLICE("no")))
+        call->verdict = VERDICT_DENY;
+    else
+        call->verdict = VERDICT_CONTINUE;
     if (x->data.at) auth_reply(x, x->data);
 }
 
@@ -102,7 +105,9 @@ static void join_by_exchange(struct peer *p, struct rig *r) {
 /* ---- the way in -------------------------------------------------------------------- */
 
 static void rounds_lead_to_connack(void **state) {
-    static const struct { struct slice data; } rows[] = {
+    static const struct {
+        struct slice data;
+    } rows[] = {
         { { NULL, 0 } },
         { { (const uint8_t *)"", 0 } },
         { { (const uint8_t *)"\0\xff\0", 3 } },
@@ -193,7 +198,11 @@ static void only_auth_and_disconnect_come_before_connack(void **state) {
 }
 
 static void auth_has_its_turn_and_its_method(void **state) {
-    static const struct { uint8_t code; const char *method; uint8_t answer; } rows[] = {
+    static const struct {
+        uint8_t code;
+        const char *method;
+        uint8_t answer;
+    } rows[] = {
         { RC_REAUTHENTICATE, "TEST", RC_PROTOCOL_ERROR },
         { RC_SUCCESS, "TEST", RC_PROTOCOL_ERROR },
         { RC_CONTINUE_AUTHENTICATION, "test", RC_BAD_AUTHENTICATION_METHOD },
@@ -273,8 +282,10 @@ static void the_end_of_the_connection_ends_the_exchange(void **state) {
             if (is_reauth) join_by_exchange(&p, r);
             r->hooks.exchanges_over = r->hooks.cancelled = 0;
             fake_on(&r->hooks, HOOK_AUTH, waits ? fake_wait : echo);
-            if (is_reauth) say_auth(&p, RC_REAUTHENTICATE, SLICE_NONE);
-            else say_hello(&p, r, SLICE_NONE);
+            if (is_reauth)
+                say_auth(&p, RC_REAUTHENTICATE, SLICE_NONE);
+            else
+                say_hello(&p, r, SLICE_NONE);
             assert_int_equal(r->hooks.waiting_len, waits);
             if (waits) client_disconnect(p.client, 0, NULL);
             peer_drop(&p);
@@ -324,11 +335,15 @@ static void a_hook_may_end_its_own_client(void **state) {
             struct peer p;
             if (is_reauth) join_by_exchange(&p, r);
             fake_on(&r->hooks, HOOK_AUTH, ways[i]);
-            if (is_reauth) say_auth(&p, RC_REAUTHENTICATE, SLICE_NONE);
-            else say_hello(&p, r, SLICE_NONE);
+            if (is_reauth)
+                say_auth(&p, RC_REAUTHENTICATE, SLICE_NONE);
+            else
+                say_hello(&p, r, SLICE_NONE);
             assert_int_equal(r->hooks.waiting_len, 0);
-            if (is_reauth) expect_disconnect(&p, RC_ADMINISTRATIVE_ACTION);
-            else expect_end(&p);
+            if (is_reauth)
+                expect_disconnect(&p, RC_ADMINISTRATIVE_ACTION);
+            else
+                expect_end(&p);
         }
     }
 }
@@ -420,7 +435,11 @@ static void refuse_with_quota(struct fake *f, struct hook_call *call) {
 }
 
 static void failing_again_ends_the_connection(void **state) {
-    static const struct { fake_fn *hook; uint8_t code; bool has_reason; } rows[] = {
+    static const struct {
+        fake_fn *hook;
+        uint8_t code;
+        bool has_reason;
+    } rows[] = {
         { echo, RC_NOT_AUTHORIZED, false },
         { refuse_with_quota, RC_QUOTA_EXCEEDED, true },
         { denied_with_reason, RC_NOT_AUTHORIZED, true }, /* "banned" is for CONNACK only */

@@ -133,7 +133,7 @@ static void what_is_too_large_is_refused_before_it_has_come(void **state) {
     struct peer p;
     r->config->max_packet_size = 100;
     join(&p, r, MQTT_5, "p", true);
-    peer_bytes(&p, "\x30\x63", 2); /* 101 bytes in all */
+    peer_bytes(&p, "\x30\x63", 2);              /* 101 bytes in all */
     expect_disconnect(&p, RC_PACKET_TOO_LARGE); /* [MQTT-3.1.2-25] the other way round */
     join(&p, r, MQTT_3_1_1, "p", true);
     peer_bytes(&p, "\x30\x63", 2);
@@ -141,13 +141,17 @@ static void what_is_too_large_is_refused_before_it_has_come(void **state) {
 }
 
 static void what_is_no_packet_ends_the_connection(void **state) {
-    static const struct { const char *bytes; size_t len; uint8_t code; } rows[] = {
+    static const struct {
+        const char *bytes;
+        size_t len;
+        uint8_t code;
+    } rows[] = {
         { "\x00\x00", 2, RC_MALFORMED_PACKET },
-        { "\xC1\x00", 2, RC_MALFORMED_PACKET },         /* flags of PINGREQ */
+        { "\xC1\x00", 2, RC_MALFORMED_PACKET }, /* flags of PINGREQ */
         { "\x30\xFF\xFF\xFF\xFF", 5, RC_MALFORMED_PACKET },
-        { "\x10\x00", 2, RC_PROTOCOL_ERROR },           /* a second CONNECT [MQTT-3.1.0-2] */
+        { "\x10\x00", 2, RC_PROTOCOL_ERROR },             /* a second CONNECT [MQTT-3.1.0-2] */
         { "\x20\x03\x00\x00\x00", 5, RC_PROTOCOL_ERROR }, /* CONNACK from a client */
-        { "\xF0\x00", 2, RC_PROTOCOL_ERROR },           /* AUTH out of turn */
+        { "\xF0\x00", 2, RC_PROTOCOL_ERROR },             /* AUTH out of turn */
         { "\x82\x03\x00\x01\x00", 5, RC_PROTOCOL_ERROR }, /* SUBSCRIBE to nothing */
     };
     struct rig *r = *state;
@@ -258,7 +262,8 @@ static void what_was_sent_before_a_reset_counts(void **state) {
     struct packet last = publish_packet("last", "words", 0, 0);
     peer_post(&p, &last);
     say_disconnect(&p, 0);
-    setsockopt(p.fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+    setsockopt(p.fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 },
+               sizeof(struct linger));
     peer_drop(&p);
     expect_publish(&s, "last", "words");
     expect_nothing(&s); /* no will: it said DISCONNECT */
@@ -462,8 +467,10 @@ static void answers_nobody_reads_are_bounded(void **state) {
     for (unsigned idle = 0; idle < 20;) {
         ssize_t n = send(p.fd, pings + sent % 2, sizeof pings - 2, MSG_NOSIGNAL);
         rig_settle(r);
-        if (n > 0) sent += (unsigned)n, idle = 0;
-        else idle++;
+        if (n > 0)
+            sent += (unsigned)n, idle = 0;
+        else
+            idle++;
         assert_true(sent < 16 << 20);
     }
     assert_true(peer_conn(&p)->out.len < 2 << 20);

@@ -15,8 +15,10 @@ static const struct pkt_connack *try_connect(struct peer *p, struct rig *r,
 static uint8_t refusal(struct rig *r, const struct packet *c) {
     struct peer p;
     uint8_t code = try_connect(&p, r, c)->reason_code;
-    if (code) expect_end(&p);
-    else peer_drop(&p);
+    if (code)
+        expect_end(&p);
+    else
+        peer_drop(&p);
     assert_int_equal(r->worker->conns_len, 0);
     return code;
 }
@@ -24,10 +26,14 @@ static uint8_t refusal(struct rig *r, const struct packet *c) {
 /* ---- identifiers --------------------------------------------------------------- */
 
 static void an_empty_identifier_is_a_matter_of_version(void **state) {
-    static const struct { int version; bool clean; uint8_t code; } rows[] = {
-        { MQTT_3_1, true, 2 },      { MQTT_3_1, false, 2 },
-        { MQTT_3_1_1, true, 0 },    { MQTT_3_1_1, false, 2 }, /* [MQTT-3.1.3-8] */
-        { MQTT_5, true, 0 },        { MQTT_5, false, 0 },     /* [MQTT-3.1.3-6] */
+    static const struct {
+        int version;
+        bool clean;
+        uint8_t code;
+    } rows[] = {
+        { MQTT_3_1, true, 2 },   { MQTT_3_1, false, 2 },
+        { MQTT_3_1_1, true, 0 }, { MQTT_3_1_1, false, 2 }, /* [MQTT-3.1.3-8] */
+        { MQTT_5, true, 0 },     { MQTT_5, false, 0 },     /* [MQTT-3.1.3-6] */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct packet c = connect_packet(rows[i].version, "", rows[i].clean);
@@ -93,16 +99,20 @@ static void session_present_is_the_truth(void **state) { /* [MQTT-3.2.2-2] [MQTT
 }
 
 static void unknown_versions_are_told_so(void **state) { /* [MQTT-3.1.2-2] */
-    static const struct { uint8_t level; int speaks; uint8_t code; } rows[] = {
+    static const struct {
+        uint8_t level;
+        int speaks;
+        uint8_t code;
+    } rows[] = {
         { 6, MQTT_5, RC_UNSUPPORTED_PROTOCOL_VERSION },
         { 2, MQTT_3_1_1, 1 },
-        { 0, 0, 0 },
+        { 0, MQTT_3_1_1, 1 },
     };
     struct rig *r = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct peer p;
         uint8_t wire[] = { 0x10, 15, 0, 4, 'M', 'Q', 'T', 'T', rows[i].level,
-                           2, 0, 0, 0, 0, 2, 'm', 'e' };
+                           2,    0,  0, 0, 0,   2,   'm', 'e' };
         peer_open(&p, r, rows[i].speaks);
         peer_bytes(&p, wire, sizeof wire);
         if (rows[i].speaks)
@@ -116,10 +126,11 @@ static void unknown_versions_are_told_so(void **state) { /* [MQTT-3.1.2-2] */
 }
 
 static void in_3_return_codes_are_five(void **state) { /* 3.1.1 table 3.1 */
-    static const struct { uint8_t reason_code, code3; } rows[] = {
-        { RC_CLIENT_IDENTIFIER_NOT_VALID, 2 }, { RC_SERVER_UNAVAILABLE, 3 },
-        { RC_SERVER_BUSY, 3 },                 { RC_BAD_USER_NAME_OR_PASSWORD, 4 },
-        { RC_NOT_AUTHORIZED, 5 },              { RC_BANNED, 5 },
+    static const struct {
+        uint8_t reason_code, code3;
+    } rows[] = {
+        { RC_CLIENT_IDENTIFIER_NOT_VALID, 2 }, { RC_SERVER_UNAVAILABLE, 3 }, { RC_SERVER_BUSY, 3 },
+        { RC_BAD_USER_NAME_OR_PASSWORD, 4 },   { RC_NOT_AUTHORIZED, 5 },     { RC_BANNED, 5 },
         { RC_UNSPECIFIED_ERROR, 5 },           { RC_QUOTA_EXCEEDED, 3 },
     };
     struct rig *r = *state;

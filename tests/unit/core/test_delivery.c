@@ -88,8 +88,11 @@ static void a_refusing_pubrec_ends_the_exchange(void **state) { /* [MQTT-4.3.3-4
 }
 
 static void acknowledgements_out_of_turn_are_protocol_errors(void **state) {
-    static const struct { uint8_t qos; int acks[2]; } rows[] = {
-        { 1, { PKT_PUBREC, 0 } }, { 1, { PKT_PUBCOMP, 0 } }, { 2, { PKT_PUBACK, 0 } },
+    static const struct {
+        uint8_t qos;
+        int acks[2];
+    } rows[] = {
+        { 1, { PKT_PUBREC, 0 } },  { 1, { PKT_PUBCOMP, 0 } },         { 2, { PKT_PUBACK, 0 } },
         { 2, { PKT_PUBCOMP, 0 } }, { 2, { PKT_PUBREC, PKT_PUBACK } },
     };
     struct rig *r = *state;
@@ -183,7 +186,8 @@ static void a_full_queue_drops_the_newest(void **state) {
     for (unsigned n = 0; n < 5; n++) say(r, "t", n, 1, MESSAGE_NEVER);
     assert_int_equal(r->worker->counters.dropped_queue_full, 2);
     join(&p, r, MQTT_5, "s", false);
-    for (unsigned n = 0; n < 3; n++) assert_int_equal(number_of(expect(&p, PKT_PUBLISH)->publish.payload), n);
+    for (unsigned n = 0; n < 3; n++)
+        assert_int_equal(number_of(expect(&p, PKT_PUBLISH)->publish.payload), n);
     expect_nothing(&p);
     peer_drop(&p);
 }
@@ -211,7 +215,7 @@ static void a_full_queue_may_drop_the_eldest_that_waits(void **state) {
         assert_int_equal(r->worker->counters.dropped_queue_full, 40 - window - 3);
         const struct session *s = session_of(r, "s");
         assert_in_range(s->ring_len, window + 3, 2 * window + 3); /* and it does not grow */
-        for (unsigned n = 0; n < window; n++) { /* none that is in flight */
+        for (unsigned n = 0; n < window; n++) {                   /* none that is in flight */
             uint16_t id = expect(&p, PKT_PUBLISH)->publish.packet_id;
             assert_int_equal(number_of(p.packet.publish.payload), n);
             ack(&p, PKT_PUBACK, id, 0);
@@ -236,11 +240,14 @@ static void a_large_message_drops_as_many_as_it_must(void **state) {
     assert_int_equal(r->worker->counters.dropped_queue_full, 5);
     assert_int_equal(session_of(r, "s")->queued_bytes, 19);
     route_publish_trusted(r->worker, &(struct message_parts){
-        .topic = SLICE("t"), .payload = SLICE("more than twenty bytes"),
-        .expires_ms = MESSAGE_NEVER, .qos = 1 }); /* room cannot be made: none of them goes */
+                                         .topic = SLICE("t"),
+                                         .payload = SLICE("more than twenty bytes"),
+                                         .expires_ms = MESSAGE_NEVER,
+                                         .qos = 1 }); /* room cannot be made: none of them goes */
     assert_int_equal(r->worker->counters.dropped_queue_full, 6);
     join(&p, r, MQTT_5, "s", false);
-    for (unsigned n = 5; n < 10; n++) assert_int_equal(number_of(expect(&p, PKT_PUBLISH)->publish.payload), n);
+    for (unsigned n = 5; n < 10; n++)
+        assert_int_equal(number_of(expect(&p, PKT_PUBLISH)->publish.payload), n);
     expect_publish(&p, "t", "12345678");
     expect_nothing(&p);
     peer_drop(&p);
@@ -341,10 +348,10 @@ struct flight {
     unsigned n;
     uint16_t id;
     uint8_t qos;
-    bool is_received;   /* we have sent PUBREC */
-    bool is_released;   /* PUBREL has come, on this connection */
-    bool is_seen;       /* came on this connection, as PUBLISH or PUBREL */
-    bool is_open;       /* its PUBLISH came on this connection */
+    bool is_received; /* we have sent PUBREC */
+    bool is_released; /* PUBREL has come, on this connection */
+    bool is_seen;     /* came on this connection, as PUBLISH or PUBREL */
+    bool is_open;     /* its PUBLISH came on this connection */
 };
 
 struct model {
@@ -352,13 +359,13 @@ struct model {
     struct peer peer;
     uint8_t version;
     bool is_connected;
-    bool drops;                       /* the queue is short and loses its eldest */
+    bool drops; /* the queue is short and loses its eldest */
     unsigned window, open;
-    unsigned left_out;                /* messages that never came */
-    unsigned said, last_n;            /* messages published, the newest seen */
-    struct flight flights[512];       /* in order */
+    unsigned left_out;          /* messages that never came */
+    unsigned said, last_n;      /* messages published, the newest seen */
+    struct flight flights[512]; /* in order */
     unsigned flights_len, resent;
-    bool stored[65536];               /* QoS 2 ids received and not released: the client's */
+    bool stored[65536]; /* QoS 2 ids received and not released: the client's */
     unsigned delivered[MESSAGES + 1];
     uint8_t qos[MESSAGES + 1];
     uint64_t expires_ms[MESSAGES + 1];
@@ -421,9 +428,12 @@ static void on_pubrel(struct model *m, uint16_t id) {
 static void receive(struct model *m) {
     rig_settle(m->rig);
     for (int type; (type = peer_next(&m->peer));) {
-        if (type == PKT_PUBLISH) on_publish(m, &m->peer.packet.publish);
-        else if (type == PKT_PUBREL) on_pubrel(m, m->peer.packet.ack.packet_id);
-        else fail();
+        if (type == PKT_PUBLISH)
+            on_publish(m, &m->peer.packet.publish);
+        else if (type == PKT_PUBREL)
+            on_pubrel(m, m->peer.packet.ack.packet_id);
+        else
+            fail();
     }
 }
 
@@ -458,8 +468,10 @@ static void reconnect(struct model *m) {
     bool present;
     m->window = 1 + rnd(&m->seed, 12);
     m->rig->config->max_inflight = m->version == MQTT_5 ? 10 : m->window;
-    if (m->version == MQTT_5) present = join_window(&m->peer, m->rig, "s", (uint16_t)m->window);
-    else present = join(&m->peer, m->rig, m->version, "s", false);
+    if (m->version == MQTT_5)
+        present = join_window(&m->peer, m->rig, "s", (uint16_t)m->window);
+    else
+        present = join(&m->peer, m->rig, m->version, "s", false);
     if (m->window > m->rig->config->max_inflight) m->window = m->rig->config->max_inflight;
     assert_int_equal(present, m->said > 0);
     m->is_connected = true;
@@ -514,8 +526,10 @@ static void finish(struct model *m) {
     }
     for (unsigned n = 1; n <= m->said; n++) {
         bool may_miss = m->drops || m->expires_ms[n] != MESSAGE_NEVER;
-        if (m->qos[n] == 2) assert_in_range(m->delivered[n], may_miss ? 0 : 1, 1);
-        else assert_true(m->delivered[n] || may_miss);
+        if (m->qos[n] == 2)
+            assert_in_range(m->delivered[n], may_miss ? 0 : 1, 1);
+        else
+            assert_true(m->delivered[n] || may_miss);
     }
     const struct session *s = session_of(m->rig, "s");
     const struct counters *counters = &m->rig->worker->counters;

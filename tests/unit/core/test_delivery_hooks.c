@@ -132,9 +132,12 @@ static void authorize_comes_before_deliver(void **state) {
     fake_on(&r->hooks, HOOK_AUTHORIZE, fake_wait);
     fake_on(&r->hooks, HOOK_DELIVER, fake_wait);
     fake_want(&r->hooks, r->hooks.port.wanted | HOOK_BIT_AUTHORIZE_DELIVER);
-    static const struct { enum verdict authorize, deliver; bool access, comes; } rows[] = {
-        { VERDICT_ALLOW, VERDICT_NONE, false, true },  { VERDICT_NONE, VERDICT_NONE, true, true },
-        { VERDICT_NONE, VERDICT_NONE, false, false },  { VERDICT_DENY, VERDICT_NONE, true, false },
+    static const struct {
+        enum verdict authorize, deliver;
+        bool access, comes;
+    } rows[] = {
+        { VERDICT_ALLOW, VERDICT_NONE, false, true }, { VERDICT_NONE, VERDICT_NONE, true, true },
+        { VERDICT_NONE, VERDICT_NONE, false, false }, { VERDICT_DENY, VERDICT_NONE, true, false },
         { VERDICT_ALLOW, VERDICT_DROP, true, false },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

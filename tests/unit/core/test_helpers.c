@@ -25,8 +25,10 @@ static void run(struct job *job) {
 static void done(struct job *job) {
     struct sum *s = CONTAINER_OF(job, struct sum, job);
     assert_true(pthread_equal(pthread_self(), home_thread));
-    if (s->has_run) assert_int_equal(s->result, (uint64_t)s->n * (s->n + 1) / 2);
-    else home_undone++;
+    if (s->has_run)
+        assert_int_equal(s->result, (uint64_t)s->n * (s->n + 1) / 2);
+    else
+        home_undone++;
     home++;
     free(s);
 }

@@ -17,18 +17,25 @@ static void without_settings_there_are_no_limits(void **state) {
     assert_false(l.on_publish);
     assert_null(l.rate);
     assert_int_equal(limits_spend(&l, 1 << 20, 5), 0);
-    assert_int_equal(limits_publish(&l, &(struct pkt_publish){ .qos = 2, .retain = true }, &why), 0);
+    assert_int_equal(limits_publish(&l, &(struct pkt_publish){ .qos = 2, .retain = true }, &why),
+                     0);
     assert_int_equal(limits_filter(&l, SLICE("$share/g/#")), 0);
     limits_deinit(&l);
 }
 
 static void a_publish_is_refused_for_its_flags(void **state) {
-    static const struct { uint8_t max_qos; bool retains; uint8_t qos; bool retain; uint8_t rc; } rows[] = {
+    static const struct {
+        uint8_t max_qos;
+        bool retains;
+        uint8_t qos;
+        bool retain;
+        uint8_t rc;
+    } rows[] = {
         { 2, false, 2, false, 0 },
-        { 2, false, 0, true,  RC_RETAIN_NOT_SUPPORTED }, /* [MQTT-3.2.2-14] */
-        { 1, true,  1, true,  0 },
-        { 1, true,  2, false, RC_QOS_NOT_SUPPORTED },    /* [MQTT-3.2.2-11] */
-        { 0, true,  1, false, RC_QOS_NOT_SUPPORTED },
+        { 2, false, 0, true, RC_RETAIN_NOT_SUPPORTED }, /* [MQTT-3.2.2-14] */
+        { 1, true, 1, true, 0 },
+        { 1, true, 2, false, RC_QOS_NOT_SUPPORTED }, /* [MQTT-3.2.2-11] */
+        { 0, true, 1, false, RC_QOS_NOT_SUPPORTED },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -46,13 +53,17 @@ static void a_publish_is_refused_for_its_flags(void **state) {
 }
 
 static void filters_are_refused_for_what_they_use(void **state) {
-    static const struct { bool wildcards, shares; const char *filter; uint8_t rc; } rows[] = {
-        { false, true,  "a/b",          0 },
-        { false, true,  "a/+",          RC_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED },
-        { false, true,  "$share/g/a",   0 },
-        { false, true,  "$share/g/#",   RC_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED },
-        { true,  false, "#",            0 },
-        { true,  false, "$share/g/a",   RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED },
+    static const struct {
+        bool wildcards, shares;
+        const char *filter;
+        uint8_t rc;
+    } rows[] = {
+        { false, true, "a/b", 0 },
+        { false, true, "a/+", RC_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED },
+        { false, true, "$share/g/a", 0 },
+        { false, true, "$share/g/#", RC_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED },
+        { true, false, "#", 0 },
+        { true, false, "$share/g/a", RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED },
         { false, false, "$share/g/+/a", RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED },
     };
     (void)state;

@@ -5,9 +5,8 @@
 #include "core/rig.h"
 
 static struct message *made(const char *topic, const char *payload) {
-    return message_new(&(struct message_parts){ .topic = slice_str(topic),
-                                                .payload = slice_str(payload),
-                                                .expires_ms = MESSAGE_NEVER });
+    return message_new(&(struct message_parts){
+        .topic = slice_str(topic), .payload = slice_str(payload), .expires_ms = MESSAGE_NEVER });
 }
 
 static void the_parts_come_back_as_they_were(void **state) {
@@ -54,11 +53,21 @@ static void references_are_counted(void **state) {
 
 static void what_is_no_message_is_named(void **state) {
     (void)state;
-    static const struct { const char *topic; unsigned qos; bool valid; } rows[] = {
-        { "a", 0, true },       { "a/b/c", 2, true },   { "", 0, false },
-        { "a/+", 0, false },    { "#", 0, false },      { "a/b/c/d", 0, false }, /* levels */
-        { "\xFF", 0, false },   { "a", 3, false },      { "\xC3\xA4", 1, true },
-        { "0123456789abcdef", 0, false },               /* over 16 bytes with its payload */
+    static const struct {
+        const char *topic;
+        unsigned qos;
+        bool valid;
+    } rows[] = {
+        { "a", 0, true },
+        { "a/b/c", 2, true },
+        { "", 0, false },
+        { "a/+", 0, false },
+        { "#", 0, false },
+        { "a/b/c/d", 0, false }, /* levels */
+        { "\xFF", 0, false },
+        { "a", 3, false },
+        { "\xC3\xA4", 1, true },
+        { "0123456789abcdef", 0, false }, /* over 16 bytes with its payload */
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct message *m = message_new(&(struct message_parts){ .topic = slice_str(rows[i].topic),
@@ -86,23 +95,21 @@ static void a_topic_over_its_length_is_no_message(void **state) {
 /* A PUBLISH with every property it may have, through the decoder. */
 static void what_travels_is_kept_in_its_order(void **state) {
     (void)state;
-    static const uint8_t wire[] = {
-        0x30, 49, 0, 1, 't', 44,
-        0x26, 0, 1, 'k', 0, 1, 'v',       /* user property */
-        0x02, 0, 0, 0, 9,                 /* message expiry */
-        0x01, 1,                          /* payload format */
-        0x23, 0, 5,                       /* topic alias */
-        0x03, 0, 1, 'c',                  /* content type */
-        0x0B, 7,                          /* subscription identifier */
-        0x08, 0, 1, 'r',                  /* response topic */
-        0x26, 0, 1, 'k', 0, 1, 'w',       /* user property again */
-        0x09, 0, 1, 'd',                  /* correlation data */
-        0x26, 0, 0, 0, 1, 'e',            /* and again, without a name */
-        'P'
-    };
+    static const uint8_t wire[] = { 0x30, 49, 0,   1,   't', 44,  0x26,
+                                    0,    1,  'k', 0,   1,   'v',      /* user property */
+                                    0x02, 0,  0,   0,   9,             /* message expiry */
+                                    0x01, 1,                           /* payload format */
+                                    0x23, 0,  5,                       /* topic alias */
+                                    0x03, 0,  1,   'c',                /* content type */
+                                    0x0B, 7,                           /* subscription identifier */
+                                    0x08, 0,  1,   'r',                /* response topic */
+                                    0x26, 0,  1,   'k', 0,   1,   'w', /* user property again */
+                                    0x09, 0,  1,   'd',                /* correlation data */
+                                    0x26, 0,  0,   0,   1,   'e', /* and again, without a name */
+                                    'P' };
     static const uint8_t kept[] = {
-        0x26, 0, 1, 'k', 0, 1, 'v', 0x01, 1, 0x03, 0, 1, 'c', 0x08, 0, 1, 'r',
-        0x26, 0, 1, 'k', 0, 1, 'w', 0x09, 0, 1, 'd', 0x26, 0, 0, 0, 1, 'e',
+        0x26, 0, 1, 'k', 0, 1, 'v', 0x01, 1, 0x03, 0,   1,    'c', 0x08, 0, 1, 'r',
+        0x26, 0, 1, 'k', 0, 1, 'w', 0x09, 0, 1,    'd', 0x26, 0,   0,    0, 1, 'e',
     };
     struct frame f;
     struct pkt_publish p;

@@ -203,9 +203,9 @@ static void nothing_follows_disconnect(void **state) { /* [MQTT-3.14.4-1] */
     join(&p, r, MQTT_5, "p", true);
     subscribe(&p, "t", 2);
     fake_on(&r->hooks, HOOK_ACKED, end_own);
-    route_publish_trusted(r->worker, &(struct message_parts){ .topic = SLICE("t"),
-                                                              .expires_ms = MESSAGE_NEVER,
-                                                              .qos = 2 });
+    route_publish_trusted(
+        r->worker,
+        &(struct message_parts){ .topic = SLICE("t"), .expires_ms = MESSAGE_NEVER, .qos = 2 });
     ack(&p, PKT_PUBREC, expect(&p, PKT_PUBLISH)->publish.packet_id, 0);
     expect_disconnect(&p, RC_ADMINISTRATIVE_ACTION);
 }
@@ -236,8 +236,8 @@ static void retained_messages_await_the_subscriber(void **state) {
 /* Subscribes with these options; gives how many retained messages came. */
 static unsigned retained_for(struct peer *s, const char *filter, unsigned handling) {
     unsigned n = 0;
-    say_subscribe(s, true, filter, (struct subscribe_options){ .retain_handling = (uint8_t)handling },
-                  0);
+    say_subscribe(s, true, filter,
+                  (struct subscribe_options){ .retain_handling = (uint8_t)handling }, 0);
     assert_int_equal(expect(s, PKT_SUBACK)->codes.codes.at[0], 0);
     while (peer_hear(s) == PKT_PUBLISH) n++;
     return n;

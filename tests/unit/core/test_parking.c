@@ -45,7 +45,7 @@ static const struct asked {
     enum hook_event event;
     void (*start)(struct peer *p, struct rig *r);
     bool is_connect;
-    int answer;          /* packet that says how it ended */
+    int answer; /* packet that says how it ended */
     uint8_t default_denial;
 } asked[] = {
     { HOOK_CONNECT, start_connect, true, PKT_CONNACK, RC_NOT_AUTHORIZED },
@@ -80,45 +80,51 @@ static uint8_t code_of(const struct packet *p) {
 
 static void an_allowed_wait_goes_on_in_order(void **state) {
     struct rig *r = *state;
-    for EACH(a) {
-        struct peer p;
-        start(a, &p, r);
-        if (!a->is_connect) say_ping(&p); /* waits behind it */
-        expect_nothing(&p);
-        fake_answer(&r->hooks, VERDICT_ALLOW, 0);
-        assert_in_range(code_of(expect(&p, a->answer)), 0, RC_UNSPECIFIED_ERROR - 1);
-        if (a->is_connect) say_ping(&p);
-        expect(&p, PKT_PINGRESP);
-        peer_drop(&p);
-    }
+    for
+        EACH(a) {
+            struct peer p;
+            start(a, &p, r);
+            if (!a->is_connect) say_ping(&p); /* waits behind it */
+            expect_nothing(&p);
+            fake_answer(&r->hooks, VERDICT_ALLOW, 0);
+            assert_in_range(code_of(expect(&p, a->answer)), 0, RC_UNSPECIFIED_ERROR - 1);
+            if (a->is_connect) say_ping(&p);
+            expect(&p, PKT_PINGRESP);
+            peer_drop(&p);
+        }
 }
 
 static void a_denied_wait_is_answered(void **state) {
     struct rig *r = *state;
-    for EACH(a) {
-        for (int with_code = 0; with_code < 2; with_code++) {
-            struct peer p;
-            start(a, &p, r);
-            fake_answer(&r->hooks, VERDICT_DENY, with_code ? RC_IMPLEMENTATION_SPECIFIC_ERROR : 0);
-            uint8_t code = code_of(expect(&p, a->answer));
-            assert_int_equal(code, with_code ? RC_IMPLEMENTATION_SPECIFIC_ERROR
-                                             : a->default_denial);
-            if (a->is_connect) expect_end(&p);
-            else say_ping(&p), expect(&p, PKT_PINGRESP);
-            peer_drop(&p);
+    for
+        EACH(a) {
+            for (int with_code = 0; with_code < 2; with_code++) {
+                struct peer p;
+                start(a, &p, r);
+                fake_answer(&r->hooks, VERDICT_DENY,
+                            with_code ? RC_IMPLEMENTATION_SPECIFIC_ERROR : 0);
+                uint8_t code = code_of(expect(&p, a->answer));
+                assert_int_equal(code,
+                                 with_code ? RC_IMPLEMENTATION_SPECIFIC_ERROR : a->default_denial);
+                if (a->is_connect)
+                    expect_end(&p);
+                else
+                    say_ping(&p), expect(&p, PKT_PINGRESP);
+                peer_drop(&p);
+            }
         }
-    }
 }
 
 static void no_code_of_success_denies(void **state) {
     struct rig *r = *state;
-    for EACH(a) {
-        struct peer p;
-        start(a, &p, r);
-        fake_answer(&r->hooks, VERDICT_DENY, RC_GRANTED_QOS_1);
-        assert_int_equal(code_of(expect(&p, a->answer)), a->default_denial);
-        peer_drop(&p);
-    }
+    for
+        EACH(a) {
+            struct peer p;
+            start(a, &p, r);
+            fake_answer(&r->hooks, VERDICT_DENY, RC_GRANTED_QOS_1);
+            assert_int_equal(code_of(expect(&p, a->answer)), a->default_denial);
+            peer_drop(&p);
+        }
 }
 
 static void others_go_on_meanwhile(void **state) {
@@ -179,8 +185,10 @@ static void a_hang_up_does_not_overtake_what_came_before(void **state) {
         for (uint16_t n = 1; n <= 3; n++) post_publish(&p, "t", 0, 0);
         say_disconnect(&p, 0);
         rig_settle(r);
-        if (full) peer_drop(&p);
-        else shutdown(p.fd, SHUT_WR);
+        if (full)
+            peer_drop(&p);
+        else
+            shutdown(p.fd, SHUT_WR);
         for (uint16_t n = 1; n <= 3; n++) {
             rig_settle(r);
             fake_answer(&r->hooks, VERDICT_NONE, 0);
@@ -263,43 +271,46 @@ static void being_paused_outlasts_being_parked(void **state) {
 static void its_end_cancels_the_wait(void **state) {
     struct rig *r = *state;
     unsigned cancelled = 0;
-    for EACH(a) {
-        struct peer p;
-        start(a, &p, r);
-        assert_true(client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL));
-        assert_int_equal(r->hooks.cancelled, ++cancelled);
-        assert_int_equal(r->hooks.waiting_len, 0);
-        if (!a->is_connect) assert_int_equal(expect(&p, PKT_DISCONNECT)->type, PKT_DISCONNECT);
-        expect_end(&p);
-    }
+    for
+        EACH(a) {
+            struct peer p;
+            start(a, &p, r);
+            assert_true(client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL));
+            assert_int_equal(r->hooks.cancelled, ++cancelled);
+            assert_int_equal(r->hooks.waiting_len, 0);
+            if (!a->is_connect) assert_int_equal(expect(&p, PKT_DISCONNECT)->type, PKT_DISCONNECT);
+            expect_end(&p);
+        }
 }
 
 static void the_brokers_end_cancels_the_wait(void **state) {
-    for EACH(a) {
-        struct rig *r = rig_new();
-        struct peer p;
-        start(a, &p, r);
-        buf_deinit(&p.in);
-        rig_free(r); /* asserts that nothing waits */
-    }
+    for
+        EACH(a) {
+            struct rig *r = rig_new();
+            struct peer p;
+            start(a, &p, r);
+            buf_deinit(&p.in);
+            rig_free(r); /* asserts that nothing waits */
+        }
     (void)state;
 }
 
 static void a_take_over_cancels_the_wait(void **state) {
     struct rig *r = *state;
-    for EACH(a) {
-        struct peer p, q;
-        if (a->is_connect) continue; /* no session yet: see below */
-        start(a, &p, r);
-        fake_want(&r->hooks, 0);
-        assert_true(join(&q, r, MQTT_5, "p", false));
-        assert_int_equal(r->hooks.waiting_len, 0);
-        expect_disconnect(&p, RC_SESSION_TAKEN_OVER);
-        assert_ptr_equal(q.client->session->conn, peer_conn(&q));
-        say_ping(&q);
-        expect(&q, PKT_PINGRESP);
-        peer_drop(&q);
-    }
+    for
+        EACH(a) {
+            struct peer p, q;
+            if (a->is_connect) continue; /* no session yet: see below */
+            start(a, &p, r);
+            fake_want(&r->hooks, 0);
+            assert_true(join(&q, r, MQTT_5, "p", false));
+            assert_int_equal(r->hooks.waiting_len, 0);
+            expect_disconnect(&p, RC_SESSION_TAKEN_OVER);
+            assert_ptr_equal(q.client->session->conn, peer_conn(&q));
+            say_ping(&q);
+            expect(&q, PKT_PINGRESP);
+            peer_drop(&q);
+        }
 }
 
 static void two_of_one_name_wait_and_the_later_verdict_wins(void **state) {
@@ -354,25 +365,30 @@ static void end_own_and_allow(struct fake *f, struct hook_call *call) {
 static void a_hook_may_end_its_own_client(void **state) {
     static fake_fn *const ways[] = { end_own, end_own_and_wait, end_own_and_allow };
     struct rig *r = *state;
-    for EACH(a) {
-        for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-            struct peer p;
-            fake_want(&r->hooks, 0);
-            if (!a->is_connect) join(&p, r, MQTT_5, "p", false);
-            fake_on(&r->hooks, a->event, ways[i]);
-            a->start(&p, r);
-            assert_int_equal(r->hooks.waiting_len, 0);
-            if (!a->is_connect) assert_int_equal(expect(&p, PKT_DISCONNECT)->type, PKT_DISCONNECT);
-            expect_end(&p); /* and no word after it */
+    for
+        EACH(a) {
+            for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+                struct peer p;
+                fake_want(&r->hooks, 0);
+                if (!a->is_connect) join(&p, r, MQTT_5, "p", false);
+                fake_on(&r->hooks, a->event, ways[i]);
+                a->start(&p, r);
+                assert_int_equal(r->hooks.waiting_len, 0);
+                if (!a->is_connect)
+                    assert_int_equal(expect(&p, PKT_DISCONNECT)->type, PKT_DISCONNECT);
+                expect_end(&p); /* and no word after it */
+            }
         }
-    }
 }
 
 /* The verdict of one question is there, and the hook of the next one ends the client. */
 static void the_next_question_may_end_a_client_that_waited(void **state) {
-    static const struct { unsigned row; enum hook_event next; } rows[] = {
-        { 0, HOOK_AUTHENTICATE }, { 0, HOOK_CONNECTED }, { 1, HOOK_CONNECTED },
-        { 2, HOOK_AUTHORIZE },    { 2, HOOK_PUBLISHED }, { 3, HOOK_PUBLISHED },
+    static const struct {
+        unsigned row;
+        enum hook_event next;
+    } rows[] = {
+        { 0, HOOK_AUTHENTICATE }, { 0, HOOK_CONNECTED },  { 1, HOOK_CONNECTED },
+        { 2, HOOK_AUTHORIZE },    { 2, HOOK_PUBLISHED },  { 3, HOOK_PUBLISHED },
         { 4, HOOK_AUTHORIZE },    { 4, HOOK_SUBSCRIBED }, { 5, HOOK_SUBSCRIBED },
         { 6, HOOK_UNSUBSCRIBED },
     };
@@ -430,10 +446,10 @@ static void each_filter_of_a_subscribe_may_wait(void **state) {
     s.filters.filters = buf_slice(&list);
     peer_send(&p, &s);
     buf_deinit(&list);
-    fake_answer(&r->hooks, VERDICT_NONE, 0);  /* a */
+    fake_answer(&r->hooks, VERDICT_NONE, 0); /* a */
     fake_answer(&r->hooks, VERDICT_ALLOW, 0);
     fake_answer(&r->hooks, VERDICT_DENY, RC_NOT_AUTHORIZED); /* b */
-    fake_answer(&r->hooks, VERDICT_NONE, 0);  /* c */
+    fake_answer(&r->hooks, VERDICT_NONE, 0);                 /* c */
     expect_nothing(&p);
     fake_answer(&r->hooks, VERDICT_ALLOW, 0);
     const struct packet *ack = expect(&p, PKT_SUBACK);

@@ -13,8 +13,8 @@ static struct world {
     struct rig *rig;
     struct peer peers[PEERS];
     uint64_t seed;
-    unsigned depth;        /* of hooks within hooks */
-    bool is_calm;          /* hooks do nothing any more */
+    unsigned depth; /* of hooks within hooks */
+    bool is_calm;   /* hooks do nothing any more */
 } world;
 
 static uint32_t chance(uint32_t below) {
@@ -27,7 +27,8 @@ static const char *random_topic(void) {
 }
 
 static const char *random_filter(void) {
-    static const char *const filters[] = { "#", "a/#", "+", "a/b", "b/+", "$share/g/a/#",
+    static const char *const filters[] = { "#",          "a/#",  "+",
+                                           "a/b",        "b/+",  "$share/g/a/#",
                                            "$share/g/#", "will", "a/+/c" };
     return filters[chance(ARRAY_LEN(filters))];
 }
@@ -219,8 +220,10 @@ static void one_client_acts(void) {
     case 5: try_filter(p, true); break;
     case 6: try_filter(p, false); break;
     case 7:
-        if (chance(2)) try_auth(p, RC_REAUTHENTICATE);
-        else try_packet(p, &(struct packet){ .type = PKT_PINGREQ });
+        if (chance(2))
+            try_auth(p, RC_REAUTHENTICATE);
+        else
+            try_packet(p, &(struct packet){ .type = PKT_PINGREQ });
         break;
     case 8:
     case 9:
@@ -250,8 +253,7 @@ static void check_world(void) {
 static void begin(uint64_t seed) {
     world = (struct world){ .rig = rig_new(), .seed = seed };
     for (unsigned i = 0; i < PEERS; i++) world.peers[i].fd = -1;
-    for (enum hook_event e = 0; e < HOOK_EVENTS; e++)
-        fake_on(&world.rig->hooks, e, on_hook);
+    for (enum hook_event e = 0; e < HOOK_EVENTS; e++) fake_on(&world.rig->hooks, e, on_hook);
     fake_want(&world.rig->hooks, world.rig->hooks.port.wanted | HOOK_BIT_AUTHORIZE_DELIVER);
 }
 

@@ -51,13 +51,16 @@ static size_t count(struct retain *r, const char *filter) {
 /* ---- rows ------------------------------------------------------------------ */
 
 static void filters_find_what_the_standard_says(void **state) {
-    static const char *const topics[] = { "a", "a/b", "a/b/c", "/a", "a/", "b", "$SYS/a",
-                                          "$SYS/a/b", "a//b", "/" };
-    static const struct { const char *filter; size_t found; } rows[] = {
-        { "a", 1 },     { "a/b", 1 },    { "a/+", 2 },    { "a/#", 5 },   { "#", 8 },
-        { "+", 2 },     { "+/+", 4 },    { "+/b", 1 },    { "+/#", 8 },   { "$SYS/#", 2 },
-        { "$SYS/+", 1 }, { "+/a", 1 },   { "/+", 2 },     { "a/+/b", 1 }, { "a/b/#", 2 },
-        { "c/#", 0 },   { "a/b/c/#", 1 }, { "a/b/c/d", 0 }, { "+/+/+", 2 }, { "$SYS", 0 },
+    static const char *const topics[] = { "a", "a/b",    "a/b/c",    "/a",   "a/",
+                                          "b", "$SYS/a", "$SYS/a/b", "a//b", "/" };
+    static const struct {
+        const char *filter;
+        size_t found;
+    } rows[] = {
+        { "a", 1 },      { "a/b", 1 },     { "a/+", 2 },     { "a/#", 5 },   { "#", 8 },
+        { "+", 2 },      { "+/+", 4 },     { "+/b", 1 },     { "+/#", 8 },   { "$SYS/#", 2 },
+        { "$SYS/+", 1 }, { "+/a", 1 },     { "/+", 2 },      { "a/+/b", 1 }, { "a/b/#", 2 },
+        { "c/#", 0 },    { "a/b/c/#", 1 }, { "a/b/c/d", 0 }, { "+/+/+", 2 }, { "$SYS", 0 },
     };
     for (size_t i = 0; i < ARRAY_LEN(topics); i++) keep(*state, topics[i], "x", MESSAGE_NEVER);
     assert_int_equal(retain_count(*state), ARRAY_LEN(topics));
@@ -149,7 +152,7 @@ enum { TOPICS = 400, TEXT = 24 };
 
 struct kept {
     char topic[TEXT];
-    char payload[8];       /* "": none */
+    char payload[8]; /* "": none */
     uint64_t expires_ms;
 };
 

@@ -219,8 +219,7 @@ static void what_a_hook_makes_of_a_message_must_be_one(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         new_topic = names[i];
         publish(&p, "t", "x", 1, 8);
-        assert_int_equal(expect(&p, PKT_PUBACK)->ack.reason_code,
-                         RC_IMPLEMENTATION_SPECIFIC_ERROR);
+        assert_int_equal(expect(&p, PKT_PUBACK)->ack.reason_code, RC_IMPLEMENTATION_SPECIFIC_ERROR);
     }
     expect_nothing(&s);
     peer_drop(&p);

@@ -132,11 +132,18 @@ static void a_session_takes_its_subscriptions_with_it(void **state) {
 /* ---- wills ---------------------------------------------------------------------------- */
 
 static void a_lost_client_leaves_its_will_when_it_is_due(void **state) { /* [MQTT-3.1.3-9] */
-    static const struct { struct will_case c; uint32_t due_ms; } rows[] = {
-        { { MQTT_3_1, 0, 0 }, 0 },       { { MQTT_3_1_1, 1, 0 }, 0 },
-        { { MQTT_5, 0, 0 }, 0 },         { { MQTT_5, 0, 100 }, 0 }, /* the session ends first */
-        { { MQTT_5, 100, 0 }, 0 },       { { MQTT_5, 100, 5 }, 5000 },
-        { { MQTT_5, 5, 100 }, 5000 },    { { MQTT_5, 5, 5 }, 5000 },
+    static const struct {
+        struct will_case c;
+        uint32_t due_ms;
+    } rows[] = {
+        { { MQTT_3_1, 0, 0 }, 0 },
+        { { MQTT_3_1_1, 1, 0 }, 0 },
+        { { MQTT_5, 0, 0 }, 0 },
+        { { MQTT_5, 0, 100 }, 0 }, /* the session ends first */
+        { { MQTT_5, 100, 0 }, 0 },
+        { { MQTT_5, 100, 5 }, 5000 },
+        { { MQTT_5, 5, 100 }, 5000 },
+        { { MQTT_5, 5, 5 }, 5000 },
         { { MQTT_5, SESSION_FOREVER, 5 }, 5000 },
     };
     struct rig *r = *state;
@@ -161,7 +168,11 @@ static void a_lost_client_leaves_its_will_when_it_is_due(void **state) { /* [MQT
 }
 
 static void a_client_that_says_goodbye_leaves_none(void **state) { /* [MQTT-3.14.4-3] */
-    static const struct { int version; uint8_t code; bool will; } rows[] = {
+    static const struct {
+        int version;
+        uint8_t code;
+        bool will;
+    } rows[] = {
         { MQTT_3_1, 0, false },
         { MQTT_3_1_1, 0, false },
         { MQTT_5, 0, false },
@@ -176,8 +187,10 @@ static void a_client_that_says_goodbye_leaves_none(void **state) { /* [MQTT-3.14
         join_with(&p, r, &c);
         say_disconnect(&p, rows[i].code);
         expect_end(&p);
-        if (rows[i].will) expect_will(&s);
-        else expect_nothing(&s);
+        if (rows[i].will)
+            expect_will(&s);
+        else
+            expect_nothing(&s);
         peer_drop(&s);
     }
 }
@@ -221,8 +234,14 @@ static void coming_back_in_time_takes_the_will_back(void **state) { /* [MQTT-3.1
 }
 
 static void a_take_over_counts_as_loss_or_return(void **state) { /* 3.1.4, 3.1.3.2.2 */
-    static const struct { uint32_t delay; bool clean, will; } rows[] = {
-        { 0, false, true }, { 5, false, false }, { 5, true, true }, { 0, true, true },
+    static const struct {
+        uint32_t delay;
+        bool clean, will;
+    } rows[] = {
+        { 0, false, true },
+        { 5, false, false },
+        { 5, true, true },
+        { 0, true, true },
     };
     struct rig *r = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -248,8 +267,8 @@ static void a_will_is_a_message_like_any_other(void **state) {
     struct packet c = will_packet(&(struct will_case){ MQTT_5, 0, 0 });
     c.connect.will.retain = true;
     c.connect.will.qos = 2;
-    c.connect.will.props.present |= PROP_BIT(PROP_MESSAGE_EXPIRY_INTERVAL) |
-                                    PROP_BIT(PROP_CONTENT_TYPE);
+    c.connect.will.props.present |=
+        PROP_BIT(PROP_MESSAGE_EXPIRY_INTERVAL) | PROP_BIT(PROP_CONTENT_TYPE);
     c.connect.will.props.message_expiry_interval = 50;
     c.connect.will.props.content_type = SLICE("text");
     watch(&s, r);

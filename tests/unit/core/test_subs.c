@@ -67,20 +67,36 @@ static bool matches(struct index *x, unsigned session, const char *topic) {
 /* ---- rows ------------------------------------------------------------------ */
 
 static void filters_match_as_the_standard_says(void **state) {
-    static const struct { const char *filter, *topic; bool match; } rows[] = {
-        { "a/b",    "a/b",    true },  { "a/b",    "a/c",    false },
-        { "a/b",    "a",      false }, { "a",      "a/b",    false },
-        { "a/#",    "a",      true },  { "a/#",    "a/b/c",  true }, /* 4.7.1.2 */
-        { "a/#",    "ab",     false }, { "#",      "a/b",    true },
-        { "+",      "a",      true },  { "+",      "/a",     false },
-        { "+/+",    "/a",     true },  { "/+",     "/a",     true }, /* 4.7.1.3 */
-        { "a/+",    "a",      false }, { "a/+",    "a/",     true },
-        { "a/+/c",  "a/b/c",  true },  { "a/+/#",  "a/b",    true },
-        { "#",      "$SYS/a", false }, { "+/a",    "$SYS/a", false }, /* [MQTT-4.7.2-1] */
-        { "$SYS/#", "$SYS/a", true },  { "$SYS/+", "$SYS/a", true },
-        { "A",      "a",      false }, { "/",      "/",      true },
-        { "a//b",   "a//b",   true },  { "a/+/b",  "a//b",   true },
-        { "#",      "",       true },  { "+",      "$",      false },
+    static const struct {
+        const char *filter, *topic;
+        bool match;
+    } rows[] = {
+        { "a/b", "a/b", true },
+        { "a/b", "a/c", false },
+        { "a/b", "a", false },
+        { "a", "a/b", false },
+        { "a/#", "a", true },
+        { "a/#", "a/b/c", true }, /* 4.7.1.2 */
+        { "a/#", "ab", false },
+        { "#", "a/b", true },
+        { "+", "a", true },
+        { "+", "/a", false },
+        { "+/+", "/a", true },
+        { "/+", "/a", true }, /* 4.7.1.3 */
+        { "a/+", "a", false },
+        { "a/+", "a/", true },
+        { "a/+/c", "a/b/c", true },
+        { "a/+/#", "a/b", true },
+        { "#", "$SYS/a", false },
+        { "+/a", "$SYS/a", false }, /* [MQTT-4.7.2-1] */
+        { "$SYS/#", "$SYS/a", true },
+        { "$SYS/+", "$SYS/a", true },
+        { "A", "a", false },
+        { "/", "/", true },
+        { "a//b", "a//b", true },
+        { "a/+/b", "a//b", true },
+        { "#", "", true },
+        { "+", "$", false },
     };
     struct index *x = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -182,7 +198,8 @@ static void what_is_not_there_cannot_be_deleted(void **state) {
 }
 
 static void the_text_of_a_filter_comes_back(void **state) {
-    static const char *const filters[] = { "a", "/", "#", "+/", "a//+/#", "$share/g/a/+",
+    static const char *const filters[] = { "a",      "/",         "#",
+                                           "+/",     "a//+/#",    "$share/g/a/+",
                                            "$SYS/#", "$share/g/#" };
     struct index *x = *state;
     for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
@@ -248,14 +265,24 @@ static void a_share_lists_its_members_apart(void **state) { /* 4.8.2 */
 }
 
 static void epochs_change_with_what_matters_only(void **state) {
-    static const struct { const char *filter, *topic; bool current; } rows[] = {
-        { "a/b",          "a/b",  false }, { "a/#",   "a/b", false },
-        { "+/b",          "a/b",  false }, { "#",     "a/b", false },
-        { "a",            "a",    false }, { "a/#",   "a",   false },
-        { "$share/g/a/b", "a/b",  false }, { "$share/g/+/b", "a/b", false },
-        { "b/b",          "a/b",  true },  { "b/#",   "a/b", true },
-        { "$share/g/b",   "a/b",  true },  { "/#",    "a/b", true },
-        { "$SYS/#",       "a",    true },  { "c/+/d", "a",   true },
+    static const struct {
+        const char *filter, *topic;
+        bool current;
+    } rows[] = {
+        { "a/b", "a/b", false },
+        { "a/#", "a/b", false },
+        { "+/b", "a/b", false },
+        { "#", "a/b", false },
+        { "a", "a", false },
+        { "a/#", "a", false },
+        { "$share/g/a/b", "a/b", false },
+        { "$share/g/+/b", "a/b", false },
+        { "b/b", "a/b", true },
+        { "b/#", "a/b", true },
+        { "$share/g/b", "a/b", true },
+        { "/#", "a/b", true },
+        { "$SYS/#", "a", true },
+        { "c/+/d", "a", true },
     };
     struct index *x = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -282,8 +309,8 @@ enum { MODEL_MAX = 2000, TEXT = 40 };
 
 struct model_sub {
     unsigned session;
-    char text[TEXT];           /* as subscribed to */
-    const char *inner;         /* behind $share/GROUP/ */
+    char text[TEXT];   /* as subscribed to */
+    const char *inner; /* behind $share/GROUP/ */
     bool is_shared;
     struct subscribe_options options;
     uint32_t identifier;
@@ -312,8 +339,10 @@ static void random_filter(struct model *m, struct model_sub *s) {
     char name[TEXT / 2];
     random_name(m, name, true);
     s->is_shared = rnd(&m->seed, 4) == 0;
-    if (s->is_shared) snprintf(s->text, TEXT, "$share/%c/%s", 'g' + (char)rnd(&m->seed, 2), name);
-    else snprintf(s->text, TEXT, "%s", name);
+    if (s->is_shared)
+        snprintf(s->text, TEXT, "$share/%c/%s", 'g' + (char)rnd(&m->seed, 2), name);
+    else
+        snprintf(s->text, TEXT, "%s", name);
     s->inner = s->is_shared ? s->text + strlen("$share/g/") : s->text;
 }
 
@@ -442,8 +471,8 @@ static bool same_answer(const struct route_entries *a, const struct route_entrie
     if (a->len != b->len || a->shares_len != b->shares_len) return false;
     for (uint32_t i = 0; i < a->len; i++) {
         const struct route_entry *x = &a->at[i], *y = &b->at[i];
-        if (!handle_eq(x->session, y->session) || x->qos != y->qos ||
-            x->no_local != y->no_local || x->retain_as_published != y->retain_as_published ||
+        if (!handle_eq(x->session, y->session) || x->qos != y->qos || x->no_local != y->no_local ||
+            x->retain_as_published != y->retain_as_published ||
             x->identifiers_len != y->identifiers_len)
             return false;
     }

@@ -35,7 +35,7 @@ static void a_new_policy_takes_the_old_ones_place_between_two_turns(void **state
     assert_int_equal(r->hooks.retired, 1);
     publish(&p, "t", "x", 0, 0);
     assert_int_equal(next.calls[HOOK_PUBLISH], 1); /* not from the old routes */
-    peer_bytes(&p, "\x30\x4C", 2); /* 78 bytes in all */
+    peer_bytes(&p, "\x30\x4C", 2);                 /* 78 bytes in all */
     expect_disconnect(&p, RC_PACKET_TOO_LARGE);
 }
 
@@ -75,11 +75,19 @@ static void a_wait_of_the_old_policy_is_cancelled_there(void **state) {
 }
 
 static void who_may_come_in_unnamed_is_worked_out_anew(void **state) {
-    static const struct { int allow; const char *url; bool asks, anonymous; } rows[] = {
-        { YES, "mqtt://0.0.0.0", true, true },     { NO, "mqtt://localhost", false, false },
-        { UNSET, "mqtt://localhost", false, true }, { UNSET, "mqtt://127.0.0.9:1", false, true },
-        { UNSET, "mqtt://[::1]:1883", false, true }, { UNSET, "unix:///run/s", false, true },
-        { UNSET, "mqtt://0.0.0.0", false, false },  { UNSET, "mqtt://*:1883", false, false },
+    static const struct {
+        int allow;
+        const char *url;
+        bool asks, anonymous;
+    } rows[] = {
+        { YES, "mqtt://0.0.0.0", true, true },
+        { NO, "mqtt://localhost", false, false },
+        { UNSET, "mqtt://localhost", false, true },
+        { UNSET, "mqtt://127.0.0.9:1", false, true },
+        { UNSET, "mqtt://[::1]:1883", false, true },
+        { UNSET, "unix:///run/s", false, true },
+        { UNSET, "mqtt://0.0.0.0", false, false },
+        { UNSET, "mqtt://*:1883", false, false },
         { UNSET, "mqtt://127.0.0.1.example", false, false },
         { UNSET, "mqtt://example.org", false, false },
         { UNSET, "mqtt://localhost", true, false },

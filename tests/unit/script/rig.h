@@ -27,8 +27,8 @@
 struct rig {
     struct log log;
     int log_fd;
-    char *text;            /* of the log, as rig_log last read it; owned */
-    char path[64];         /* of sol.lua */
+    char *text;    /* of the log, as rig_log last read it; owned */
+    char path[64]; /* of sol.lua */
     struct broker *broker;
     struct worker *w;
     struct hooks *h;
@@ -43,9 +43,10 @@ static inline char *rig_load(struct rig *r, const char *lua, struct policy *out)
     must(f != NULL);
     fputs(lua, f);
     fclose(f);
-    policy_load(&(struct policy_opts){ .path = r->path, .plugin_path = "plugins",
-                                       .log = &r->log, .generation = 1 },
-                out, &error);
+    policy_load(
+        &(struct policy_opts){
+            .path = r->path, .plugin_path = "plugins", .log = &r->log, .generation = 1 },
+        out, &error);
     unlink(r->path);
     return error;
 }
@@ -101,17 +102,18 @@ static inline void rig_on_done(struct hook_call *call) {
 }
 
 static inline struct message *rig_message(const char *topic, const char *payload) {
-    return message_new(&(struct message_parts){ .topic = slice_str(topic),
-                                                .payload = slice_str(payload),
-                                                .expires_ms = MESSAGE_NEVER });
+    return message_new(&(struct message_parts){
+        .topic = slice_str(topic), .payload = slice_str(payload), .expires_ms = MESSAGE_NEVER });
 }
 
 /* Asks about a publish; the call's message is to be freed with rig_over. */
 static inline void rig_publish(struct rig *r, struct hook_call *call, const char *topic,
                                const char *payload) {
-    *call = (struct hook_call){ .event = HOOK_PUBLISH, .client = r->client,
+    *call = (struct hook_call){ .event = HOOK_PUBLISH,
+                                .client = r->client,
                                 .message = rig_message(topic, payload),
-                                .done = rig_on_done, .obj = r };
+                                .done = rig_on_done,
+                                .obj = r };
     r->h->run(r->h, call);
 }
 

@@ -21,13 +21,16 @@ static void a_wrong_file_is_refused_with_its_line_the_value_and_a_suggestion(voi
                                "\"off\", got \"inf\"; did you mean \"info\"?" },
         { "max_inflight = 0", "1: max_inflight: expected an integer from 1 to 65535, got 0" },
         { "max_inflight = 1.5", "1: max_inflight: expected an integer from 1 to 65535, got 1.5" },
-        { "max_inflight = 'many'", "1: max_inflight: expected an integer from 1 to 65535, got \"many\"" },
-        { "max_packet_size = 5", "1: max_packet_size: expected bytes from 128 to 268435460, got 5" },
+        { "max_inflight = 'many'",
+          "1: max_inflight: expected an integer from 1 to 65535, got \"many\"" },
+        { "max_packet_size = 5",
+          "1: max_packet_size: expected bytes from 128 to 268435460, got 5" },
         { "max_queued_bytes = 0/0", "1: max_queued_bytes: expected bytes from 1024 to "
                                     "1000000000000000, got " },
         { "hook_budget = 1e9", "1: hook_budget: expected seconds from 0.004 to 60, got " },
-        { "max_session_expiry = -1", "1: max_session_expiry: expected seconds from 0 to 4294967295, "
-                                     "math.huge or \"never\", got -1" },
+        { "max_session_expiry = -1",
+          "1: max_session_expiry: expected seconds from 0 to 4294967295, "
+          "math.huge or \"never\", got -1" },
         { "max_session_expiry = 'nevr'", "1: max_session_expiry: expected seconds from 0 to "
                                          "4294967295, math.huge or \"never\", got \"nevr\"" },
         { "print(max_inflght)", "1: unknown name \"max_inflght\"; did you mean \"max_inflight\"?" },
@@ -40,12 +43,15 @@ static void a_wrong_file_is_refused_with_its_line_the_value_and_a_suggestion(voi
         { "listen(5)", "1: listen: expected a URL, got 5" },
         { "listen()", "1: listen: expected a URL, got nil" },
         { "listen {}", "1: listen: expected a URL, got nil" },
-        { "listen { 'mqtt://:1', backlogg = 1 }", "1: listen: unknown option \"backlogg\" (= 1); did "
-                                                  "you mean \"backlog\"?" },
-        { "listen { 'mqtt://:1', backlog = 0 }", "1: listen: backlog must be an integer from 1 to 65535, "
-                                                 "got 0" },
-        { "listen { 'mqtt://:1', mode = 'rw' }", "1: listen: mode must be an integer from 1 to 511, got "
-                                                 "\"rw\"" },
+        { "listen { 'mqtt://:1', backlogg = 1 }",
+          "1: listen: unknown option \"backlogg\" (= 1); did "
+          "you mean \"backlog\"?" },
+        { "listen { 'mqtt://:1', backlog = 0 }",
+          "1: listen: backlog must be an integer from 1 to 65535, "
+          "got 0" },
+        { "listen { 'mqtt://:1', mode = 'rw' }",
+          "1: listen: mode must be an integer from 1 to 511, got "
+          "\"rw\"" },
         { "x = ", "1: unexpected symbol near <eof>" },
         { "local x = 5\nif = 3", "2: unexpected symbol near '='" },
         { "error('boom')", "1: boom" },
@@ -53,10 +59,12 @@ static void a_wrong_file_is_refused_with_its_line_the_value_and_a_suggestion(voi
         { "plugin 'acll'", "1: plugin \"acll\" not found in plugins; did you mean \"acl\"?" },
         { "plugin(7)", "1: plugin: expected a name or path, got a number" },
         { "plugin('acl', 7)", "1: plugin \"acl\": options must be a table, not 7" },
-        { "plugin('acl', { pth = 'x' })", "1: plugin \"acl\": unknown option \"pth\" (= \"x\"); did you "
-                                          "mean \"path\"?" },
+        { "plugin('acl', { pth = 'x' })",
+          "1: plugin \"acl\": unknown option \"pth\" (= \"x\"); did you "
+          "mean \"path\"?" },
         { "plugin('acl', { path = 5 })", "1: plugin \"acl\": option path must be a string, not 5" },
-        { "plugin './no_such.lua'", "1: plugin \"./no_such.lua\" not found: there is no /tmp/./no_such.lua" },
+        { "plugin './no_such.lua'",
+          "1: plugin \"./no_such.lua\" not found: there is no /tmp/./no_such.lua" },
         { "require 'no_such'", "1: module \"no_such\" not found: there is no /tmp/no_such.lua, and "
                                "\"sol\" is the only library" },
         { "while true do end", "1: ran past its budget of 5000 ms" },
@@ -95,13 +103,14 @@ static void unload(struct rig *r, struct policy *p) {
 
 static void settings_reach_the_configuration_in_its_units(void **state) {
     struct rig r;
-    struct policy p = loaded(&r, "allow_anonymous = false  default_access = 'deny'\n"
-                                 "max_connections = 7  max_queued_bytes = 1 << 33\n"
-                                 "session_expiry_3x = 'never'  max_session_expiry = 3600\n"
-                                 "connect_timeout = 2.5  hook_budget = 0.05  hook_timeout = 1\n"
-                                 "vm_memory = 2 * 1024 * 1024  log_level = 'warn'  log_format = 'json'\n"
-                                 "listen 'mqtt://127.0.0.1:1883'\n"
-                                 "listen { 'unix:///tmp/s', backlog = 5, mode = tonumber('600', 8) }");
+    struct policy p =
+        loaded(&r, "allow_anonymous = false  default_access = 'deny'\n"
+                   "max_connections = 7  max_queued_bytes = 1 << 33\n"
+                   "session_expiry_3x = 'never'  max_session_expiry = 3600\n"
+                   "connect_timeout = 2.5  hook_budget = 0.05  hook_timeout = 1\n"
+                   "vm_memory = 2 * 1024 * 1024  log_level = 'warn'  log_format = 'json'\n"
+                   "listen 'mqtt://127.0.0.1:1883'\n"
+                   "listen { 'unix:///tmp/s', backlog = 5, mode = tonumber('600', 8) }");
     (void)state;
     const struct config *c = p.config;
     assert_int_equal(c->allow_anonymous, NO);
@@ -143,7 +152,8 @@ static void without_a_file_anybody_on_this_host_may_come_in(void **state) {
     char *error = NULL;
     (void)state;
     rig_init(&r);
-    assert_int_equal(policy_load(&(struct policy_opts){ .log = &r.log, .generation = 1 }, &p, &error), 0);
+    assert_int_equal(
+        policy_load(&(struct policy_opts){ .log = &r.log, .generation = 1 }, &p, &error), 0);
     assert_int_equal(p.config->allow_anonymous, YES);
     assert_string_equal(p.config->listeners[0].url, "mqtt://localhost:1883");
     assert_int_equal(p.hooks->wanted, 0);
@@ -156,7 +166,8 @@ static void a_missing_file_is_named(void **state) {
     char *error = NULL;
     (void)state;
     rig_init(&r);
-    int got = policy_load(&(struct policy_opts){ .path = "/no/such.lua", .log = &r.log }, &p, &error);
+    int got =
+        policy_load(&(struct policy_opts){ .path = "/no/such.lua", .log = &r.log }, &p, &error);
     assert_true(got < 0);
     assert_string_equal(error, "/no/such.lua: No such file or directory");
     free(error);
@@ -196,8 +207,10 @@ static void a_plugin_gets_its_options_and_keeps_its_globals(void **state) {
                      "    print(o.limit, o.word, #o.list, shared, _G.shared)\n"
                      "end\n"
                      "return M\n");
-    snprintf(lua, sizeof lua, "plugin('.%s', { word = 'b', list = { 1 } })\n"
-                              "print(rawget(_G, 'shared'))", path + 4);
+    snprintf(lua, sizeof lua,
+             "plugin('.%s', { word = 'b', list = { 1 } })\n"
+             "print(rawget(_G, 'shared'))",
+             path + 4);
     struct policy p = loaded(&r, lua);
     assert_logged(&r, "5\\tb\\t1\\tmine\\tmine");
     assert_logged(&r, "policy   nil");
@@ -243,8 +256,9 @@ static void modules_lie_beside_the_file_that_requires_them(void **state) {
     (void)state;
     snprintf(path, sizeof path, "/tmp/sol_module_%d.lua", getpid());
     write_file(path, "count = (count or 0) + 1\nreturn { n = count, name = ... }");
-    snprintf(lua, sizeof lua, "local m = require 'sol_module_%d'\n"
-                              "print(m.n, m.name, m == require 'sol_module_%d', require 'sol' == sol)",
+    snprintf(lua, sizeof lua,
+             "local m = require 'sol_module_%d'\n"
+             "print(m.n, m.name, m == require 'sol_module_%d', require 'sol' == sol)",
              getpid(), getpid());
     struct policy p = loaded(&r, lua);
     snprintf(lua, sizeof lua, "1\\tsol_module_%d\\ttrue\\ttrue", getpid());

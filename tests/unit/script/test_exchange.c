@@ -4,8 +4,9 @@
 
 static void ask(struct rig *r, struct hook_call *call, struct auth_exchange *x) {
     hook_call_deinit(call);
-    *call = (struct hook_call){ .event = HOOK_AUTH, .client = r->client, .auth = x,
-                                .done = rig_on_done, .obj = r };
+    *call = (struct hook_call){
+        .event = HOOK_AUTH, .client = r->client, .auth = x, .done = rig_on_done, .obj = r
+    };
     r->h->run(r->h, call);
 }
 
@@ -127,8 +128,9 @@ static void a_call_that_is_cancelled_sets_nothing(void **state) {
     struct hook_call call = { .reason = NULL };
     struct auth_exchange x = { .method = SLICE("M") };
     (void)state;
-    rig_open(&r, "sol.on('auth', function(_, x)\n"
-                 "  pcall(sol.sleep, 0.01)\n  x.username = 'late'\n  return sol.allow 'late'\nend)");
+    rig_open(&r,
+             "sol.on('auth', function(_, x)\n"
+             "  pcall(sol.sleep, 0.01)\n  x.username = 'late'\n  return sol.allow 'late'\nend)");
     ask(&r, &call, &x);
     assert_int_equal(call.verdict, VERDICT_WAIT);
     r.h->cancel(r.h, &call);

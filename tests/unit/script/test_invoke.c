@@ -22,7 +22,8 @@ static void what_a_handler_returns_is_the_verdict(void **state) {
         { "return sol.deny(0x99, 'not JSON')", VERDICT_DENY, 0x99, "not JSON", NULL },
         { "return sol.deny(nil, 'no')", VERDICT_DENY, 0, "no", NULL },
         { "return sol.drop()", VERDICT_DROP, 0, NULL, NULL },
-        { "return 'yes'", VERDICT_DENY, 0, NULL, "it returned a string; expected nil, true, false" },
+        { "return 'yes'", VERDICT_DENY, 0, NULL,
+          "it returned a string; expected nil, true, false" },
         { "return 0x87", VERDICT_DENY, 0, NULL, "it returned a number" },
         { "return sol.deny", VERDICT_DENY, 0, NULL, "it returned a function" },
         { "return {}", VERDICT_DENY, 0, NULL, "it returned a table" },
@@ -30,8 +31,10 @@ static void what_a_handler_returns_is_the_verdict(void **state) {
         { "error 'boom'", VERDICT_DENY, 0, NULL, ": boom" },
         { "error()", VERDICT_DENY, 0, NULL, "error object is a nil value" },
         { "error({})", VERDICT_DENY, 0, NULL, "error object is a table value" },
-        { "error(setmetatable({}, { __tostring = error }))", VERDICT_DENY, 0, NULL, "error object is a table" },
-        { "local x = nil; return x.y", VERDICT_DENY, 0, NULL, "attempt to index a nil value (local 'x')" },
+        { "error(setmetatable({}, { __tostring = error }))", VERDICT_DENY, 0, NULL,
+          "error object is a table" },
+        { "local x = nil; return x.y", VERDICT_DENY, 0, NULL,
+          "attempt to index a nil value (local 'x')" },
         { "sol.deny(5)", VERDICT_DENY, 0, NULL, "expected a reason code from 0x80 to 0xff" },
         { "sol.deny(0x80, '\\xff')", VERDICT_DENY, 0, NULL, "expected UTF-8" },
     };
@@ -40,18 +43,23 @@ static void what_a_handler_returns_is_the_verdict(void **state) {
         struct rig r;
         struct hook_call call;
         char lua[300];
-        snprintf(lua, sizeof lua, "sol.on('publish', function(client, message)\n%s\nend)", rows[i].body);
+        snprintf(lua, sizeof lua, "sol.on('publish', function(client, message)\n%s\nend)",
+                 rows[i].body);
         rig_open(&r, lua);
         for (int n = 0; n < 2; n++) {
             rig_publish(&r, &call, "t", "x");
             if (call.verdict != rows[i].verdict || call.reason_code != rows[i].reason_code)
                 fail_msg("%s: verdict %d 0x%02x", rows[i].body, call.verdict, call.reason_code);
-            if (rows[i].reason) assert_string_equal(call.reason, rows[i].reason);
-            else assert_null(call.reason);
+            if (rows[i].reason)
+                assert_string_equal(call.reason, rows[i].reason);
+            else
+                assert_null(call.reason);
             rig_over(&call);
         }
-        if (rows[i].log) assert_logged(&r, rows[i].log);
-        else assert_string_equal(rig_log(&r), "");
+        if (rows[i].log)
+            assert_logged(&r, rows[i].log);
+        else
+            assert_string_equal(rig_log(&r), "");
         rig_close(&r);
     }
 }
@@ -60,7 +68,8 @@ static void a_failure_is_logged_once_with_event_place_client_and_traceback(void 
     struct rig r;
     struct hook_call call;
     (void)state;
-    rig_open(&r, "local function deep() error 'boom' end\n\nsol.on('publish', function() deep() end, { name = 'mine' })");
+    rig_open(&r, "local function deep() error 'boom' end\n\nsol.on('publish', function() deep() "
+                 "end, { name = 'mine' })");
     rig_publish(&r, &call, "t", "x");
     const char *log = rig_log(&r);
     assert_logged(&r, "error policy   publish handler mine (");
@@ -94,8 +103,11 @@ static void what_a_failure_means_depends_on_the_event_and_on_error(void **state)
         snprintf(lua, sizeof lua, "sol.on('%s', function() error 'x' end, { on_error = %s })",
                  rows[i].event, rows[i].option);
         rig_open(&r, lua);
-        struct hook_call call = { .event = rows[i].id, .client = r.client, .done = rig_on_done,
-                                  .obj = &r, .message = rig_message("t", "x") };
+        struct hook_call call = { .event = rows[i].id,
+                                  .client = r.client,
+                                  .done = rig_on_done,
+                                  .obj = &r,
+                                  .message = rig_message("t", "x") };
         r.h->run(r.h, &call);
         assert_int_equal(call.verdict, rows[i].verdict);
         rig_over(&call);
@@ -107,8 +119,11 @@ static void a_deliver_handler_that_refuses_drops(void **state) {
     struct rig r;
     (void)state;
     rig_open(&r, "sol.on('deliver', function() return false end)");
-    struct hook_call call = { .event = HOOK_DELIVER, .client = r.client, .done = rig_on_done,
-                              .obj = &r, .message = rig_message("t", "x") };
+    struct hook_call call = { .event = HOOK_DELIVER,
+                              .client = r.client,
+                              .done = rig_on_done,
+                              .obj = &r,
+                              .message = rig_message("t", "x") };
     r.h->run(r.h, &call);
     assert_int_equal(call.verdict, VERDICT_DROP);
     rig_over(&call);
@@ -152,9 +167,10 @@ static void filters_are_matched_against_the_topic_as_it_stands(void **state) {
     struct rig r;
     struct hook_call call;
     (void)state;
-    rig_open(&r, "sol.on('publish', 'a/+', function(_, m) m.topic = 'b/' .. m.topic:sub(3) end)\n"
-                 "sol.on('publish', { 'x/#', 'b/#' }, function(_, m) m.payload = m.payload .. '!' end)\n"
-                 "sol.on('publish', 'a/+', function(_, m) error 'not any more' end)\n");
+    rig_open(
+        &r, "sol.on('publish', 'a/+', function(_, m) m.topic = 'b/' .. m.topic:sub(3) end)\n"
+            "sol.on('publish', { 'x/#', 'b/#' }, function(_, m) m.payload = m.payload .. '!' end)\n"
+            "sol.on('publish', 'a/+', function(_, m) error 'not any more' end)\n");
     static const struct {
         const char *topic, *after, *payload;
     } rows[] = { { "a/1", "b/1", "p!" }, { "b/1", "b/1", "p!" }, { "c/1", "c/1", "p" } };
@@ -199,21 +215,33 @@ static void subscriptions_that_reach_into_a_filter_concern_its_handler(void **st
         const char *filter;
         bool called;
     } rows[] = {
-        { "secret/key", true },  { "secret/#", true },  { "#", true },         { "+/key", true },
-        { "+", false },          { "secret", true },    { "public/#", false }, { "+/+/x", true },
-        { "$SYS/#", false },     { "$share/g/secret/#", true }, { "$share/g/public", false },
+        { "secret/key", true },
+        { "secret/#", true },
+        { "#", true },
+        { "+/key", true },
+        { "+", false },
+        { "secret", true },
+        { "public/#", false },
+        { "+/+/x", true },
+        { "$SYS/#", false },
+        { "$share/g/secret/#", true },
+        { "$share/g/public", false },
     };
     struct rig r;
     (void)state;
     rig_open(&r, "sol.on('subscribe', 'secret/#', function() return sol.deny(0x87) end)");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct subscribe_request q = { .filter = slice_str(rows[i].filter) };
-        struct hook_call call = { .event = HOOK_SUBSCRIBE, .client = r.client, .subscribe = &q,
-                                  .done = rig_on_done, .obj = &r };
+        struct hook_call call = { .event = HOOK_SUBSCRIBE,
+                                  .client = r.client,
+                                  .subscribe = &q,
+                                  .done = rig_on_done,
+                                  .obj = &r };
         r.h->run(r.h, &call);
         /* "+" matches "secret", which "secret/#" matches too */
         bool want = rows[i].called || strcmp(rows[i].filter, "+") == 0;
-        if ((call.verdict == VERDICT_DENY) != want) fail_msg("%s: %d", rows[i].filter, call.verdict);
+        if ((call.verdict == VERDICT_DENY) != want)
+            fail_msg("%s: %d", rows[i].filter, call.verdict);
         hook_call_deinit(&call);
     }
     rig_close(&r);
@@ -223,23 +251,29 @@ static void authorize_asks_for_deliveries_only_where_wanted(void **state) {
     struct rig r;
     (void)state;
     rig_open(&r, "default_access = 'deny'\n"
-                 "sol.on('authorize', function(c, q) print(q.action, q.topic, q.qos, q.retain, q.message) return false end)\n"
-                 "sol.on('authorize', 'd/#', function(c, q) return q.message.payload == 'x' end, { actions = { 'deliver' } })");
+                 "sol.on('authorize', function(c, q) print(q.action, q.topic, q.qos, q.retain, "
+                 "q.message) return false end)\n"
+                 "sol.on('authorize', 'd/#', function(c, q) return q.message.payload == 'x' end, { "
+                 "actions = { 'deliver' } })");
     static const struct {
         enum access_action action;
         const char *topic;
         enum verdict verdict;
     } rows[] = {
-        { ACCESS_PUBLISH, "a", VERDICT_DENY },  { ACCESS_SUBSCRIBE, "a/#", VERDICT_DENY },
-        { ACCESS_WILL, "a", VERDICT_DENY },     { ACCESS_DELIVER, "a", VERDICT_ALLOW },
+        { ACCESS_PUBLISH, "a", VERDICT_DENY },    { ACCESS_SUBSCRIBE, "a/#", VERDICT_DENY },
+        { ACCESS_WILL, "a", VERDICT_DENY },       { ACCESS_DELIVER, "a", VERDICT_ALLOW },
         { ACCESS_DELIVER, "d/1", VERDICT_ALLOW },
     };
     struct message *m = rig_message("d/1", "x");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct hook_call call = { .event = HOOK_AUTHORIZE, .client = r.client, .done = rig_on_done,
+        struct hook_call call = { .event = HOOK_AUTHORIZE,
+                                  .client = r.client,
+                                  .done = rig_on_done,
                                   .obj = &r,
-                                  .access = { .action = rows[i].action, .topic = slice_str(rows[i].topic),
-                                              .message = rows[i].action == ACCESS_SUBSCRIBE ? NULL : m } };
+                                  .access = { .action = rows[i].action,
+                                              .topic = slice_str(rows[i].topic),
+                                              .message =
+                                                  rows[i].action == ACCESS_SUBSCRIBE ? NULL : m } };
         r.h->run(r.h, &call);
         assert_int_equal(call.verdict, rows[i].verdict);
         hook_call_deinit(&call);
@@ -254,24 +288,31 @@ static void wrong_registrations_are_refused(void **state) {
     static const struct {
         const char *lua, *error;
     } rows[] = {
-        { "sol.on('publsh', print)", "1: sol.on: unknown event \"publsh\"; did you mean \"publish\"?" },
+        { "sol.on('publsh', print)",
+          "1: sol.on: unknown event \"publsh\"; did you mean \"publish\"?" },
         { "sol.on('publish')", "1: sol.on(\"publish\"): expected a function, got no value" },
         { "sol.on('publish', 'a', 5)", "1: sol.on(\"publish\"): expected a function, got number" },
         { "sol.on('publish', 'a/#/b', print)", "1: sol.on: \"a/#/b\" is not a topic filter" },
         { "sol.on('publish', {}, print)", "1: sol.on: the list of filters is empty" },
         { "sol.on('publish', { 5 }, print)", "1: sol.on: a filter must be a string, not a number" },
-        { "sol.on('connect', 'a', print)", "1: sol.on: \"connect\" has no topic, so it takes no filter" },
+        { "sol.on('connect', 'a', print)",
+          "1: sol.on: \"connect\" has no topic, so it takes no filter" },
         { "sol.on('publish', print, { prio = 1 })",
           "1: sol.on: unknown option \"prio\"; did you mean \"priority\"?" },
-        { "sol.on('publish', print, { priority = 'x' })", "1: sol.on: priority must be an integer" },
-        { "sol.on('publish', print, { timeout = -1 })", "1: sol.on: timeout must be 0.001 to 3600 seconds" },
+        { "sol.on('publish', print, { priority = 'x' })",
+          "1: sol.on: priority must be an integer" },
+        { "sol.on('publish', print, { timeout = -1 })",
+          "1: sol.on: timeout must be 0.001 to 3600 seconds" },
         { "sol.on('publish', print, { on_error = 'dny' })",
-          "1: sol.on: on_error for \"publish\" must be one of \"ignore\", \"allow\", \"deny\", \"drop\", not dny" },
+          "1: sol.on: on_error for \"publish\" must be one of \"ignore\", \"allow\", \"deny\", "
+          "\"drop\", not dny" },
         { "sol.on('deliver', print, { on_error = 'deny' })",
-          "1: sol.on: on_error for \"deliver\" must be one of \"ignore\", \"allow\", \"drop\", not deny" },
+          "1: sol.on: on_error for \"deliver\" must be one of \"ignore\", \"allow\", \"drop\", not "
+          "deny" },
         { "sol.on('connected', print, { on_error = 'deny' })",
           "1: sol.on: on_error for \"connected\" must be one of \"ignore\", not deny" },
-        { "sol.on('publish', print, { actions = { 'will' } })", "1: sol.on: actions are for \"authorize\" only" },
+        { "sol.on('publish', print, { actions = { 'will' } })",
+          "1: sol.on: actions are for \"authorize\" only" },
         { "sol.on('authorize', print, { actions = { 'read' } })",
           "1: sol.on: an action is \"publish\", \"subscribe\", \"will\" or \"deliver\", not read" },
         { "sol.on('publish', print, 5)", "1: sol.on: options must be a table, not a number" },
@@ -279,7 +320,8 @@ static void wrong_registrations_are_refused(void **state) {
         { "sol.sleep(1)", "1: sol.sleep cannot be used while the policy is loaded" },
         { "sol.spawn(print)", "1: sol.spawn cannot be used while the policy is loaded" },
         { "sol.clients()", "1: sol.clients cannot be used while the policy is loaded" },
-        { "sol.every(0, print)", "1: bad argument #1 to 'every' (expected at least 0.001 seconds)" },
+        { "sol.every(0, print)",
+          "1: bad argument #1 to 'every' (expected at least 0.001 seconds)" },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -312,10 +354,13 @@ static void a_handler_that_waits_answers_later(void **state) {
     struct rig r;
     struct hook_call slow, fast;
     (void)state;
-    rig_open(&r, "sol.on('publish', 'slow', function(_, m) sol.sleep(0.02) m.payload = m.payload .. '1' end)\n"
-                 "sol.on('publish', 'slow', function(_, m) sol.sleep(0.02) m.payload = m.payload .. '2'\n"
-                 "    return sol.deny(0x99, 'why') end)\n"
-                 "sol.on('publish', 'fast', function(_, m) m.payload = 'f' end)");
+    rig_open(
+        &r,
+        "sol.on('publish', 'slow', function(_, m) sol.sleep(0.02) m.payload = m.payload .. '1' "
+        "end)\n"
+        "sol.on('publish', 'slow', function(_, m) sol.sleep(0.02) m.payload = m.payload .. '2'\n"
+        "    return sol.deny(0x99, 'why') end)\n"
+        "sol.on('publish', 'fast', function(_, m) m.payload = 'f' end)");
     rig_publish(&r, &slow, "slow", "0");
     assert_int_equal(slow.verdict, VERDICT_WAIT);
     rig_publish(&r, &fast, "fast", "0");
@@ -364,11 +409,13 @@ static void too_long_a_wait_is_a_failure_and_runs_close_variables(void **state) 
     (void)state;
     rig_open(&r, "hook_timeout = 0.03\n"
                  "sol.on('publish', 'a', function(_, m)\n"
-                 "    local x <close> = setmetatable({}, { __close = function() print('closed', m.topic) end })\n"
+                 "    local x <close> = setmetatable({}, { __close = function() print('closed', "
+                 "m.topic) end })\n"
                  "    sol.sleep(60)\n"
                  "end)\n"
                  "sol.on('publish', 'b', function() while true do sol.sleep(0.005) end end)\n"
-                 "sol.on('publish', 'c', function() sol.sleep(60) end, { timeout = 0.01, on_error = 'drop' })");
+                 "sol.on('publish', 'c', function() sol.sleep(60) end, { timeout = 0.01, on_error "
+                 "= 'drop' })");
     rig_publish(&r, &call, "a", "x");
     rig_wait(&r, 1);
     assert_int_equal(call.verdict, VERDICT_DENY);
@@ -392,7 +439,8 @@ static void a_cancelled_call_is_never_answered_and_is_closed(void **state) {
     struct hook_call call;
     (void)state;
     rig_open(&r, "sol.on('publish', function(_, m)\n"
-                 "    local x <close> = setmetatable({}, { __close = function() print('closed', m.topic) end })\n"
+                 "    local x <close> = setmetatable({}, { __close = function() print('closed', "
+                 "m.topic) end })\n"
                  "    sol.sleep(0.02) print 'never'\n"
                  "end)");
     rig_publish(&r, &call, "t", "x");
@@ -506,7 +554,8 @@ static void where_c_calls_back_waiting_is_refused(void **state) {
     (void)state;
     rig_open(&r, "sol.on('publish', function(_, m)\n"
                  "    print(pcall(table.sort, { 2, 1 }, function() sol.sleep(0) end))\n"
-                 "    print(pcall(string.gsub, 'x', 'x', function() coroutine.wrap(function() sol.sleep(0) end)() end))\n"
+                 "    print(pcall(string.gsub, 'x', 'x', function() coroutine.wrap(function() "
+                 "sol.sleep(0) end)() end))\n"
                  "    sol.sleep(0.001)\n"
                  "end)");
     rig_publish(&r, &call, "t", "x");
@@ -523,31 +572,44 @@ static void where_c_calls_back_waiting_is_refused(void **state) {
 static void facts_are_told_and_change_nothing(void **state) {
     struct rig r;
     (void)state;
-    rig_open(&r, "sol.on('connected', function(c, i) print('connected', c.id, i.session_present) end)\n"
-                 "sol.on('disconnected', function(c, i) print('disconnected', c.id, i.reason, i.reason_code) end)\n"
-                 "sol.on('subscribed', function(c, i) print('subscribed', i.filter, i.qos) end)\n"
-                 "sol.on('published', function(c, m) print('published', m.topic, pcall(function() m.topic = 'x' end)) end)\n"
-                 "sol.on('dropped', function(c, m, why) print('dropped', m.payload, why) return sol.deny() end)\n"
-                 "sol.on('published', function() error 'bad' end)\n"
-                 "sol.on('published', function(c, m) sol.sleep(0.005) print('late', c.id, m.payload) end)\n"
-                 "sol.on('reload', function(i) print('reload', i.generation, i.old_generation) end)\n"
-                 "sol.on('start', function() print 'start' end)\n"
-                 "sol.on('stop', function() print('stop', pcall(sol.sleep, 1)) end)");
+    rig_open(
+        &r,
+        "sol.on('connected', function(c, i) print('connected', c.id, i.session_present) end)\n"
+        "sol.on('disconnected', function(c, i) print('disconnected', c.id, i.reason, "
+        "i.reason_code) end)\n"
+        "sol.on('subscribed', function(c, i) print('subscribed', i.filter, i.qos) end)\n"
+        "sol.on('published', function(c, m) print('published', m.topic, pcall(function() m.topic = "
+        "'x' end)) end)\n"
+        "sol.on('dropped', function(c, m, why) print('dropped', m.payload, why) return sol.deny() "
+        "end)\n"
+        "sol.on('published', function() error 'bad' end)\n"
+        "sol.on('published', function(c, m) sol.sleep(0.005) print('late', c.id, m.payload) end)\n"
+        "sol.on('reload', function(i) print('reload', i.generation, i.old_generation) end)\n"
+        "sol.on('start', function() print 'start' end)\n"
+        "sol.on('stop', function() print('stop', pcall(sol.sleep, 1)) end)");
     struct message *m = rig_message("a/b", "p");
     rig_tell(&r, HOOK_CONNECTED, &(struct fact){ .session_present = true });
     rig_tell(&r, HOOK_DISCONNECTED, &(struct fact){ .reason = "gone", .reason_code = 0x8d });
     rig_tell(&r, HOOK_SUBSCRIBED, &(struct fact){ .topic = SLICE("a/#"), .qos = 1 });
     rig_tell(&r, HOOK_PUBLISHED, &(struct fact){ .topic = message_topic(m), .message = m });
-    rig_tell(&r, HOOK_DROPPED, &(struct fact){ .topic = message_topic(m), .message = m, .reason = "full" });
+    rig_tell(&r, HOOK_DROPPED,
+             &(struct fact){ .topic = message_topic(m), .message = m, .reason = "full" });
     m = message_unref(m);
     hooks_tell(r.h, HOOK_RELOAD, NULL, &(struct fact){ .generation = 2, .old_generation = 1 });
     hooks_tell(r.h, HOOK_START, NULL, NULL);
     hooks_tell(r.h, HOOK_STOP, NULL, &(struct fact){ .reason = "stop" });
     rig_turn(&r, 20);
     static const char *const lines[] = {
-        "connected\\tc1\\ttrue", "disconnected\\tc1\\tgone\\t141", "subscribed\\ta/#\\t1",
-        "published\\ta/b\\tfalse\\t", "message cannot be changed: what is told has happened",
-        "dropped\\tp\\tfull", ": bad", "late\\tc1\\tp", "reload\\t2\\t1", "policy   start",
+        "connected\\tc1\\ttrue",
+        "disconnected\\tc1\\tgone\\t141",
+        "subscribed\\ta/#\\t1",
+        "published\\ta/b\\tfalse\\t",
+        "message cannot be changed: what is told has happened",
+        "dropped\\tp\\tfull",
+        ": bad",
+        "late\\tc1\\tp",
+        "reload\\t2\\t1",
+        "policy   start",
         "stop\\tfalse\\tcannot wait here",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) assert_logged(&r, lines[i]);
@@ -559,30 +621,40 @@ static void facts_are_told_and_change_nothing(void **state) {
 static void connect_can_be_rewritten(void **state) {
     struct rig r;
     (void)state;
-    rig_open(&r, "local keep\n"
-                 "sol.on('connect', function(c, q)\n"
-                 "    print(q.client_id, q.username, q.password, q.version, q.clean_start, q.keep_alive, q.session_expiry)\n"
-                 "    q.client_id = 'dev-' .. q.client_id  q.username = nil  q.keep_alive = 30\n"
-                 "    q.session_expiry = math.huge  q.clean_start = false\n"
-                 "    print(q.will.topic, q.will.payload, q.will.qos, q.will.retain)\n"
-                 "    q.will.topic = 'w/' .. q.client_id keep = q\n"
-                 "end)\n"
-                 "sol.on('connect', function(c, q) local will = q.will\n"
-                 "    print(will.topic) q.will = nil print(q.will, will.topic)\n"
-                 "    print(pcall(function() q.will = { topic = 'a/#' } end)) print(q.will)\n"
-                 "    print(pcall(function() q.keep_alive = 1 << 20 end))\n"
-                 "    print(pcall(function() q.usrname = 'x' end))\n"
-                 "    print(pcall(function() q.password = 'x' end))\n"
-                 "    q.will = { topic = 'new', payload = 'p', qos = 2, retain = true, delay = 7 }\n"
-                 "end)\n"
-                 "sol.on('publish', function() print(pcall(function() return keep.client_id end)) end)");
-    struct connect_request q = { .packet = { .version = 5, .clean_start = true, .has_will = true,
-                                             .has_username = true, .has_password = true, .keep_alive = 60,
-                                             .client_id = SLICE("c1"), .username = SLICE("ann"),
-                                             .password = SLICE("pw"),
-                                             .will = { .topic = SLICE("t"), .payload = SLICE("bye"), .qos = 1 } } };
-    struct hook_call call = { .event = HOOK_CONNECT, .client = r.client, .connect = &q,
-                              .done = rig_on_done, .obj = &r };
+    rig_open(
+        &r, "local keep\n"
+            "sol.on('connect', function(c, q)\n"
+            "    print(q.client_id, q.username, q.password, q.version, q.clean_start, "
+            "q.keep_alive, q.session_expiry)\n"
+            "    q.client_id = 'dev-' .. q.client_id  q.username = nil  q.keep_alive = 30\n"
+            "    q.session_expiry = math.huge  q.clean_start = false\n"
+            "    print(q.will.topic, q.will.payload, q.will.qos, q.will.retain)\n"
+            "    q.will.topic = 'w/' .. q.client_id keep = q\n"
+            "end)\n"
+            "sol.on('connect', function(c, q) local will = q.will\n"
+            "    print(will.topic) q.will = nil print(q.will, will.topic)\n"
+            "    print(pcall(function() q.will = { topic = 'a/#' } end)) print(q.will)\n"
+            "    print(pcall(function() q.keep_alive = 1 << 20 end))\n"
+            "    print(pcall(function() q.usrname = 'x' end))\n"
+            "    print(pcall(function() q.password = 'x' end))\n"
+            "    q.will = { topic = 'new', payload = 'p', qos = 2, retain = true, delay = 7 }\n"
+            "end)\n"
+            "sol.on('publish', function() print(pcall(function() return keep.client_id end)) end)");
+    struct connect_request q = {
+        .packet = { .version = 5,
+                    .clean_start = true,
+                    .has_will = true,
+                    .has_username = true,
+                    .has_password = true,
+                    .keep_alive = 60,
+                    .client_id = SLICE("c1"),
+                    .username = SLICE("ann"),
+                    .password = SLICE("pw"),
+                    .will = { .topic = SLICE("t"), .payload = SLICE("bye"), .qos = 1 } }
+    };
+    struct hook_call call = {
+        .event = HOOK_CONNECT, .client = r.client, .connect = &q, .done = rig_on_done, .obj = &r
+    };
     r.h->run(r.h, &call);
     assert_int_equal(call.verdict, VERDICT_NONE);
     assert_true(slice_eq(q.packet.client_id, SLICE("dev-c1")));
@@ -600,10 +672,15 @@ static void connect_can_be_rewritten(void **state) {
     struct hook_call publish;
     rig_publish(&r, &publish, "t", "x");
     static const char *const lines[] = {
-        "c1\\tann\\tpw\\t5\\ttrue\\t60\\t0", "t\\tbye\\t1\\tfalse", "policy   w/dev-c1", "nil\\tnil",
-        "will.topic: \"a/#\" is not a topic name", "policy   nil",
+        "c1\\tann\\tpw\\t5\\ttrue\\t60\\t0",
+        "t\\tbye\\t1\\tfalse",
+        "policy   w/dev-c1",
+        "nil\\tnil",
+        "will.topic: \"a/#\" is not a topic name",
+        "policy   nil",
         "connect.keep_alive must be an integer from 0 to 65535, not 1048576",
-        "connect has no field \"usrname\"; did you mean \"username\"?", "connect.password cannot be assigned",
+        "connect has no field \"usrname\"; did you mean \"username\"?",
+        "connect.password cannot be assigned",
         "a request is valid only inside its handler",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) assert_logged(&r, lines[i]);
@@ -614,15 +691,21 @@ static void connect_can_be_rewritten(void **state) {
 static void subscriptions_can_be_rewritten(void **state) {
     struct rig r;
     (void)state;
-    rig_open(&r, "sol.on('subscribe', function(c, s)\n"
-                 "    print(s.filter, s.qos, s.no_local, s.retain_as_published, s.retain_handling, s.identifier)\n"
-                 "    s.filter = 'users/' .. c.username .. '/' .. s.filter  s.qos = 0  s.no_local = true\n"
-                 "    s.retain_handling = 2\n"
-                 "    print(pcall(function() s.filter = 'a#' end))\n"
-                 "end)");
-    struct subscribe_request q = { .filter = SLICE("a/#"), .options = { .qos = 2 }, .subscription_identifier = 9 };
-    struct hook_call call = { .event = HOOK_SUBSCRIBE, .client = r.client, .subscribe = &q,
-                              .done = rig_on_done, .obj = &r };
+    rig_open(
+        &r,
+        "sol.on('subscribe', function(c, s)\n"
+        "    print(s.filter, s.qos, s.no_local, s.retain_as_published, s.retain_handling, "
+        "s.identifier)\n"
+        "    s.filter = 'users/' .. c.username .. '/' .. s.filter  s.qos = 0  s.no_local = true\n"
+        "    s.retain_handling = 2\n"
+        "    print(pcall(function() s.filter = 'a#' end))\n"
+        "end)");
+    struct subscribe_request q = { .filter = SLICE("a/#"),
+                                   .options = { .qos = 2 },
+                                   .subscription_identifier = 9 };
+    struct hook_call call = {
+        .event = HOOK_SUBSCRIBE, .client = r.client, .subscribe = &q, .done = rig_on_done, .obj = &r
+    };
     r.h->run(r.h, &call);
     assert_int_equal(call.verdict, VERDICT_NONE);
     assert_true(slice_eq(q.filter, SLICE("users/ann/a/#")));
@@ -645,7 +728,8 @@ static void a_retired_policy_finishes_what_waits(void **state) {
     rig_open(&r, "sol.on('publish', function(_, m) sol.sleep(0.03) m.payload = 'old' end)\n"
                  "sol.every(0.005, function() print 'beat' end)\n"
                  "sol.on('start', function() sol.spawn(function()\n"
-                 "    local x <close> = setmetatable({}, { __close = function() print 'spawned closed' end })\n"
+                 "    local x <close> = setmetatable({}, { __close = function() print 'spawned "
+                 "closed' end })\n"
                  "    sol.sleep(60) end) end)");
     hooks_tell(r.h, HOOK_START, NULL, NULL);
     rig_publish(&r, &call, "t", "x");

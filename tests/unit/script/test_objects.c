@@ -11,8 +11,9 @@ static void run(struct rig *r, struct hook_call *call, const char *body, struct 
     sprintf(lua, "sol.on('publish', function(client, message)\n%s\nend)", body);
     rig_open(r, lua);
     free(lua);
-    *call = (struct hook_call){ .event = HOOK_PUBLISH, .client = r->client, .message = m,
-                                .done = rig_on_done, .obj = r };
+    *call = (struct hook_call){
+        .event = HOOK_PUBLISH, .client = r->client, .message = m, .done = rig_on_done, .obj = r
+    };
     r->h->run(r->h, call);
 }
 
@@ -28,8 +29,10 @@ static void an_unchanged_message_stays_the_same(void **state) {
     struct hook_call call;
     (void)state;
     struct message *m = rig_message("a/b", "hello");
-    run(&r, &call, "print(message.topic, message.payload, message.qos, message.retain, message.expiry)\n"
-                   "print(#message.properties.user_properties, message.properties.content_type)", m);
+    run(&r, &call,
+        "print(message.topic, message.payload, message.qos, message.retain, message.expiry)\n"
+        "print(#message.properties.user_properties, message.properties.content_type)",
+        m);
     assert_ptr_equal(call.message, m);
     assert_logged(&r, "a/b\\thello\\t0\\tfalse\\tnil");
     assert_logged(&r, "0\\tnil");
@@ -41,10 +44,12 @@ static void a_change_makes_one_new_message(void **state) {
     struct hook_call call;
     (void)state;
     struct message *m = message_ref(rig_message("a/b", "hello"));
-    run(&r, &call, "message.topic = 'x/' .. message.topic\n"
-                   "message.payload = message.payload:rep(100)\n"
-                   "message.qos = 2 message.retain = true message.expiry = 30\n"
-                   "print(message.topic, #message.payload, message.qos, message.retain, message.expiry)", m);
+    run(&r, &call,
+        "message.topic = 'x/' .. message.topic\n"
+        "message.payload = message.payload:rep(100)\n"
+        "message.qos = 2 message.retain = true message.expiry = 30\n"
+        "print(message.topic, #message.payload, message.qos, message.retain, message.expiry)",
+        m);
     assert_int_equal(m->refs, 1);
     assert_true(slice_eq(message_topic(m), SLICE("a/b")));
     assert_true(slice_eq(message_topic(call.message), SLICE("x/a/b")));
@@ -80,16 +85,22 @@ static void wrong_assignments_are_told_where_they_stand(void **state) {
         { "message.properties.content_type = '\\xc0'", ":2: content_type is not UTF-8" },
         { "message.properties.payload_format_indicator = 2",
           ":2: payload_format_indicator must be an integer from 0 to 1" },
-        { "message.properties.response_topic = 'a/+'", ":2: response_topic: \"a/+\" is not a topic name" },
-        { "message.properties.correlation_data = ('x'):rep(65536)", ":2: correlation_data is longer than" },
-        { "message.properties.user_properties[3] = { 'a', 'b' }", ":2: user_properties: no place 3" },
-        { "message.properties.user_properties.a = 5", "the value of a user property must be a string, not a number" },
+        { "message.properties.response_topic = 'a/+'",
+          ":2: response_topic: \"a/+\" is not a topic name" },
+        { "message.properties.correlation_data = ('x'):rep(65536)",
+          ":2: correlation_data is longer than" },
+        { "message.properties.user_properties[3] = { 'a', 'b' }",
+          ":2: user_properties: no place 3" },
+        { "message.properties.user_properties.a = 5",
+          "the value of a user property must be a string, not a number" },
         { "message.properties.user_properties = { { 'a' } }",
           "the value of a user property must be a string, not a nil" },
         { "client.id = 'x'", ":2: client.id cannot be assigned" },
         { "client.nme = 'x'", ":2: client has no field \"nme\"" },
-        { "print(client.usrname)", ":2: client has no field \"usrname\"; did you mean \"username\"?" },
-        { "client.attributes.x = {}", "client.attributes.x must be a string, number or boolean, not a table" },
+        { "print(client.usrname)",
+          ":2: client has no field \"usrname\"; did you mean \"username\"?" },
+        { "client.attributes.x = {}",
+          "client.attributes.x must be a string, number or boolean, not a table" },
         { "client.attributes[1] = 'x'", "client.attributes: a name must be a string" },
         { "client:disconnect(5)", "bad argument #1 to 'disconnect' (expected 0 or 0x80 to 0xff)" },
         { "message.copy(client)", "message expected, got client" },
@@ -142,8 +153,10 @@ static struct message *with_props(void) {
     props_add_slice(&props, PROP_CONTENT_TYPE, SLICE("text/plain"));
     props_add_user(&props, SLICE("b"), SLICE("2"));
     props_add_user(&props, SLICE("a"), SLICE("3"));
-    struct message *m = message_new(&(struct message_parts){
-        .topic = SLICE("t"), .payload = SLICE("p"), .props = buf_slice(&props), .expires_ms = MESSAGE_NEVER });
+    struct message *m = message_new(&(struct message_parts){ .topic = SLICE("t"),
+                                                             .payload = SLICE("p"),
+                                                             .props = buf_slice(&props),
+                                                             .expires_ms = MESSAGE_NEVER });
     buf_deinit(&props);
     return m;
 }
@@ -152,13 +165,16 @@ static void properties_are_read_by_name_and_user_properties_in_order(void **stat
     struct rig r;
     struct hook_call call;
     (void)state;
-    run(&r, &call, "local p = message.properties local u = p.user_properties\n"
-                   "print(p.content_type, p.payload_format_indicator, p.response_topic, p.correlation_data, p.message_expiry_interval)\n"
-                   "print(#u, u.a, u.b, u.c, u[1][1], u[3][2], u[4])\n"
-                   "local all = {} for name, value in pairs(u) do all[#all + 1] = name .. value end\n"
-                   "print(table.concat(all, ' '), p == message.properties, u == p.user_properties)\n"
-                   "local c = message:copy().properties\n"
-                   "print(c.content_type, #c.user_properties, c.user_properties[2][1])", with_props());
+    run(&r, &call,
+        "local p = message.properties local u = p.user_properties\n"
+        "print(p.content_type, p.payload_format_indicator, p.response_topic, p.correlation_data, "
+        "p.message_expiry_interval)\n"
+        "print(#u, u.a, u.b, u.c, u[1][1], u[3][2], u[4])\n"
+        "local all = {} for name, value in pairs(u) do all[#all + 1] = name .. value end\n"
+        "print(table.concat(all, ' '), p == message.properties, u == p.user_properties)\n"
+        "local c = message:copy().properties\n"
+        "print(c.content_type, #c.user_properties, c.user_properties[2][1])",
+        with_props());
     assert_logged(&r, "text/plain\\t1\\tnil\\tnil\\tnil");
     assert_logged(&r, "3\\t1\\t2\\tnil\\ta\\t3\\tnil");
     assert_logged(&r, "a1 b2 a3\\ttrue\\ttrue");
@@ -174,10 +190,13 @@ static const char *shown(const struct message *m) {
     for (size_t at = 0, len = 0; props_next(message_props(m), &at, &item); len = strlen(text)) {
         const char *gap = len ? " " : "";
         if (item.id == PROP_USER_PROPERTY)
-            snprintf(text + len, sizeof text - len, "%s%.*s:%.*s", gap, SLICE_FMT(item.key), SLICE_FMT(item.value));
+            snprintf(text + len, sizeof text - len, "%s%.*s:%.*s", gap, SLICE_FMT(item.key),
+                     SLICE_FMT(item.value));
         else if (item.value.at)
-            snprintf(text + len, sizeof text - len, "%s%d=%.*s", gap, item.id, SLICE_FMT(item.value));
-        else snprintf(text + len, sizeof text - len, "%s%d=%u", gap, item.id, item.number);
+            snprintf(text + len, sizeof text - len, "%s%d=%.*s", gap, item.id,
+                     SLICE_FMT(item.value));
+        else
+            snprintf(text + len, sizeof text - len, "%s%d=%u", gap, item.id, item.number);
     }
     return text;
 }
@@ -189,7 +208,8 @@ static void properties_are_edited_in_place(void **state) {
         { "p.content_type = 'x'", "1=1 a:1 b:2 a:3 3=x" },
         { "p.content_type = nil", "1=1 a:1 b:2 a:3" },
         { "p.payload_format_indicator = 0", "a:1 3=text/plain b:2 a:3 1=0" },
-        { "p.response_topic = 'r' p.correlation_data = '\\0x'", "1=1 a:1 3=text/plain b:2 a:3 8=r 9=" },
+        { "p.response_topic = 'r' p.correlation_data = '\\0x'",
+          "1=1 a:1 3=text/plain b:2 a:3 8=r 9=" },
         { "u.a = '9'", "1=1 a:9 3=text/plain b:2" },
         { "u.c = '9'", "1=1 a:1 3=text/plain b:2 a:3 c:9" },
         { "u.a = nil", "1=1 3=text/plain b:2" },
@@ -197,7 +217,8 @@ static void properties_are_edited_in_place(void **state) {
         { "u[2] = nil", "1=1 a:1 3=text/plain a:3" },
         { "u[#u + 1] = { 'z', '0' }", "1=1 a:1 3=text/plain b:2 a:3 z:0" },
         { "p.user_properties = nil", "1=1 3=text/plain" },
-        { "p.user_properties = { { 'x', '1' }, { 'x', '2' }, d = '4', c = '3' }", "1=1 3=text/plain x:1 x:2 c:3 d:4" },
+        { "p.user_properties = { { 'x', '1' }, { 'x', '2' }, d = '4', c = '3' }",
+          "1=1 3=text/plain x:1 x:2 c:3 d:4" },
         { "message.properties = nil", "" },
         { "message.properties = { content_type = 'j', user_properties = { k = 'v' } }", "3=j k:v" },
         { "p.message_expiry_interval = 5", "1=1 a:1 3=text/plain b:2 a:3" },
@@ -208,10 +229,12 @@ static void properties_are_edited_in_place(void **state) {
         struct rig r;
         struct hook_call call;
         char body[300];
-        snprintf(body, sizeof body, "local p = message.properties local u = p.user_properties %s", rows[i].body);
+        snprintf(body, sizeof body, "local p = message.properties local u = p.user_properties %s",
+                 rows[i].body);
         run(&r, &call, body, with_props());
         if (call.verdict != VERDICT_NONE || strcmp(shown(call.message), rows[i].after) != 0)
-            fail_msg("%s\ngives  %s\nwanted %s\n%s", rows[i].body, shown(call.message), rows[i].after, rig_log(&r));
+            fail_msg("%s\ngives  %s\nwanted %s\n%s", rows[i].body, shown(call.message),
+                     rows[i].after, rig_log(&r));
         end(&r, &call);
     }
 }
@@ -222,9 +245,12 @@ static void a_client_has_fields(void **state) {
     struct rig r;
     struct hook_call call;
     (void)state;
-    run(&r, &call, "print(client.id, client.username, client.address, client.listener, client.version)\n"
-                   "print(client.clean_start, client.keep_alive, client.connected, math.type(client.connected_at), tostring(client))\n"
-                   "print(client:disconnect())", rig_message("t", ""));
+    run(&r, &call,
+        "print(client.id, client.username, client.address, client.listener, client.version)\n"
+        "print(client.clean_start, client.keep_alive, client.connected, "
+        "math.type(client.connected_at), tostring(client))\n"
+        "print(client:disconnect())",
+        rig_message("t", ""));
     assert_logged(&r, "c1\\tann\\t127.0.0.1:4711\\tmqtt://localhost:1883\\t5");
     assert_logged(&r, "false\\t0\\tfalse\\tfloat\\tclient \"c1\"");
     assert_logged(&r, "nil\\tclosed");
@@ -260,8 +286,10 @@ static void a_client_that_has_gone_answers_nil(void **state) {
     (void)state;
     rig_open(&r, "local kept\n"
                  "sol.on('publish', function(c)\n"
-                 "    if not kept then kept = c print(c == kept, c.attributes == kept.attributes) return end\n"
-                 "    print(c == kept, kept.id, kept.username, kept.connected, kept.attributes, tostring(kept), kept:disconnect())\n"
+                 "    if not kept then kept = c print(c == kept, c.attributes == kept.attributes) "
+                 "return end\n"
+                 "    print(c == kept, kept.id, kept.username, kept.connected, kept.attributes, "
+                 "tostring(kept), kept:disconnect())\n"
                  "    print(sol.publish('a', 'b', { as = kept }))\n"
                  "end)");
     rig_publish(&r, &call, "t", "");
@@ -281,11 +309,14 @@ static void attributes_are_kept_with_the_client(void **state) {
     struct rig r;
     struct hook_call call;
     (void)state;
-    run(&r, &call, "local a = client.attributes\n"
-                   "a.s = 'x\\0y' a.i = 1 << 40 a.r = 1.5 a.b = false a.gone = 1 a.gone = nil\n"
-                   "print(#a.s, a.i, math.type(a.i), a.r, a.b, a.gone)\n"
-                   "local n = 0 for name, value in pairs(a) do n = n + 1 assert(a[name] == value) end print(n)\n"
-                   "for i = 1, 100 do a['n' .. i] = i end", rig_message("t", ""));
+    run(&r, &call,
+        "local a = client.attributes\n"
+        "a.s = 'x\\0y' a.i = 1 << 40 a.r = 1.5 a.b = false a.gone = 1 a.gone = nil\n"
+        "print(#a.s, a.i, math.type(a.i), a.r, a.b, a.gone)\n"
+        "local n = 0 for name, value in pairs(a) do n = n + 1 assert(a[name] == value) end "
+        "print(n)\n"
+        "for i = 1, 100 do a['n' .. i] = i end",
+        rig_message("t", ""));
     assert_logged(&r, "3\\t1099511627776\\tinteger\\t1.5\\tfalse\\tnil");
     assert_logged(&r, "policy   4");
     assert_logged(&r, "client.attributes: more than 64");
@@ -298,31 +329,39 @@ static void attributes_are_kept_with_the_client(void **state) {
 static void a_script_publishes(void **state) {
     struct rig r;
     (void)state;
-    rig_open(&r, "sol.on('published', function(c, m)\n"
-                 "    print('published', c and c.id, m.topic, m.payload, m.qos, m.retain, m.expiry, m.properties.content_type)\n"
-                 "end)\n"
-                 "sol.on('publish', function(c, m) if m.topic == 'no' then return sol.deny(0x99, 'not this') end end)\n"
-                 "sol.on('publish', 'slow', function() sol.sleep(0.01) return sol.deny(0x97) end)\n"
-                 "sol.on('connected', function(c)\n"
-                 "    print('ok', sol.publish('a', 'b'))\n"
-                 "    print('ok', sol.publish('a', 'b', { qos = 1, retain = true, expiry = 9, as = c,\n"
-                 "        properties = { content_type = 't' } }))\n"
-                 "    print('refused', sol.publish('no', '', { as = c }))\n"
-                 "    print('trusted', sol.publish('no', ''))\n"
-                 "    print('late', sol.publish('slow', '', { as = c }))\n"
-                 "    print(pcall(sol.publish, 'a/#', ''))\n"
-                 "    print(pcall(sol.publish, 'a', '', { qso = 1 }))\n"
-                 "    print(pcall(sol.publish, 'a', '', { qos = 3 }))\n"
-                 "    print(pcall(sol.publish, 'a', '', { as = 'c1' }))\n"
-                 "end)");
+    rig_open(&r,
+             "sol.on('published', function(c, m)\n"
+             "    print('published', c and c.id, m.topic, m.payload, m.qos, m.retain, m.expiry, "
+             "m.properties.content_type)\n"
+             "end)\n"
+             "sol.on('publish', function(c, m) if m.topic == 'no' then return sol.deny(0x99, 'not "
+             "this') end end)\n"
+             "sol.on('publish', 'slow', function() sol.sleep(0.01) return sol.deny(0x97) end)\n"
+             "sol.on('connected', function(c)\n"
+             "    print('ok', sol.publish('a', 'b'))\n"
+             "    print('ok', sol.publish('a', 'b', { qos = 1, retain = true, expiry = 9, as = c,\n"
+             "        properties = { content_type = 't' } }))\n"
+             "    print('refused', sol.publish('no', '', { as = c }))\n"
+             "    print('trusted', sol.publish('no', ''))\n"
+             "    print('late', sol.publish('slow', '', { as = c }))\n"
+             "    print(pcall(sol.publish, 'a/#', ''))\n"
+             "    print(pcall(sol.publish, 'a', '', { qso = 1 }))\n"
+             "    print(pcall(sol.publish, 'a', '', { qos = 3 }))\n"
+             "    print(pcall(sol.publish, 'a', '', { as = 'c1' }))\n"
+             "end)");
     rig_tell(&r, HOOK_CONNECTED, &(struct fact){ 0 });
     rig_turn(&r, 30);
     static const char *const lines[] = {
-        "published\\tnil\\ta\\tb\\t0\\tfalse\\tnil\\tnil", "ok\\ttrue",
-        "published\\tc1\\ta\\tb\\t1\\ttrue\\t9\\tt", "refused\\tnil\\tnot this\\t153",
-        "published\\tnil\\tno\\t\\t0", "trusted\\ttrue", "late\\tnil\\trefused\\t151",
+        "published\\tnil\\ta\\tb\\t0\\tfalse\\tnil\\tnil",
+        "ok\\ttrue",
+        "published\\tc1\\ta\\tb\\t1\\ttrue\\t9\\tt",
+        "refused\\tnil\\tnot this\\t153",
+        "published\\tnil\\tno\\t\\t0",
+        "trusted\\ttrue",
+        "late\\tnil\\trefused\\t151",
         "bad argument #1 to 'sol.publish' (not a topic name)",
-        "sol.publish: unknown option \"qso\"; did you mean \"qos\"?", "qos must be 0, 1 or 2",
+        "sol.publish: unknown option \"qso\"; did you mean \"qos\"?",
+        "qos must be 0, 1 or 2",
         "sol.publish: as must be a client",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) assert_logged(&r, lines[i]);
@@ -333,8 +372,9 @@ static void messages_that_cause_messages_come_to_an_end(void **state) {
     struct rig r;
     struct hook_call call;
     (void)state;
-    rig_open(&r, "sol.on('publish', function(c, m) sol.publish(m.topic, m.payload, { as = c }) end)\n"
-                 "sol.on('published', 'x', function(c, m) sol.publish('x', '') end)");
+    rig_open(&r,
+             "sol.on('publish', function(c, m) sol.publish(m.topic, m.payload, { as = c }) end)\n"
+             "sol.on('published', 'x', function(c, m) sol.publish('x', '') end)");
     rig_publish(&r, &call, "t", "");
     assert_int_equal(call.verdict, VERDICT_NONE);
     assert_logged(&r, "sol.publish: messages cause messages, 10 deep");
@@ -353,7 +393,8 @@ static void a_publish_that_waits_outlives_who_asked(void **state) {
                  "    sol.publish('a', 'b', { as = c }) print 'never' end) end)\n"
                  "sol.on('published', function(c, m) print('published', m.topic) end)");
     rig_tell(&r, HOOK_CONNECTED, &(struct fact){ 0 });
-    assert_null(rig_load(&r, "sol.on('published', function(c, m) print('published', m.topic) end)", &next));
+    assert_null(
+        rig_load(&r, "sol.on('published', function(c, m) print('published', m.topic) end)", &next));
     struct hooks *old = r.h;
     r.h = r.w->hooks = next.hooks;
     r.h->attach(r.h, r.w);
@@ -379,12 +420,21 @@ static void timers_fire_until_cancelled(void **state) {
                  "local dead = sol.after(0.001, function() print 'never' end) dead:cancel()\n"
                  "sol.every(0.002, function() sol.sleep(0.05) print 'once' end)\n"
                  "sol.after(0.002, function() error 'timer trouble' end)\n"
-                 "sol.on('connected', function() sol.spawn(function(a, b) print('spawned', a, b) error 'spawn trouble' end, 1, 2) end)");
+                 "sol.on('connected', function() sol.spawn(function(a, b) print('spawned', a, b) "
+                 "error 'spawn trouble' end, 1, 2) end)");
     rig_tell(&r, HOOK_CONNECTED, &(struct fact){ 0 });
     rig_turn(&r, 70);
     static const char *const lines[] = {
-        "after", "beat\\t1", "beat\\t3", "true\\ttrue\\tfalse\\tfalse", "once", "timer trouble",
-        "error policy   sol.after /tmp/", "spawned\\t1\\t2", "sol.spawn failed: ", "spawn trouble",
+        "after",
+        "beat\\t1",
+        "beat\\t3",
+        "true\\ttrue\\tfalse\\tfalse",
+        "once",
+        "timer trouble",
+        "error policy   sol.after /tmp/",
+        "spawned\\t1\\t2",
+        "sol.spawn failed: ",
+        "spawn trouble",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) assert_logged(&r, lines[i]);
     assert_not_logged(&r, "beat\\t4");
@@ -413,7 +463,8 @@ static void sleeping_is_never_too_short(void **state) {
 static void a_steady_hook_makes_no_garbage(void **state) {
     struct rig r;
     (void)state;
-    rig_open(&r, "sol.on('publish', function(c, m) local t, q, u = m.topic, m.qos, c.username return true end)\n"
+    rig_open(&r, "sol.on('publish', function(c, m) local t, q, u = m.topic, m.qos, c.username "
+                 "return true end)\n"
                  "sol.on('authorize', function(c, q) return q.topic == 't' end)\n"
                  "sol.on('connected', function() print(collectgarbage 'count') end)");
     double kib[2] = { 0, 0 };

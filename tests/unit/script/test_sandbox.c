@@ -7,7 +7,8 @@ static void fails_with(const char *body, const char *error) {
     struct rig r;
     struct hook_call call;
     char lua[1000];
-    snprintf(lua, sizeof lua, "hook_budget = 0.04\nsol.on('publish', function(client, message) %s end)", body);
+    snprintf(lua, sizeof lua,
+             "hook_budget = 0.04\nsol.on('publish', function(client, message) %s end)", body);
     rig_open(&r, lua);
     rig_publish(&r, &call, "t", "x");
     if (call.verdict != VERDICT_DENY || !strstr(rig_log(&r), error))
@@ -32,7 +33,8 @@ static void what_is_not_there_says_what_to_use_instead(void **state) {
         { "string.dump(print)", "string.dump is not available in a policy" },
         { "debug.sethook()", "debug.sethook is not available in a policy" },
         { "collectgarbage()", "collectgarbage: only \\\"count\\\" is available" },
-        { "setmetatable({}, { __gc = print })", "__gc is not available in a policy: use a <close> variable" },
+        { "setmetatable({}, { __gc = print })",
+          "__gc is not available in a policy: use a <close> variable" },
         { "load('\\27Lua')()", "attempt to call a nil value" },
         { "load(load, 'x', 'b')", "load: only text can be loaded" },
         { "table.move({}, 1, math.maxinteger - 1, 2)", "too many elements to move" },
@@ -62,12 +64,14 @@ static void endless_work_is_cut_off_whatever_catches_errors(void **state) {
         "while true do pcall(function() while true do end end) end",
         "while true do pcall(error) end",
         "local function f() pcall(f) f() end f()",
-        "while true do xpcall(function() while true do end end, function() while true do end end) end",
+        "while true do xpcall(function() while true do end end, function() while true do end end) "
+        "end",
         "repeat local ok = pcall(string.rep) until false",
         "coroutine.wrap(function() while true do end end)()",
         "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
         "while true do pcall(coroutine.wrap(function() while true do end end)) end",
-        "local x <close> = setmetatable({}, { __close = function() while true do end end }) while true do end",
+        "local x <close> = setmetatable({}, { __close = function() while true do end end }) while "
+        "true do end",
         "table.sort({ 3, 2, 1 }, function() while true do end end)",
         "while true do pcall(table.sort, { 3, 2, 1 }, function() while true do end end) end",
         "('x'):gsub('x', function() while true do end end)",
@@ -83,8 +87,10 @@ static void endless_work_is_cut_off_whatever_catches_errors(void **state) {
         "string.rep('', 1 << 62) while true do end",
     };
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) fails_with(bodies[i], "ran past its budget of 40 ms");
-    fails_with("local x <close> = setmetatable({}, { __close = function() while true do end end }) error 'x'",
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
+        fails_with(bodies[i], "ran past its budget of 40 ms");
+    fails_with("local x <close> = setmetatable({}, { __close = function() while true do end end }) "
+               "error 'x'",
                ": x");
 }
 
@@ -125,13 +131,14 @@ static void a_task_coroutine_cannot_be_taken_over(void **state) {
     struct hook_call call;
     (void)state;
     struct hook_call other;
-    rig_open(&r, "local co\n"
-                 "sol.on('publish', 'keep', function() co = coroutine.running() end)\n"
-                 "sol.on('publish', 'wait', function() co = coroutine.running() sol.sleep(0.05) end)\n"
-                 "sol.on('publish', 'use', function()\n"
-                 "    print(coroutine.status(co), coroutine.resume(co))\n"
-                 "    print(pcall(coroutine.close, co))\n"
-                 "end)\n");
+    rig_open(&r,
+             "local co\n"
+             "sol.on('publish', 'keep', function() co = coroutine.running() end)\n"
+             "sol.on('publish', 'wait', function() co = coroutine.running() sol.sleep(0.05) end)\n"
+             "sol.on('publish', 'use', function()\n"
+             "    print(coroutine.status(co), coroutine.resume(co))\n"
+             "    print(pcall(coroutine.close, co))\n"
+             "end)\n");
     rig_publish(&r, &call, "wait", "x");
     rig_publish(&r, &other, "use", "x");
     assert_int_equal(other.verdict, VERDICT_NONE);

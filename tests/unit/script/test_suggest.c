@@ -5,18 +5,27 @@
 #include "script/suggest.h"
 
 static void the_nearest_name_is_suggested_or_none(void **state) {
-    static const char *const known[] = { "allow_anonymous", "default_access", "log_level", "log_format",
-                                         "max_inflight", "max_queued", "qos", "priority" };
+    static const char *const known[] = {
+        "allow_anonymous", "default_access", "log_level", "log_format",
+        "max_inflight",    "max_queued",     "qos",       "priority"
+    };
     static const struct {
         const char *word, *best; /* NULL: nothing is near */
     } rows[] = {
-        { "alow_anonymous", "allow_anonymous" }, { "allow_annonymous", "allow_anonymous" },
-        { "Log_Level", "log_level" },            { "loglevel", "log_level" },
-        { "lgo_level", "log_level" },            { "log_fromat", "log_format" },
-        { "max_inflght", "max_inflight" },       { "max_queue", "max_queued" },
-        { "qso", "qos" },                        { "prio", "priority" },
-        { "x", NULL },                           { "", NULL },
-        { "helper", NULL },                      { "listener", NULL },
+        { "alow_anonymous", "allow_anonymous" },
+        { "allow_annonymous", "allow_anonymous" },
+        { "Log_Level", "log_level" },
+        { "loglevel", "log_level" },
+        { "lgo_level", "log_level" },
+        { "log_fromat", "log_format" },
+        { "max_inflght", "max_inflight" },
+        { "max_queue", "max_queued" },
+        { "qso", "qos" },
+        { "prio", "priority" },
+        { "x", NULL },
+        { "", NULL },
+        { "helper", NULL },
+        { "listener", NULL },
         { "a_name_that_is_much_too_long_to_be_compared_with_anything_at_all_here", NULL },
     };
     (void)state;

@@ -19,8 +19,8 @@ static void on_cancel(void *obj) {
 
 static int push_two(lua_State *L, void *obj) {
     ((struct waiter *)obj)->pushes++;
-    lua_pushliteral(L, "one");                      /* "one" */
-    lua_pushinteger(L, 2);                          /* "one", 2 */
+    lua_pushliteral(L, "one"); /* "one" */
+    lua_pushinteger(L, 2);     /* "one", 2 */
     return 2;
 }
 
@@ -41,13 +41,13 @@ static void set_up(struct rig *r, const char *lua) {
     rig_open(r, lua);
     lua_State *L = script_of_hooks(r->h)->vm->L;
     memset(&waiter, 0, sizeof waiter);
-    sandbox_push(L);                                /* globals */
-    lua_getfield(L, -1, "sol");                     /* globals, sol */
-    lua_pushcfunction(L, l_wait);                   /* globals, sol, fn */
-    lua_setfield(L, -2, "wait");                    /* globals, sol */
-    lua_pushcfunction(L, l_blunder);                /* globals, sol, fn */
-    lua_setfield(L, -2, "blunder");                 /* globals, sol */
-    lua_pop(L, 2);                                  /* */
+    sandbox_push(L);                 /* globals */
+    lua_getfield(L, -1, "sol");      /* globals, sol */
+    lua_pushcfunction(L, l_wait);    /* globals, sol, fn */
+    lua_setfield(L, -2, "wait");     /* globals, sol */
+    lua_pushcfunction(L, l_blunder); /* globals, sol, fn */
+    lua_setfield(L, -2, "blunder");  /* globals, sol */
+    lua_pop(L, 2);                   /* */
 }
 
 static bool wake(void) {
@@ -125,8 +125,9 @@ static void an_error_between_announcing_and_parking_cancels(void **state) {
     assert_false(wake());
     rig_over(&call);
     struct subscribe_request q = { .filter = SLICE("t") };
-    struct hook_call subscribe = { .event = HOOK_SUBSCRIBE, .client = r.client, .subscribe = &q,
-                                   .done = rig_on_done, .obj = &r };
+    struct hook_call subscribe = {
+        .event = HOOK_SUBSCRIBE, .client = r.client, .subscribe = &q, .done = rig_on_done, .obj = &r
+    };
     r.h->run(r.h, &subscribe);
     assert_int_equal(subscribe.verdict, VERDICT_NONE);
     assert_int_equal(waiter.cancels, 2);
@@ -137,7 +138,9 @@ static void who_cannot_be_asked_later_cannot_wait(void **state) {
     struct rig r;
     (void)state;
     set_up(&r, publish);
-    struct hook_call call = { .event = HOOK_PUBLISH, .client = r.client, .message = rig_message("t", "") };
+    struct hook_call call = { .event = HOOK_PUBLISH,
+                              .client = r.client,
+                              .message = rig_message("t", "") };
     r.h->run(r.h, &call); /* done is NULL */
     assert_int_equal(call.verdict, VERDICT_DENY);
     assert_logged(&r, "cannot wait here");
@@ -150,7 +153,8 @@ static void a_close_variable_cannot_wait_for_ever(void **state) {
     struct hook_call call;
     (void)state;
     set_up(&r, "sol.on('publish', function()\n"
-               "    local x <close> = setmetatable({}, { __close = function() print(pcall(sol.wait)) end })\n"
+               "    local x <close> = setmetatable({}, { __close = function() "
+               "print(pcall(sol.wait)) end })\n"
                "    error 'boom'\n"
                "end)");
     rig_publish(&r, &call, "t", "");
