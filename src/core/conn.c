@@ -1,6 +1,7 @@
 /* conn.c -- the life of a connection: reading, writing, waiting, closing.
  *
- * What packets mean is in packets.c, connect.c and subscribe.c.  A connection that has
+ * What packets mean is in packets.c, connect.c and subscribe.c; how ours are laid out in
+ * conn_send.c.  A connection that has
  * said its last word lingers: output is flushed, input discarded, so that the peer reads
  * the last packet instead of a reset. */
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -12,8 +13,6 @@
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
-#include "mqtt/encode.h"
-#include "mqtt/props.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -198,7 +197,7 @@ static void on_flush(struct closure *self, unsigned events) {
     if (c->session) session_pump(c->session);
 }
 
-static void out_dirty(struct conn *c) {
+void conn_out_dirty(struct conn *c) {
     if (c->out.len >= OUT_FLUSH && !c->is_blocked && c->state == CONN_OPEN) {
         size_t before = c->out.len;
         int r = chain_flush(&c->out, &c->worker->chunks, &c->stream);
@@ -206,160 +205,6 @@ static void out_dirty(struct conn *c) {
         c->is_blocked = r != CHAIN_EMPTY; /* on_flush asks for LOOP_WRITE; an error shows then */
     }
     loop_defer(c->worker->loop, &c->flush);
-}
-
-bool conn_send(struct conn *c, const struct packet *p) {
-    size_t size = packet_size(p, c->version);
-    if (c->state >= CONN_ENDING || !size) return false; /* [MQTT-3.14.4-1] */
-    if (c->max_out && size > c->max_out) return false;
-    packet_encode(p, c->version, chain_reserve(&c->out, &c->worker->chunks, size));
-    chain_commit(&c->out, size);
-    out_dirty(c);
-    return true;
-}
-
-static void send_ack_with_reason(struct conn *c, struct packet *p, const char *reason) {
-    p->ack.props.present = PROP_BIT(PROP_REASON_STRING);
-    p->ack.props.reason_string = slice_str(reason);
-    if (conn_send(c, p)) return;
-    p->ack.props.present = 0; /* too long for the client: without [MQTT-3.4.2-2] */
-    conn_send(c, p);
-}
-
-void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
-                   const char *reason) {
-    if (c->state >= CONN_ENDING) return;
-    if (reason && c->version == MQTT_5 && c->wants_problem_info) {
-        struct packet p = { .type = type,
-                            .ack = { .packet_id = packet_id, .reason_code = reason_code } };
-        send_ack_with_reason(c, &p, reason);
-        return;
-    }
-    uint8_t *at = chain_reserve(&c->out, &c->worker->chunks, ACK_MAX_SIZE);
-    chain_commit(&c->out, (size_t)(ack_encode(at, type, packet_id, reason_code, c->version) - at));
-    out_dirty(c);
-}
-
-/* ---- PUBLISH out -------------------------------------------------------- */
-
-static size_t identifiers_size(const struct publish_out *o) {
-    size_t size = 0;
-    for (unsigned i = 0; i < o->identifiers_len; i++) size += 1 + varint_size(o->identifiers[i]);
-    return size;
-}
-
-/* Seconds left, at least 1: what has expired is not sent at all [MQTT-3.3.2-6]. */
-static uint32_t expiry_left(const struct conn *c, const struct message *m) {
-    uint64_t now = loop_now_ms(c->worker->loop);
-    return m->expires_ms > now ? (uint32_t)((m->expires_ms - now + 999) / 1000) : 1;
-}
-
-static uint8_t *put_u16(uint8_t *at, uint16_t v) {
-    *at++ = (uint8_t)(v >> 8);
-    *at++ = (uint8_t)v;
-    return at;
-}
-
-static uint8_t *put(uint8_t *at, struct slice s) {
-    if (s.len) memcpy(at, s.at, s.len);
-    return at + s.len;
-}
-
-/* A PUBLISH laid out for one receiver. */
-struct layout {
-    struct slice topic; /* with its length; a lone zero length when the alias says it */
-    uint16_t alias;     /* 0: none */
-    uint32_t props_len; /* without their length */
-    uint32_t remaining;
-    size_t size;
-};
-
-/* Fills in the lengths from topic and alias; size is SIZE_MAX for what MQTT cannot say. */
-static void measure(const struct conn *c, const struct message *m, const struct publish_out *o,
-                    struct layout *l) {
-    size_t props = 0, remaining = l->topic.len + (o->qos ? 2u : 0u) + m->payload_len;
-    if (c->version == MQTT_5) {
-        props = m->props_len + (m->expires_ms != MESSAGE_NEVER ? 5u : 0u) + identifiers_size(o) +
-                (l->alias ? 3u : 0u);
-        remaining += varint_size((uint32_t)props) + props;
-    }
-    l->props_len = (uint32_t)props;
-    l->remaining = (uint32_t)remaining;
-    l->size = remaining > MQTT_MAX_REMAINING ? SIZE_MAX
-                                             : 1 + varint_size((uint32_t)remaining) + remaining;
-}
-
-/* Puts an alias in the topic's place, or beside it the first time. */
-static void use_alias(struct conn *c, const struct message *m, const struct publish_out *o,
-                      struct layout *l) {
-    static const uint8_t no_topic[2] = { 0, 0 };
-    bool is_known;
-    uint32_t most = c->max_out ? c->max_out : MQTT_MAX_REMAINING;
-    if (l->size + 8 > most) return; /* naming it might not fit */
-    l->alias = alias_for(&c->aliases, message_topic(m), &is_known);
-    if (is_known) l->topic = slice_of(no_topic, sizeof no_topic);
-    if (l->alias) measure(c, m, o, l);
-}
-
-/* False when this receiver does not take it. */
-static bool lay_out(struct conn *c, const struct message *m, const struct publish_out *o,
-                    struct layout *l) {
-    if (o->qos == 0 && c->out.len > c->worker->config->max_output_bytes) {
-        COUNT(c->worker, dropped_slow_reader);
-        return false;
-    }
-    *l = (struct layout){ .topic = slice_of(m->bytes, 2u + m->topic_len) };
-    measure(c, m, o, l);
-    if (l->size > (c->max_out ? c->max_out : SIZE_MAX - 1)) {
-        COUNT(c->worker, dropped_too_large);
-        return false;
-    }
-    if (c->aliases.out_max) use_alias(c, m, o, l);
-    return true;
-}
-
-static uint8_t *put_props(uint8_t *at, const struct conn *c, const struct message *m,
-                          const struct publish_out *o, const struct layout *l) {
-    at = varint_encode(l->props_len, at);
-    if (m->expires_ms != MESSAGE_NEVER) {
-        uint32_t left = expiry_left(c, m);
-        *at++ = PROP_MESSAGE_EXPIRY_INTERVAL;
-        for (int shift = 24; shift >= 0; shift -= 8) *at++ = (uint8_t)(left >> shift);
-    }
-    for (unsigned i = 0; i < o->identifiers_len; i++) {
-        *at++ = PROP_SUBSCRIPTION_IDENTIFIER;
-        at = varint_encode(o->identifiers[i], at);
-    }
-    if (l->alias) {
-        *at++ = PROP_TOPIC_ALIAS;
-        at = put_u16(at, l->alias);
-    }
-    return put(at, message_props(m));
-}
-
-/* Everything up to the payload. */
-static uint8_t *put_head(uint8_t *at, const struct conn *c, const struct message *m,
-                         const struct publish_out *o, const struct layout *l) {
-    *at++ = (uint8_t)(PKT_PUBLISH << 4 | (o->dup ? 8 : 0) | o->qos << 1 | (o->retain ? 1 : 0));
-    at = varint_encode(l->remaining, at);
-    at = put(at, l->topic);
-    if (o->qos) at = put_u16(at, o->packet_id);
-    return c->version == MQTT_5 ? put_props(at, c, m, o, l) : at;
-}
-
-int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o) {
-    struct layout l;
-    if (c->state != CONN_OPEN || !lay_out(c, m, o, &l)) return SEND_DROPPED;
-    bool by_reference = m->payload_len >= CHAIN_REF_MIN;
-    size_t head = by_reference ? l.size - m->payload_len : l.size;
-    uint8_t *at = put_head(chain_reserve(&c->out, &c->worker->chunks, head), c, m, o, &l);
-    if (!by_reference) put(at, message_payload(m));
-    chain_commit(&c->out, head);
-    if (by_reference)
-        chain_ref(&c->out, &c->worker->chunks, message_payload(m), message_release, message_ref(m));
-    COUNT(c->worker, messages_out);
-    out_dirty(c);
-    return SEND_OK;
 }
 
 /* ---- reading ------------------------------------------------------------ */

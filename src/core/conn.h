@@ -111,6 +111,9 @@ enum { SEND_OK = 0, SEND_DROPPED = 1 };
 int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o);
 void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
                    const char *reason);
+/* For conn_send.c: the chain has grown; it leaves at the end of the turn, or now when much
+ * has collected. */
+void conn_out_dirty(struct conn *c);
 /* There is more for this connection than one turn should send: session_pump is called
  * again at the end of the next. */
 void conn_pump_again(struct conn *c);

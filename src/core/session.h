@@ -150,9 +150,6 @@ int session_puback(struct session *s, uint16_t packet_id);
 int session_pubrec(struct session *s, uint16_t packet_id, uint8_t reason_code);
 int session_pubcomp(struct session *s, uint16_t packet_id);
 
-/* Sessions with more for the deliver hooks than one run takes go on. */
-void delivery_held_again(struct worker *w);
-
 /* For session_attach: what was in flight is to be sent again. */
 void delivery_rewind(struct session *s);
 /* For session_end: drops everything on its way. */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "core/client.h"
 #include "core/conn.h"
+#include "core/delivery.h"
 #include "core/helpers.h"
 #include "core/retain.h"
 #include "core/route.h"
@@ -157,7 +158,7 @@ static void on_reap(struct closure *self, unsigned events) {
 
 static void on_held_again(struct closure *self, unsigned events) {
     (void)events;
-    delivery_held_again(self->obj);
+    held_again(self->obj);
 }
 
 static int worker_init(struct worker *w, struct broker *b, unsigned id) {

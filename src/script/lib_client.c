@@ -359,7 +359,7 @@ static bool is_wanted(const struct client *c, const struct wanted *f) {
 
 /* Only clients whose CONNECT was accepted are shown, the latest of each session. */
 static bool is_shown(const struct client *c) {
-    return c->session != NULL;
+    return c->session && c->session->client == c;
 }
 
 static int l_client(lua_State *L) {
@@ -405,7 +405,7 @@ static int l_clients(lua_State *L) {
     uint32_t at = 0;
     lua_Integer n = 0;
     lua_newtable(L); /* ..., list */
-    for (struct client *c; (c = worker_next_client(w, &at));) {
+    for (struct client *c; (c = slots_next(&w->clients, &at));) {
         if (!is_shown(c) || !is_wanted(c, &f)) continue;
         client_push(L, c);       /* ..., list, client */
         lua_rawseti(L, -2, ++n); /* ..., list */

@@ -155,6 +155,30 @@ static void a_smaller_window_after_reconnect_holds(void **state) {
     peer_drop(&p);
 }
 
+/* It may answer before the message has come again: the exchange goes on from there. */
+static void an_answer_may_come_before_the_repetition(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    join_window(&p, r, "s", 3);
+    subscribe(&p, "t", 2);
+    for (unsigned n = 0; n < 5; n++) say(r, "t", n, 2, MESSAGE_NEVER);
+    for (unsigned n = 0; n < 3; n++) expect(&p, PKT_PUBLISH);
+    peer_drop(&p);
+    join_window(&p, r, "s", 1);
+    expect_publish(&p, "t", "0");
+    ack(&p, PKT_PUBREC, 2, 0);
+    assert_int_equal(expect(&p, PKT_PUBREL)->ack.packet_id, 2);
+    ack(&p, PKT_PUBCOMP, 2, 0);
+    expect_nothing(&p);
+    ack(&p, PKT_PUBREC, 1, 0);
+    expect(&p, PKT_PUBREL);
+    ack(&p, PKT_PUBCOMP, 1, 0);
+    assert_true(expect_publish(&p, "t", "2")->dup);
+    ack(&p, PKT_PUBREC, 3, RC_UNSPECIFIED_ERROR);
+    assert_false(expect_publish(&p, "t", "3")->dup);
+    peer_drop(&p);
+}
+
 static void the_unsent_expire_and_the_sent_do_not(void **state) { /* [MQTT-3.3.2-5] */
     struct rig *r = *state;
     struct peer p;
@@ -580,6 +604,7 @@ int main(void) {
         RIG(acknowledgements_out_of_turn_are_protocol_errors),
         RIG(acknowledgements_of_nothing_are_borne),
         RIG(a_smaller_window_after_reconnect_holds),
+        RIG(an_answer_may_come_before_the_repetition),
         RIG(the_unsent_expire_and_the_sent_do_not),
         RIG(a_full_queue_drops_the_newest),
         RIG(a_full_queue_may_drop_the_eldest_that_waits),

@@ -322,18 +322,24 @@ static void a_will_passes_the_hooks(void **state) {
 
 static void no_will_is_left_by_the_broker_going(void **state) {
     struct rig *r = *state;
-    struct peer a, b;
-    struct packet c = will_packet(&(struct will_case){ MQTT_5, 100, 5 });
+    static const struct will_case cases[] = { { MQTT_5, 100, 0 }, { MQTT_5, 0, 0 },
+                                              { MQTT_5, 100, 5 } };
+    static const char *const names[] = { "kept", "clean", "later" };
+    struct peer p[3];
     fake_on(&r->hooks, HOOK_WILL, NULL);
-    join_with(&a, r, &c);
-    peer_drop(&a); /* one that is due later */
-    c.connect.client_id = SLICE("q");
-    join_with(&b, r, &c);
-    buf_deinit(&b.in);
+    for (size_t i = 0; i < 3; i++) {
+        struct packet c = will_packet(&cases[i]);
+        c.connect.client_id = slice_str(names[i]);
+        join_with(&p[i], r, &c);
+    }
+    peer_drop(&p[2]); /* its will is due later */
     r->worker->stopping = true;
-    client_disconnect(b.client, RC_SERVER_SHUTTING_DOWN, NULL);
-    rig_settle(r);
+    client_disconnect(p[0].client, RC_SERVER_SHUTTING_DOWN, NULL);
+    client_disconnect(p[1].client, RC_SERVER_SHUTTING_DOWN, NULL);
+    rig_pass_ms(r, 200000);
     assert_int_equal(r->hooks.calls[HOOK_WILL], 0);
+    peer_drop(&p[0]);
+    peer_drop(&p[1]);
 }
 
 /* The hooks of a will bring the same client back, and throw it out again. */

@@ -1,0 +1,212 @@
+/* held.c -- deliveries on their way through the deliver hooks.
+ *
+ * Each session has a queue of them, asked about one by one, so a hook that waits keeps the
+ * order of what is behind it.  What passes goes on to delivery.c. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/delivery.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/worker.h"
+
+#include <stdlib.h>
+
+enum { HELD_PER_RUN = 64 }; /* deliveries of a session shown to the hooks at a time */
+
+struct held {
+    struct held *next;
+    struct session *session;
+    struct message *message; /* owned reference; the call's while a deliver hook runs */
+    uint32_t *identifiers;   /* owned: count, then that many; or NULL */
+    uint32_t share;
+    uint32_t ask; /* HOOK_BITs still to be asked */
+    uint8_t qos;
+    bool retain;
+    struct hook_call call;
+};
+
+static void held_free(struct held *h) {
+    hook_call_deinit(&h->call);
+    message_unref(h->message);
+    free(h->identifiers);
+    free(h);
+}
+
+static struct held *held_pop(struct session *s) {
+    struct held *h = s->held;
+    s->held = h->next;
+    if (!s->held) s->held_tail = &s->held;
+    s->held_len--;
+    s->held_bytes -= message_weight(h->message);
+    return h;
+}
+
+/* The next question: may this client have it at all, then what it looks like. */
+static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
+    bool authorize = (h->ask & HOOK_BIT_AUTHORIZE_DELIVER) != 0;
+    hook_call_deinit(&h->call);
+    h->call = (struct hook_call){ .event = authorize ? HOOK_AUTHORIZE : HOOK_DELIVER,
+                                  .client = h->session->client,
+                                  .done = on_verdict,
+                                  .obj = h };
+    if (authorize) {
+        h->ask &= ~HOOK_BIT_AUTHORIZE_DELIVER;
+        h->call.access = (struct access_request){ .action = ACCESS_DELIVER,
+                                                  .topic = message_topic(h->message),
+                                                  .qos = h->qos,
+                                                  .retain = h->retain,
+                                                  .message = h->message };
+    } else {
+        h->ask = 0;
+        h->call.message = h->message;
+        h->message = NULL;
+    }
+}
+
+/* The verdict is there: takes the message back; false when the delivery is refused. */
+static bool held_passes(struct held *h) {
+    struct worker *w = h->session->worker;
+    enum verdict v = h->call.verdict;
+    if (h->call.event == HOOK_DELIVER) h->message = h->call.message;
+    if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
+    if (h->call.event == HOOK_AUTHORIZE) return v == VERDICT_ALLOW || w->config->default_access;
+    const char *why =
+        message_invalid(h->message, w->config->max_topic_levels, w->config->max_packet_size);
+    if (why)
+        log_error(w->log, "policy", "a deliver hook's message for %.*s is dropped: %s",
+                  SLICE_FMT(h->session->client->id), why);
+    return !why;
+}
+
+static void held_deliver(struct held *h) {
+    uint32_t n = h->identifiers ? h->identifiers[0] : 0;
+    delivery_now(h->session, &(struct outgoing){ .message = h->message,
+                                                 .identifiers = n ? h->identifiers + 1 : NULL,
+                                                 .identifiers_len = (uint16_t)n,
+                                                 .share = h->share,
+                                                 .qos = h->qos,
+                                                 .retain = h->retain });
+    held_free(h);
+}
+
+static void held_refuse(struct held *h) {
+    COUNT(h->session->worker, dropped_by_hook);
+    held_free(h);
+}
+
+static void on_held_verdict(struct hook_call *call);
+
+/* Asks what is left to ask, and delivers.  False when a hook waits; else `h` is gone.  A
+ * hook may end this very session: its memory stays until the end of the turn. */
+static bool held_go(struct held *h) {
+    struct session *s = h->session;
+    struct worker *w = s->worker;
+    while (h->ask) {
+        held_prepare(h, on_held_verdict);
+        s->asking = &h->call; /* what comes meanwhile queues behind */
+        w->hooks->run(w->hooks, &h->call);
+        bool has_ended = slots_find(&w->sessions, s->handle) != s;
+        bool waits = h->call.verdict == VERDICT_WAIT;
+        if (waits && !has_ended) return false;
+        if (waits) h->call.hooks->cancel(h->call.hooks, &h->call);
+        s->asking = NULL;
+        if (held_passes(h) && !has_ended) continue;
+        held_refuse(h);
+        return true;
+    }
+    held_deliver(h);
+    return true;
+}
+
+static void held_unlist(struct session *s) {
+    if (!s->held_link) return;
+    if (s->held_next) s->held_next->held_link = s->held_link;
+    *s->held_link = s->held_next;
+    s->held_link = NULL;
+}
+
+/* The others come first: goes on with the next turn. */
+static void held_list(struct session *s) {
+    struct worker *w = s->worker;
+    s->held_next = w->held_sessions;
+    s->held_link = &w->held_sessions;
+    if (s->held_next) s->held_next->held_link = &s->held_next;
+    w->held_sessions = s;
+    loop_defer(w->loop, &w->held_again);
+}
+
+/* Hooks may cause messages that end up here again, so one run takes a bounded number. */
+static void held_run(struct session *s) {
+    for (unsigned n = 0; s->held && !s->asking && !s->held_link; n++) {
+        if (n == HELD_PER_RUN)
+            held_list(s);
+        else if (!held_go(held_pop(s)))
+            return;
+    }
+}
+
+void held_again(struct worker *w) {
+    struct session *list = w->held_sessions;
+    if (list) list->held_link = &list;
+    w->held_sessions = NULL;
+    while (list) {
+        struct session *s = list;
+        held_unlist(s);
+        held_run(s);
+        session_pump(s);
+    }
+}
+
+static void on_held_verdict(struct hook_call *call) {
+    struct held *h = call->obj;
+    struct session *s = h->session;
+    s->asking = NULL;
+    if (!held_passes(h))
+        held_refuse(h);
+    else if (!held_go(h))
+        return;
+    held_run(s);
+    session_pump(s); /* retained messages may have waited behind it */
+}
+
+void held_deinit(struct session *s) {
+    struct hook_call *call = s->asking;
+    if (call && call->verdict == VERDICT_WAIT) {
+        struct held *h = call->obj;
+        call->hooks->cancel(call->hooks, call);
+        if (call->event == HOOK_DELIVER) h->message = call->message;
+        held_free(h);
+    }
+    s->asking = NULL;
+    held_unlist(s);
+    while (s->held) held_free(held_pop(s));
+}
+
+void session_deliver(struct session *s, const struct outgoing *o) {
+    if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
+        return; /* goes nowhere: no hook need see it */
+    if (!o->ask && !s->held && !s->asking) {
+        delivery_now(s, o);
+        return;
+    }
+    const struct config *config = s->worker->config;
+    if (s->held_len >= config->max_queued ||
+        s->held_bytes + message_weight(o->message) > config->max_queued_bytes) {
+        COUNT(s->worker, dropped_queue_full);
+        delivery_tell_dropped(s, o->message, "too many messages wait for deliver hooks");
+        return;
+    }
+    struct held *h = xcalloc(1, sizeof *h);
+    h->session = s;
+    h->message = message_ref(o->message);
+    h->identifiers = delivery_identifiers(o);
+    h->share = o->share;
+    h->ask = o->ask;
+    h->qos = o->qos;
+    h->retain = o->retain;
+    *s->held_tail = h;
+    s->held_tail = &h->next;
+    s->held_len++;
+    s->held_bytes += message_weight(o->message);
+    held_run(s);
+}
