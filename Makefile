@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
 MODE    ?= release
+$(if $(filter release debug asan tsan coverage,$(MODE)),,$(error MODE is $(MODE); it may be \
+  release, debug, asan, tsan or coverage))
 CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
 PREFIX  ?= /usr/local
 Q       := $(if $(V),,@)
@@ -46,21 +48,25 @@ SPEC     = LUA_PATH="tests/?.lua;;" LUA_CPATH="build/?.so;;" SOL_BIN=$(BUILD)/so
            lua5.4 /usr/bin/busted --pattern=_spec
 
 .PHONY: all sol run test unit spec fuzz asan tsan lint fmt layers coverage conformance bench install help \
-        clean deps test-deps suite
+        clean deps test-deps suite built
 all: sol
 
 sol: $(BUILD)/sol  ## build the broker (MODE=release|debug|asan|tsan)
 
 run: deps          ## install what is missing, build, start (with ./sol.lua if there is one)
-	@$(MAKE) --no-print-directory sol
+	@$(MAKE) --no-print-directory -s sol
 	@exec $(BUILD)/sol $(RUN_WITH)
 
 test: test-deps    ## everything: unit tests and specs, in release and under ASan+UBSan
 	@$(MAKE) --no-print-directory layers lint
+	@$(MAKE) --no-print-directory -j$$(nproc) MODE=release built
 	@$(MAKE) --no-print-directory MODE=release suite
+	@$(MAKE) --no-print-directory -j$$(nproc) MODE=asan built
 	@SOL_TEST_SLOW=4 $(MAKE) --no-print-directory MODE=asan suite
 
 suite: unit spec
+
+built: $(BUILD)/sol $(UNITS) build/support/proc.so
 
 unit: $(UNITS)     ## unit tests (cmocka)
 	@for t in $(UNITS); do $$t || exit 1; done
@@ -149,11 +155,11 @@ bench: deps        ## compare with mosquitto (ARGS="--quick --only pair-1")
 
 build/bench/load: $(filter-out tests/bench/relay.c,$(wildcard tests/bench/*.c)) $(wildcard tests/bench/*.h)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -o $@ $(filter %.c,$^)
+	$(Q)$(CC) -std=c11 -O2 -g -Wall -Wextra -Werror -o $@ $(filter %.c,$^)
 
-build/bench/relay: tests/bench/relay.c tests/bench/net.c $(wildcard tests/bench/*.h)
+build/bench/relay: tests/bench/relay.c tests/bench/net.c tests/bench/wire.c $(wildcard tests/bench/*.h)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -o $@ $(filter %.c,$^)
+	$(Q)$(CC) -std=c11 -O2 -g -Wall -Wextra -Werror -o $@ $(filter %.c,$^)
 
 # ---- installing ----------------------------------------------------------------
 

@@ -20,7 +20,7 @@
 static const char usage[] =
     "usage: sol [-c FILE] [-v]          run the broker\n"
     "       sol check [-c FILE]         check a policy file and exit\n"
-    "       sol passwd [-c] [-D] FILE USER\n"
+    "       sol passwd [-c] [-D] [-b] FILE USER [PASSWORD]\n"
     "                                   create, change or (-D) delete a password entry\n"
     "\n"
     "  -c, --config FILE    configuration and policy (sol.lua); without it Sol listens on\n"
@@ -67,7 +67,8 @@ static int read_options(int argc, char **argv, struct options *o) {
         }
     }
     if (optind == argc) return GO_ON;
-    fprintf(stderr, "sol: unexpected argument \"%s\"\ntry: sol --help\n", argv[optind]);
+    fprintf(stderr, "sol: unexpected argument \"%s\"%s\ntry: sol --help\n", argv[optind],
+            access(argv[optind], R_OK) == 0 ? "; a policy file is given as -c FILE" : "");
     return 2;
 }
 
@@ -164,7 +165,7 @@ static int run(struct sol *sol) {
             (enum log_format)policy.config->log_format);
     if (!sol->options.config)
         log_info(&sol->log, "config",
-                 "no configuration file (-c FILE): localhost:1883 only, "
+                 "no policy file (-c FILE): localhost:1883 only, "
                  "anonymous clients allowed");
     sol->loop = loop_new(NULL);
     if (!sol->loop) {
@@ -188,6 +189,8 @@ static int check(struct sol *sol) {
     policy.hooks->retire(policy.hooks, true);
     config_free(policy.config);
     printf("%s: ok\n", name);
+    if (!sol->options.config && access("sol.lua", R_OK) == 0)
+        puts("there is a sol.lua here; to check it: sol check -c sol.lua");
     return EXIT_SUCCESS;
 }
 

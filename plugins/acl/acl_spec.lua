@@ -163,7 +163,7 @@ describe("acl, a file in mosquitto's format:", function()
                 c:publish("d/" .. id .. "/" .. i, "", { qos = 1, rc = 0x10 })
                 c:publish(long .. i, "", { qos = 1, rc = 0x87 })
             end
-        end, "vm_memory = 4 << 20")
+        end, "vm_memory = 4 << 20\nhook_budget = 5")
     end)
 
     it("topic lines know no patterns", function()

@@ -52,10 +52,12 @@ void session_set_will(struct session *s, struct pending_will *will) {
     s->will = will;
 }
 
-/* Sends the will on its way; it passes the hooks like any other message. */
+/* Sends the will on its way; it passes the hooks like any other message.  A broker that
+ * stops says no wills: its clients are not to blame. */
 static void will_publish(struct session *s) {
     struct pending_will *will = s->will;
-    if (!will) return;
+    if (s->worker->stopping) session_set_will(s, NULL);
+    if (!s->will) return;
     s->will = NULL;
     struct publish *p = publish_new(s->worker);
     p->client = client_ref(will->client);
@@ -129,7 +131,6 @@ void session_end(struct session *s) {
     subs_del_all(w->broker->subs, &s->subs);
     delivery_deinit(s);
     pidset_deinit(&s->received);
-    if (w->stopping) session_set_will(s, NULL);
     will_publish(s); /* the session's end is the latest moment [MQTT-3.1.3-9] */
     s->next = w->ended;
     w->ended = s;
@@ -165,7 +166,7 @@ void session_attach(struct session *s, struct conn *c, struct client *client, ui
 void session_detach(struct session *s, bool publish_will) {
     s->conn->session = NULL;
     s->conn = NULL;
-    if (!publish_will || s->worker->stopping) session_set_will(s, NULL);
+    if (!publish_will) session_set_will(s, NULL);
     if (s->expiry == 0) {
         session_end(s);
         return;

@@ -61,6 +61,9 @@ static void add_filter(lua_State *L, int index, struct handler *h) {
         luaL_error(L, "sol.on: a filter must be a string, not a %s", luaL_typename(L, index));
     if (!topic_filter_valid(filter) || !utf8_valid(filter))
         luaL_error(L, "sol.on: \"%s\" is not a topic filter", lua_tostring(L, index));
+    if (slice_starts(filter, SLICE("$share/")))
+        luaL_error(L, "sol.on: \"%s\" would never match: give the filter behind $share/GROUP/",
+                   lua_tostring(L, index));
     h->filters = xrealloc(h->filters, (h->filters_len + 1) * sizeof *h->filters);
     h->filters[h->filters_len++] = slice_of(xslicedup(filter), filter.len);
 }

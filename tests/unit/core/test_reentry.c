@@ -7,7 +7,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/rig.h"
 
-enum { PEERS = 12, NAMES = 6, STEPS = 6000 };
+enum { PEERS = 12, NAMES = 6, STEPS = 24000 };
 
 static struct world {
     struct rig *rig;
@@ -253,6 +253,12 @@ static void check_world(void) {
 static void begin(uint64_t seed) {
     world = (struct world){ .rig = rig_new(), .seed = seed };
     for (unsigned i = 0; i < PEERS; i++) world.peers[i].fd = -1;
+    struct config *config = world.rig->config;
+    config->max_queued = 1 + chance(20); /* small, so that everything is met */
+    config->drop = chance(2) ? DROP_OLDEST : DROP_NEWEST;
+    config->queue_qos0 = chance(2);
+    config->message_rate = chance(2) ? 20 : 0;
+    config->default_access = chance(4);
     for (enum hook_event e = 0; e < HOOK_EVENTS; e++) fake_on(&world.rig->hooks, e, on_hook);
     fake_want(&world.rig->hooks, world.rig->hooks.port.wanted | HOOK_BIT_AUTHORIZE_DELIVER);
 }
@@ -284,8 +290,8 @@ static void live(uint64_t seed, unsigned steps) {
 
 static void nothing_breaks_and_nothing_is_left(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 4; seed++) {
-        live(seed * 88172645463325252u, STEPS / 4);
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        live(seed * 88172645463325252u, STEPS / 8);
         finish();
     }
 }
@@ -293,7 +299,7 @@ static void nothing_breaks_and_nothing_is_left(void **state) {
 /* The broker ends in the middle of it. */
 static void the_end_may_come_at_any_time(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= 150; seed++) {
         live(seed * 4101842887655102017u, 40 + (unsigned)seed);
         struct buf in[PEERS];
         for (unsigned i = 0; i < PEERS; i++) in[i] = world.peers[i].in;

@@ -322,7 +322,8 @@ static void a_will_passes_the_hooks(void **state) {
 
 static void no_will_is_left_by_the_broker_going(void **state) {
     struct rig *r = *state;
-    static const struct will_case cases[] = { { MQTT_5, 100, 0 }, { MQTT_5, 0, 0 },
+    static const struct will_case cases[] = { { MQTT_5, 100, 0 },
+                                              { MQTT_5, 0, 0 },
                                               { MQTT_5, 100, 5 } };
     static const char *const names[] = { "kept", "clean", "later" };
     struct peer p[3];
@@ -333,12 +334,13 @@ static void no_will_is_left_by_the_broker_going(void **state) {
         join_with(&p[i], r, &c);
     }
     peer_drop(&p[2]); /* its will is due later */
-    r->worker->stopping = true;
-    client_disconnect(p[0].client, RC_SERVER_SHUTTING_DOWN, NULL);
-    client_disconnect(p[1].client, RC_SERVER_SHUTTING_DOWN, NULL);
+    struct mail *stop = xcalloc(1, sizeof *stop);
+    stop->type = MAIL_STOP;
+    mailbox_post(&r->worker->inbox, stop);
+    rig_pass_ms(r, 1000); /* the clients are told, and go */
+    peer_drop(&p[0]);
     rig_pass_ms(r, 200000);
     assert_int_equal(r->hooks.calls[HOOK_WILL], 0);
-    peer_drop(&p[0]);
     peer_drop(&p[1]);
 }
 

@@ -129,8 +129,13 @@ static void post_stop(struct rig *r) {
 
 /* Closes whoever comes next in the worker's list. */
 static void end_neighbour(struct fake *f, struct hook_call *call) {
+    static bool is_nested;
+    struct conn *next = call->client->conn->next;
     (void)f;
-    if (call->client->conn->next) conn_close(call->client->conn->next, NULL);
+    if (is_nested || !next) return;
+    is_nested = true;
+    conn_close(next, NULL);
+    is_nested = false;
 }
 
 static void everyone_is_told_goodbye(void **state) {
