@@ -279,7 +279,10 @@ static void *worker_run(void *obj) {
         listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
     hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
     int r = loop_run(w->loop);
-    if (r < 0) log_error(w->log, "loop", "worker %u: %s", w->id, strerror(-r));
+    if (r < 0) {
+        log_error(w->log, "loop", "worker %u: %s", w->id, strerror(-r));
+        kill(getpid(), SIGTERM); /* a broker whose worker is dead must not look alive */
+    }
     return NULL;
 }
 

@@ -107,6 +107,7 @@ static int submit(lua_State *L, const char *what, struct slice password, struct 
                   const struct password_cost *cost) {
     struct lib *lib = lua_touserdata(L, lua_upvalueindex(UP_LIB));
     struct worker *w = lib_worker(L, what);
+    if (w->stopping) return vm_fail(L, "the broker is stopping"); /* its helpers may be gone */
     if (lib->jobs_len >= JOBS_MAX) return vm_fail(L, "too many passwords under way");
 
     /* kept by the library until nothing can raise any more */
