@@ -74,13 +74,46 @@ static int read_options(int argc, char **argv, struct options *o) {
 
 /* ---- policy ------------------------------------------------------------- */
 
-static int load(struct sol *sol, unsigned generation, struct policy *out, char **error) {
-    struct policy_opts opts = { .path = sol->options.config,
-                                .log = &sol->log,
-                                .generation = generation };
-    int r = policy_load(&opts, out, error);
-    if (r == 0 && sol->options.verbose) out->config->log_level = LOG_DEBUG;
-    return r;
+/* A generation: each worker has a VM and a configuration of its own. */
+struct policies {
+    struct policy at[WORKERS_MAX];
+    unsigned len;
+};
+
+static void policies_drop(struct policies *p) {
+    for (unsigned i = 0; i < p->len; i++) {
+        p->at[i].hooks->retire(p->at[i].hooks, true);
+        config_free(p->at[i].config);
+    }
+    p->len = 0;
+}
+
+/* How many workers a configuration asks for. */
+static unsigned workers_of(const struct config *c) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (c->workers) return c->workers;
+    return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+}
+
+/* `workers` of them, or all or none; 0: as many as the first one asks for. */
+static int load(struct sol *sol, unsigned generation, unsigned workers, struct policies *out,
+                char **error) {
+    out->len = 0;
+    do {
+        struct policy_opts opts = { .path = sol->options.config,
+                                    .log = &sol->log,
+                                    .generation = generation,
+                                    .worker = out->len };
+        int r = policy_load(&opts, &out->at[out->len], error);
+        if (r < 0) {
+            policies_drop(out);
+            return r;
+        }
+        if (sol->options.verbose) out->at[out->len].config->log_level = LOG_DEBUG;
+        out->len++;
+        if (!workers) workers = workers_of(out->at[0].config);
+    } while (out->len < workers);
+    return 0;
 }
 
 static bool same_listeners(const struct config *a, const struct config *b) {
@@ -92,6 +125,7 @@ static bool same_listeners(const struct config *a, const struct config *b) {
 
 static struct config *listeners_copy(const struct config *c) {
     struct config *copy = config_new();
+    copy->workers = c->workers;
     for (unsigned i = 0; i < c->listeners_len; i++)
         config_add_listener(copy, c->listeners[i].url, c->listeners[i].backlog,
                             c->listeners[i].mode);
@@ -100,18 +134,21 @@ static struct config *listeners_copy(const struct config *c) {
 
 /* A new generation, or the old one stays and the log says why. */
 static void reload(struct sol *sol) {
-    struct policy policy = { 0 };
+    struct policies policies;
     char *error = NULL;
     unsigned generation = atomic_load(&sol->broker->generation) + 1;
-    if (load(sol, generation, &policy, &error) != 0) {
+    if (load(sol, generation, sol->broker->workers_len, &policies, &error) != 0) {
         log_error(&sol->log, "reload", "the old policy stays: %s", error);
         free(error);
         return;
     }
-    if (!same_listeners(sol->listening, policy.config))
+    if (!same_listeners(sol->listening, policies.at[0].config))
         log_warn(&sol->log, "reload", "changes of `listen` take effect at the next start");
+    if (policies.at[0].config->workers != sol->listening->workers)
+        log_warn(&sol->log, "reload", "a change of `workers` takes effect at the next start");
     atomic_store(&sol->broker->generation, generation);
-    broker_set_policy(sol->broker, policy.config, policy.hooks);
+    for (unsigned i = 0; i < policies.len; i++)
+        broker_set_policy(sol->broker, i, policies.at[i].config, policies.at[i].hooks);
 }
 
 /* ---- running ------------------------------------------------------------ */
@@ -134,16 +171,19 @@ static void raise_descriptors(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static int serve(struct sol *sol, struct policy *policy) {
+static int serve(struct sol *sol, struct policies *policies) {
     static const int watched[] = { SIGHUP, SIGINT, SIGTERM };
     AUTO(signals_deinit) struct signals signals = { 0 };
     int r = signals_init(&signals, sol->loop, watched, ARRAY_LEN(watched), on_signal, sol);
-    sol->broker = broker_new(&sol->log, policy->config, policy->hooks);
-    sol->listening = listeners_copy(policy->config);
+    sol->broker = broker_new(&sol->log, policies->at[0].config, policies->at[0].hooks);
+    for (unsigned i = 1; i < policies->len; i++)
+        broker_add_worker(sol->broker, policies->at[i].config, policies->at[i].hooks);
+    sol->listening = listeners_copy(policies->at[0].config);
     if (r == 0) r = broker_listen(sol->broker);
     if (r == 0) r = broker_start(sol->broker);
     if (r == 0) {
-        log_info(&sol->log, "start", "sol " SOL_VERSION " is running (pid %d)", (int)getpid());
+        log_info(&sol->log, "start", "sol " SOL_VERSION " is running (pid %d)%s", (int)getpid(),
+                 sol->broker->workers_len > 1 ? " with several workers" : "");
         r = loop_run(sol->loop);
     }
     broker_stop(sol->broker);
@@ -153,16 +193,16 @@ static int serve(struct sol *sol, struct policy *policy) {
 }
 
 static int run(struct sol *sol) {
-    struct policy policy = { 0 };
+    struct policies policies;
     char *error = NULL;
     raise_descriptors();
-    if (load(sol, 1, &policy, &error) != 0) {
+    if (load(sol, 1, 0, &policies, &error) != 0) {
         log_error(&sol->log, "config", "%s", error);
         free(error);
         return EXIT_FAILURE;
     }
-    log_set(&sol->log, (enum log_level)policy.config->log_level,
-            (enum log_format)policy.config->log_format);
+    const struct config *config = policies.at[0].config;
+    log_set(&sol->log, (enum log_level)config->log_level, (enum log_format)config->log_format);
     if (!sol->options.config)
         log_info(&sol->log, "config",
                  "no policy file (-c FILE): localhost:1883 only, "
@@ -172,22 +212,21 @@ static int run(struct sol *sol) {
         log_error(&sol->log, "start", "epoll: %s", strerror(errno));
         return EXIT_FAILURE;
     }
-    int r = serve(sol, &policy);
+    int r = serve(sol, &policies);
     loop_free(sol->loop);
     return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int check(struct sol *sol) {
-    struct policy policy = { 0 };
+    struct policies policies;
     char *error = NULL;
     const char *name = sol->options.config ? sol->options.config : "defaults";
-    if (load(sol, 1, &policy, &error) != 0) {
+    if (load(sol, 1, 1, &policies, &error) != 0) {
         fprintf(stderr, "%s\n", error);
         free(error);
         return EXIT_FAILURE;
     }
-    policy.hooks->retire(policy.hooks, true);
-    config_free(policy.config);
+    policies_drop(&policies);
     printf("%s: ok\n", name);
     if (!sol->options.config && access("sol.lua", R_OK) == 0)
         puts("there is a sol.lua here; to check it: sol check -c sol.lua");

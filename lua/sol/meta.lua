@@ -5,6 +5,10 @@
 
 -- ---- settings of sol.lua ------------------------------------------------------------
 
+---Threads that serve clients; "auto": one a core.
+---@type integer|"auto"
+workers = 1
+
 ---Who comes in when no `authenticate` handler decided.
 ---@type boolean
 allow_anonymous = nil
@@ -295,6 +299,7 @@ local sol = {}
 ---@field name? string in logs
 ---@field timeout? number seconds it may wait
 ---@field on_error? "deny"|"allow"|"drop"|"ignore"
+---@field each_worker? boolean start, stop, reload: not on the first worker alone
 
 ---@class sol.on_authorize_options: sol.on_options
 ---@field actions? ("publish"|"subscribe"|"will"|"deliver")[]
@@ -382,10 +387,12 @@ function sol.drop() end
 ---@return integer? code
 function sol.publish(topic, payload, options) end
 
+---Waits, with several workers.
 ---@param id string
 ---@return sol.client?
 function sol.client(id) end
 
+---Waits, with several workers.
 ---@param filter? {id?: string, username?: string, listener?: string, connected?: boolean}
 ---@return sol.client[]
 function sol.clients(filter) end
@@ -398,13 +405,15 @@ function sol.sleep(seconds) end
 
 ---@param seconds number
 ---@param fn fun()
+---@param options? {each_worker?: boolean}
 ---@return sol.timer
-function sol.after(seconds, fn) end
+function sol.after(seconds, fn, options) end
 
 ---@param seconds number
 ---@param fn fun()
+---@param options? {each_worker?: boolean}
 ---@return sol.timer
-function sol.every(seconds, fn) end
+function sol.every(seconds, fn, options) end
 
 ---Run `fn(...)` beside the caller.
 ---@param fn fun(...)

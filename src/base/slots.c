@@ -12,20 +12,24 @@
 
 #define NO_SLOT UINT32_MAX
 
+void slots_init_at(struct slots *t, uint32_t base) {
+    *t = (struct slots){ .free = NO_SLOT, .base = base };
+}
+
 void slots_init(struct slots *t) {
-    *t = (struct slots){ .free = NO_SLOT };
+    slots_init_at(t, 0);
 }
 
 void slots_deinit(struct slots *t) {
     must(t->used == 0);
     free(t->at);
-    slots_init(t);
+    slots_init_at(t, t->base);
 }
 
 /* A slot never used before, at the end of the array. */
 static uint32_t slot_fresh(struct slots *t) {
     if (t->len == t->cap) {
-        must(t->cap < UINT32_MAX / 2);
+        must(t->cap < SLOTS_MAX);
         t->cap = t->cap ? t->cap * 2 : 16;
         t->at = xrealloc(t->at, t->cap * sizeof *t->at);
     }
@@ -42,16 +46,16 @@ struct handle slots_add(struct slots *t, void *obj) {
         t->free = t->at[i].next;
     t->at[i].obj = obj;
     t->used++;
-    return (struct handle){ i, t->at[i].gen };
+    return (struct handle){ t->base + i, t->at[i].gen };
 }
 
 void slots_del(struct slots *t, struct handle h) {
     if (!slots_find(t, h)) return;
-    struct slot *s = &t->at[h.slot];
+    struct slot *s = &t->at[h.slot - t->base];
     s->obj = NULL;
     if (++s->gen == 0) s->gen = 1;
     s->next = t->free;
-    t->free = h.slot;
+    t->free = h.slot - t->base;
     t->used--;
 }
 

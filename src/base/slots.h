@@ -17,6 +17,8 @@ struct handle {
 
 #define HANDLE_NONE ((struct handle){ 0, 0 })
 
+#define SLOTS_MAX (UINT32_C(1) << 26) /* objects */
+
 struct slot {
     void *obj;     /* lent by the caller; NULL while the slot is free */
     uint32_t gen;  /* bumped when the object leaves */
@@ -27,10 +29,14 @@ struct slots {
     struct slot *at;
     uint32_t len, cap;
     uint32_t free; /* head of the free list, UINT32_MAX when empty */
+    uint32_t base; /* the first slot's number */
     uint32_t used; /* objects present */
 };
 
 void slots_init(struct slots *t);
+/* Likewise, its slots numbered from `base`, a multiple of SLOTS_MAX: so the handles of
+ * several owners differ, and say whose they are. */
+void slots_init_at(struct slots *t, uint32_t base);
 /* Must be empty of objects. */
 void slots_deinit(struct slots *t);
 /* Files `obj` (borrowed until slots_del) and gives its handle. */
@@ -40,8 +46,9 @@ void slots_del(struct slots *t, struct handle h);
 
 /* Lends the object, or NULL when it has gone. */
 static inline void *slots_find(const struct slots *t, struct handle h) {
-    if (h.slot >= t->len || t->at[h.slot].gen != h.gen) return NULL;
-    return t->at[h.slot].obj;
+    uint32_t i = h.slot - t->base; /* of another's handle: beyond any length */
+    if (i >= t->len || t->at[i].gen != h.gen) return NULL;
+    return t->at[i].obj;
 }
 
 /* Walks the present objects: start with *at == 0; NULL ends the walk.  Adding and
@@ -50,6 +57,11 @@ void *slots_next(const struct slots *t, uint32_t *at);
 
 static inline bool handle_eq(struct handle a, struct handle b) {
     return a.slot == b.slot && a.gen == b.gen;
+}
+
+/* Which of several owners a handle is from: its base / SLOTS_MAX. */
+static inline unsigned handle_owner(struct handle h) {
+    return h.slot / SLOTS_MAX;
 }
 
 static inline bool handle_is_none(struct handle h) {

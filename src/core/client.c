@@ -25,6 +25,11 @@ struct client *client_new(struct worker *w, const char *peer, const char *listen
     return c;
 }
 
+void client_file(struct client *c, struct worker *w) {
+    c->worker = w;
+    c->handle = slots_add(&w->clients, c);
+}
+
 struct client *client_ref(struct client *c) {
     c->refs++;
     return c;
@@ -37,8 +42,10 @@ static void attr_free(struct attr *a) {
 }
 
 static void client_free(struct client *c) {
-    c->worker->hooks->forget(c->worker->hooks, c);
-    slots_del(&c->worker->clients, c->handle);
+    if (!handle_is_none(c->handle)) {
+        c->worker->hooks->forget(c->worker->hooks, c);
+        slots_del(&c->worker->clients, c->handle);
+    }
     while (c->attrs) {
         struct attr *a = c->attrs;
         c->attrs = a->next;
@@ -105,4 +112,21 @@ bool client_attr_set(struct client *c, const char *name, const struct attr *valu
         c->attrs = fresh;
     }
     return true;
+}
+
+struct client *client_copy(const struct client *c) {
+    struct client *copy = xcalloc(1, sizeof *copy);
+    *copy = *c;
+    copy->refs = 1;
+    copy->handle = HANDLE_NONE;
+    copy->conn = NULL;
+    copy->session = NULL;
+    copy->is_counted = false;
+    copy->id = slice_of(xslicedup(c->id), c->id.len);
+    copy->username = SLICE_NONE;
+    client_set_username(copy, c->username);
+    copy->peer = xstrdup(c->peer);
+    copy->attrs = NULL;
+    for (const struct attr *a = c->attrs; a; a = a->next) client_attr_set(copy, a->name, a);
+    return copy;
 }

@@ -30,7 +30,7 @@ struct attr {
 
 struct client {
     uint32_t refs;
-    struct handle handle;     /* in worker->clients */
+    struct handle handle;     /* in worker->clients; HANDLE_NONE: a copy */
     struct worker *worker;    /* lent */
     struct conn *conn;        /* lent; NULL once the connection has closed */
     struct session *session;  /* lent; NULL before CONNECT is accepted and after its end */
@@ -48,6 +48,11 @@ struct client {
 
 /* Files a new client in worker->clients with one reference.  Copies `peer`. */
 struct client *client_new(struct worker *w, const char *peer, const char *listener);
+/* A copy, attributes included, for another thread: with one reference, filed nowhere,
+ * without connection and session. */
+struct client *client_copy(const struct client *c);
+/* The copy has arrived: files it in w->clients. */
+void client_file(struct client *c, struct worker *w);
 struct client *client_ref(struct client *c);
 /* Always NULL; NULL is fine.  The last reference frees it. */
 struct client *client_unref(struct client *c);

@@ -19,7 +19,11 @@ enum tristate { UNSET = -1, NO = 0, YES = 1 };
 /* Which message a full queue loses: the one that comes, or the eldest that waits. */
 enum drop_rule { DROP_NEWEST, DROP_OLDEST };
 
+/* A worker is a bit of a 64-bit set. */
+enum { WORKERS_MAX = 64 };
+
 struct config {
+    uint32_t workers; /* threads that serve clients, 0: one a core; at start only */
     /* who may come in */
     int allow_anonymous; /* enum tristate; see config_allows_anonymous */
     bool default_access; /* authorize, when nobody decided: true allows */
@@ -70,7 +74,7 @@ struct config {
 
 #define CONFIG_DEFAULTS                                                                            \
     {                                                                                              \
-        .allow_anonymous = UNSET, .default_access = true, .max_connections = 0,                    \
+        .workers = 1, .allow_anonymous = UNSET, .default_access = true, .max_connections = 0,      \
         .max_packet_size = 1048576, .max_inflight = 1024, .max_queued = 10000,                     \
         .max_queued_bytes = UINT64_C(64) << 20, .max_output_bytes = UINT64_C(8) << 20,             \
         .max_topic_levels = 200, .max_topic_alias = 32, .max_session_expiry = UINT32_MAX,          \

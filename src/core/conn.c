@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "core/auth.h"
+#include "core/mail.h"
 #include "core/packets.h"
 #include "core/session.h"
 #include "core/worker.h"
@@ -24,6 +25,7 @@ enum {
     OUT_ANSWERS = 1048576, /* of our answers, before a client that does not read is not read */
     LINGER_MS = 2000,      /* for the peer to read our last packet */
     PAUSE_MS = 1000,       /* the longest a publisher waits for a lagging reader */
+    REST_MS = 5,           /* of a publisher, for another worker to catch up */
     STUCK_MS = 10000,      /* after which they wait for it no more, at least so long */
     WATCH_MS = 1000        /* between looks at the keep-alive of one that waits */
 };
@@ -74,7 +76,7 @@ static void resume(struct conn *c) {
 /* `c` may be parked as well, and is then read when that is over, too. */
 static void stop_waiting(struct conn *c) {
     slow_unlink(c);
-    c->is_paused = c->is_throttled;
+    c->is_paused = c->is_throttled || c->rest_until_ms;
     resume(c);
 }
 
@@ -111,6 +113,7 @@ static void arm_timer(struct conn *c) {
     if (c->keep_alive) due = is_waiting(c) ? now + WATCH_MS : keep_alive_due(c);
     if (c->slow_link) due = earlier(due, c->pause_until_ms);
     if (c->is_throttled) due = earlier(due, limits_wait_ms(&c->limits));
+    if (c->rest_until_ms) due = earlier(due, c->rest_until_ms);
     if (due != UINT64_MAX) loop_arm(c->worker->loop, &c->timer, due);
 }
 
@@ -132,6 +135,22 @@ void conn_throttle(struct conn *c) {
     c->is_throttled = c->is_paused = true;
     arm_timer(c);
     update_interest(c);
+}
+
+void conn_rest(struct conn *c, unsigned worker) {
+    if (c->state != CONN_OPEN) return;
+    c->is_paused = true;
+    c->rest_until_ms = loop_now_ms(c->worker->loop) + REST_MS;
+    c->rest_for = (uint8_t)worker;
+    arm_timer(c);
+    update_interest(c);
+}
+
+void conn_slow_far(struct conn *c, struct handle publisher) {
+    uint64_t now = loop_now_ms(c->worker->loop);
+    if (c->told_slow_ms == now) return;
+    c->told_slow_ms = now;
+    mail_slow(c->worker, publisher);
 }
 
 static void give_up_waiting(struct conn *c) {
@@ -392,8 +411,17 @@ static void check_pauses(struct conn *c) {
     uint64_t now = loop_now_ms(c->worker->loop);
     if (c->is_throttled && limits_wait_ms(&c->limits) <= now) {
         c->is_throttled = false;
-        c->is_paused = c->slow_link != NULL;
+        c->is_paused = c->slow_link || c->rest_until_ms;
         resume(c);
+    }
+    if (c->rest_until_ms && c->rest_until_ms <= now) {
+        if (mail_congested(&c->worker->broker->workers[c->rest_for])) {
+            conn_rest(c, c->rest_for);
+        } else {
+            c->rest_until_ms = 0;
+            c->is_paused = c->slow_link || c->is_throttled;
+            resume(c);
+        }
     }
     if (c->slow_link && c->pause_until_ms <= now) give_up_waiting(c);
 }
@@ -419,6 +447,21 @@ void conn_start_keep_alive(struct conn *c) {
 
 /* ---- life --------------------------------------------------------------- */
 
+static void list(struct conn *c) {
+    struct worker *w = c->worker;
+    c->next = w->conns;
+    c->link = &w->conns;
+    if (c->next) c->next->link = &c->next;
+    w->conns = c;
+    w->conns_len++;
+}
+
+static void unlist(struct conn *c) {
+    if (c->next) c->next->link = c->link;
+    *c->link = c->next;
+    c->worker->conns_len--;
+}
+
 void conn_open(struct worker *w, const struct stream_type *type, int fd, const char *peer,
                const char *listener) {
     struct conn *c = xcalloc(1, sizeof *c);
@@ -431,14 +474,34 @@ void conn_open(struct worker *w, const struct stream_type *type, int fd, const c
     c->timer.closure = (struct closure){ .fn = on_timer, .obj = c, .name = "connection timer" };
     c->flush.closure = (struct closure){ .fn = on_flush, .obj = c, .name = "connection flush" };
     c->resume.closure = (struct closure){ .fn = on_resume, .obj = c, .name = "connection resume" };
-    c->next = w->conns;
-    c->link = &w->conns;
-    if (c->next) c->next->link = &c->next;
-    w->conns = c;
-    w->conns_len++;
+    list(c);
     COUNT(w, connections);
     loop_watch(w->loop, &c->watch, fd, LOOP_READ);
     loop_arm(w->loop, &c->timer, c->heard_ms + w->config->connect_timeout_ms);
+}
+
+void conn_depart(struct conn *c) {
+    struct worker *w = c->worker;
+    struct client *old = c->client;
+    must(!c->session && !c->out.len && !c->parked_cancel);
+    loop_unwatch(w->loop, &c->watch);
+    loop_cancel(w->loop, &c->timer);
+    loop_undefer(&c->flush);
+    loop_undefer(&c->resume);
+    unlist(c);
+    c->client = client_copy(old);
+    old->conn = NULL;
+    client_unref(old);
+}
+
+void conn_arrive(struct conn *c, struct worker *w) {
+    c->worker = w;
+    client_file(c->client, w);
+    c->client->conn = c;
+    list(c);
+    c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
+    loop_watch(w->loop, &c->watch, c->stream.fd, LOOP_READ);
+    resume(c);
 }
 
 /* The session goes on (or ends) without this connection. */
@@ -446,9 +509,10 @@ static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     struct worker *w = c->worker;
     slow_unlink(c);
     c->is_paused = c->is_throttled = false;
+    c->rest_until_ms = 0;
     wake_waiters(c);
     if (c->session) { /* first of all: from here on nobody finds us by our session */
-        if (c->client->is_counted) w->connected--;
+        if (c->client->is_counted) COUNT_ADD(w, connected, -1);
         c->client->is_counted = false;
         session_detach(c->session, c->will_on_close);
         hooks_tell(w->hooks, HOOK_DISCONNECTED, c->client,
@@ -491,9 +555,7 @@ void conn_close(struct conn *c, const char *why) {
     aliases_deinit(&c->aliases);
     limits_deinit(&c->limits);
     stream_close(&c->stream);
-    if (c->next) c->next->link = c->link;
-    *c->link = c->next;
-    w->conns_len--;
+    unlist(c);
     c->next = w->closed;
     w->closed = c;
     loop_defer(w->loop, &w->reap);

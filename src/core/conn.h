@@ -59,6 +59,8 @@ struct conn {
     uint64_t lags_since_ms;              /* as a subscriber, loop clock; 0: does not lag */
     uint64_t heard_ms;                   /* loop clock, last bytes */
     uint64_t pause_until_ms;             /* loop clock, while it waits for a lagging reader */
+    uint64_t rest_until_ms;              /* loop clock, while another worker is to catch up; or 0 */
+    uint64_t told_slow_ms;               /* loop clock, when a far publisher was last slowed */
     size_t packet_len;                   /* of the unfinished packet in tail; 0: not known */
     uint32_t max_out;                    /* the client's Maximum Packet Size, bytes; 0: none */
     uint16_t receive_max;                /* what we announced; QoS 1/2 publishes it may have open */
@@ -66,7 +68,8 @@ struct conn {
     uint8_t version;                     /* enum mqtt_version; 0 before CONNECT */
     uint8_t state;                       /* enum conn_state */
     bool is_blocked;                     /* the last write met a full socket */
-    bool is_paused;                      /* not reading: a subscriber lags, or is_throttled */
+    bool is_paused;                      /* not reading: slow_link, is_throttled, rest_until_ms */
+    uint8_t rest_for;                    /* the worker that is to catch up */
     bool is_throttled;                   /* it published faster than its rate */
     bool is_stuck;                       /* as a subscriber: not waited for until it drains */
     bool has_hung_up;                    /* the peer will send no more */
@@ -88,6 +91,12 @@ void conn_close(struct conn *c, const char *why);
 
 /* CONNECT is accepted: the timer watches over the keep-alive from now on. */
 void conn_start_keep_alive(struct conn *c);
+
+/* Leaves its worker for another, before it has a session and before anything was sent;
+ * not while parked.  Nobody may touch it until conn_arrive. */
+void conn_depart(struct conn *c);
+/* On the other worker: goes on with what was read. */
+void conn_arrive(struct conn *c, struct worker *w);
 
 /* Frees the connections closed this turn. */
 void conns_reap(struct worker *w);
@@ -131,6 +140,11 @@ void conn_unpark(struct conn *c);
 void conn_slow_down(struct conn *from, struct conn *to);
 /* It has published more than its rate allows: do not read it until that is made up for. */
 void conn_throttle(struct conn *c);
+/* It published to sessions of another worker, which has more than enough to do, or whose
+ * reader lags: do not read it for a moment, and on while that worker is congested. */
+void conn_rest(struct conn *c, unsigned worker);
+/* `c` lags behind `publisher`, a session that may live on another worker: slows it. */
+void conn_slow_far(struct conn *c, struct handle publisher);
 /* So far behind that publishers should wait for it? */
 bool conn_lags(struct conn *c);
 

@@ -1,8 +1,9 @@
 /* connect.c -- CONNECT.
  *
- * connect hooks (may change the request) -> validation -> authenticate hooks, or an
- * exchange (auth.h) where CONNECT names an authentication method -> take-over -> session
- * -> CONNACK.  The packet's bytes are copied first, since hooks may wait. */
+ * connect hooks (may change the request) -> validation -> a move to the worker where the
+ * client's session lives -> authenticate hooks, or an exchange (auth.h) where CONNECT names
+ * an authentication method -> take-over -> session -> CONNACK.  The packet's bytes are
+ * copied first, since hooks may wait. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/connect.h"
 
@@ -11,6 +12,7 @@
 #include "base/uuid.h"
 #include "core/auth.h"
 #include "core/conn.h"
+#include "core/mail.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
@@ -18,7 +20,16 @@
 
 #include <stdlib.h>
 
-enum { ASK_CONNECT, HAVE_CONNECT, ASK_AUTHENTICATE, HAVE_AUTHENTICATE, EXCHANGE, ACCEPT, OVER };
+enum {
+    ASK_CONNECT,
+    HAVE_CONNECT,
+    MOVE,
+    ASK_AUTHENTICATE,
+    HAVE_AUTHENTICATE,
+    EXCHANGE,
+    ACCEPT,
+    OVER
+};
 
 struct connecting {
     struct conn *conn;     /* lent: cancel comes before it goes */
@@ -29,7 +40,10 @@ struct connecting {
     uint16_t asked_keep_alive;
     uint32_t asked_expiry;
     bool is_assigned; /* the client gave no id */
+    bool is_leaving;  /* for another worker, at the end of the turn */
     uint8_t stage;
+    struct deferred departure;
+    struct mail mail;
 };
 
 static void connecting_free(struct connecting *q) {
@@ -159,6 +173,14 @@ static uint16_t window_of(const struct connecting *q) {
     return (uint16_t)window;
 }
 
+static void count_connected(struct worker *w) {
+    struct broker *b = w->broker;
+    COUNT(w, connected);
+    uint64_t now = BROKER_SUM(b, connected), most = b->most_connected;
+    while (now > most && !atomic_compare_exchange_weak(&b->most_connected, &most, now)) {
+    }
+}
+
 static void open_session(struct connecting *q, struct session *s) {
     struct conn *c = q->conn;
     const struct config *config = c->worker->config;
@@ -171,9 +193,7 @@ static void open_session(struct connecting *q, struct session *s) {
     c->will_on_close = true;
     c->state = CONN_OPEN;
     c->client->is_counted = true;
-    c->worker->connected++;
-    if (c->worker->connected > c->worker->counters.most_connected)
-        c->worker->counters.most_connected = c->worker->connected;
+    count_connected(c->worker);
     conn_start_keep_alive(c);
 }
 
@@ -206,10 +226,25 @@ static void accept(struct connecting *q) {
 
 /* ---- checks ------------------------------------------------------------- */
 
+static bool lives_here(const struct connecting *q, struct slice client_id) {
+    const struct worker *w = q->conn->worker;
+    return broker_home(w->broker, client_id) == w->id;
+}
+
+/* One whose session lives here. */
 static struct slice assigned_id(struct connecting *q) {
     char uuid[UUID_TEXT];
-    uuid_make(uuid);
+    do uuid_make(uuid);
+    while (!lives_here(q, slice_str(uuid)));
     return connect_keep(&q->request, slice_str(uuid));
+}
+
+/* Judged where the session lives: an id that is connected takes no place. */
+static bool is_one_too_many(const struct connecting *q, struct slice client_id) {
+    struct worker *w = q->conn->worker;
+    uint32_t max = w->config->max_connections;
+    return max && lives_here(q, client_id) && BROKER_SUM(w->broker, connected) >= max &&
+           !session_is_connected(w, client_id);
 }
 
 /* What hooks made of the request must still be one: 0, or the reason to refuse it. */
@@ -234,9 +269,7 @@ static uint8_t check(struct connecting *q, const char **why) {
     if (p->has_will && (!topic_name_valid(p->will.topic) || !utf8_valid(p->will.topic)))
         return RC_TOPIC_NAME_INVALID;
     *why = "too many connections";
-    if (config->max_connections && q->conn->worker->connected >= config->max_connections &&
-        !session_is_connected(q->conn->worker, p->client_id))
-        return RC_SERVER_BUSY;
+    if (is_one_too_many(q, p->client_id)) return RC_SERVER_BUSY;
     return 0;
 }
 
@@ -272,6 +305,10 @@ static void have_connect(struct connecting *q) {
         return;
     }
     adopt(q);
+    q->stage = MOVE;
+}
+
+static void have_moved(struct connecting *q) {
     bool has_method = props_has(&q->request.packet.props, PROP_AUTHENTICATION_METHOD);
     q->stage = has_method ? EXCHANGE : ASK_AUTHENTICATE;
 }
@@ -316,7 +353,10 @@ static bool run(struct connecting *q);
 
 static void cancel(void *obj) {
     struct connecting *q = obj;
-    q->call.hooks->cancel(q->call.hooks, &q->call);
+    if (q->is_leaving)
+        loop_undefer(&q->departure);
+    else
+        q->call.hooks->cancel(q->call.hooks, &q->call);
     connecting_free(q);
 }
 
@@ -350,6 +390,7 @@ static bool ask(struct connecting *q, enum hook_event event) {
 static void step(struct connecting *q) {
     switch (q->stage) {
     case HAVE_CONNECT: have_connect(q); break;
+    case MOVE: have_moved(q); break;
     case HAVE_AUTHENTICATE: have_authenticate(q); break;
     case ACCEPT:
         q->stage = OVER;
@@ -359,14 +400,43 @@ static void step(struct connecting *q) {
     }
 }
 
-/* True when a hook waits; otherwise the CONNECT is settled and freed, or left to an
- * exchange. */
+/* ---- moving ------------------------------------------------------------- */
+
+static void on_departure(struct closure *self, unsigned events) {
+    struct connecting *q = self->obj;
+    struct conn *c = q->conn;
+    struct worker *w = c->worker,
+                  *home = &w->broker->workers[broker_home(w->broker, q->client->id)];
+    (void)events;
+    c->parked_cancel = NULL;
+    closure_deinit(&q->departure.closure);
+    hook_call_deinit(&q->call);
+    q->is_leaving = false;
+    q->client = client_unref(q->client);
+    conn_depart(c);
+    q->mail.type = MAIL_MOVE;
+    mailbox_post(&home->inbox, &q->mail);
+}
+
+/* With the end of the turn: what has been read with the packet comes along. */
+static void leave(struct connecting *q) {
+    q->is_leaving = true;
+    q->departure.closure = (struct closure){ .fn = on_departure, .obj = q, .name = "move" };
+    loop_defer(q->conn->worker->loop, &q->departure);
+}
+
+/* True when a hook waits, or it moves; otherwise the CONNECT is settled and freed, or left
+ * to an exchange. */
 static bool run(struct connecting *q) {
     struct conn *c = q->conn;
     while (q->stage != OVER && c->state == CONN_OPENING) {
         if (q->stage == EXCHANGE) {
             auth_begin(c, &q->request.packet.props, on_exchanged, q);
             return false;
+        }
+        if (q->stage == MOVE && !lives_here(q, q->client->id)) {
+            leave(q);
+            return true;
         }
         bool asks = q->stage == ASK_CONNECT || q->stage == ASK_AUTHENTICATE;
         if (!asks) {
@@ -379,6 +449,15 @@ static bool run(struct connecting *q) {
     }
     connecting_free(q);
     return false;
+}
+
+void connect_arrived(struct worker *w, struct mail *mail) {
+    struct connecting *q = CONTAINER_OF(mail, struct connecting, mail);
+    struct conn *c = q->conn;
+    conn_arrive(c, w);
+    q->client = client_ref(c->client);
+    if (w->stopping) conn_close(c, NULL);
+    if (run(q)) conn_park(c, cancel, q);
 }
 
 /* ---- the packet --------------------------------------------------------- */

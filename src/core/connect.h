@@ -10,4 +10,9 @@ struct frame;
  * connection when a hook waits.  Answers CONNACK and opens the session, or refuses. */
 void connect_start(struct conn *c, const struct frame *f);
 
+/* MAIL_MOVE: a CONNECT whose session lives on this worker arrives, with its connection. */
+struct mail;
+struct worker;
+void connect_arrived(struct worker *w, struct mail *mail);
+
 #endif

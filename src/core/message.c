@@ -39,7 +39,15 @@ struct message *message_new(const struct message_parts *parts) {
 }
 
 struct message *message_unref(struct message *m) {
-    if (m && --m->refs == 0) free(m);
+    if (!m) return NULL;
+    uint32_t left;
+    if (m->is_shared) {
+        left = atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) - 1;
+    } else {
+        left = atomic_load_explicit(&m->refs, memory_order_relaxed) - 1;
+        atomic_store_explicit(&m->refs, left, memory_order_relaxed);
+    }
+    if (left == 0) free(m);
     return NULL;
 }
 

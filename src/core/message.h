@@ -2,7 +2,8 @@
  *
  * Topic, properties and payload lie behind the header in one allocation, the topic with
  * its length prefix as it goes out.  Invariant: nothing changes after message_new but the
- * count.  Belongs to one worker (the count is not atomic). */
+ * count.  Belongs to one worker, which counts without locked instructions, until
+ * message_share; from then on any thread may hold references. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_MESSAGE_H
 #define SOL_CORE_MESSAGE_H
@@ -10,10 +11,12 @@
 #include "base/slots.h"
 #include "mqtt/packet.h"
 
+#include <stdatomic.h>
+
 #define MESSAGE_NEVER UINT64_MAX
 
 struct message {
-    uint32_t refs;
+    _Atomic uint32_t refs;
     uint32_t payload_len;
     uint64_t expires_ms;     /* loop clock; MESSAGE_NEVER without an expiry */
     struct handle publisher; /* session it came from; HANDLE_NONE: the broker */
@@ -21,8 +24,9 @@ struct message {
     uint16_t topic_len;
     uint8_t qos : 2;  /* as published; 3: a script's mistake, see message_invalid */
     uint8_t hops : 6; /* messages that caused messages, down to this one */
-    bool retain;      /* as published */
-    uint8_t bytes[];  /* u16 topic length, topic, properties, payload */
+    bool retain : 1;  /* as published */
+    bool is_shared : 1;
+    uint8_t bytes[]; /* u16 topic length, topic, properties, payload */
 };
 
 /* What a message is made of; the slices are copied. */
@@ -43,8 +47,16 @@ enum { MESSAGE_HOPS_MAX = 20 };
 /* Gives a message with one reference. */
 struct message *message_new(const struct message_parts *parts);
 static inline struct message *message_ref(struct message *m) {
-    m->refs++;
+    if (m->is_shared)
+        atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    else
+        atomic_store_explicit(&m->refs, atomic_load_explicit(&m->refs, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
     return m;
+}
+/* To be called by the one worker that holds `m`, before another thread gets a reference. */
+static inline void message_share(struct message *m) {
+    if (!m->is_shared) m->is_shared = true;
 }
 /* Always NULL; NULL is fine. */
 struct message *message_unref(struct message *m);

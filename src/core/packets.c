@@ -8,7 +8,6 @@
 #include "core/auth.h"
 #include "core/conn.h"
 #include "core/connect.h"
-#include "core/retain.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/subscribe.h"
@@ -88,9 +87,9 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
         acknowledge(c, pkt->qos, pkt->packet_id, RC_NOT_AUTHORIZED, NULL);
         return;
     }
-    if (r->to.len || r->to.shares_len || pkt->retain) {
+    if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain) {
         struct message *m = message_from(c, pkt);
-        if (pkt->retain) retain_set(c->worker->broker->retained, m);
+        if (pkt->retain) route_retain(c->worker, m);
         receivers = route_deliver(c->worker, r, m, c);
         message_unref(m);
     }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/mail.h"
 #include "core/retain.h"
 #include "core/session.h"
 #include "core/worker.h"
@@ -75,7 +76,7 @@ static struct route *route_new(struct worker *w, struct slice topic) {
                      topic_levels(topic) > w->config->max_topic_levels;
     r->policy = w->policies;
     r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
-    subs_match(w->broker->subs, topic, (enum overlapping)w->config->overlapping, &r->to);
+    subs_match(w->broker->subs, w->id, topic, (enum overlapping)w->config->overlapping, &r->to);
     return r;
 }
 
@@ -146,41 +147,118 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
                                            .qos = m->qos < e->qos ? m->qos : e->qos,
                                            .retain = m->retain && e->retain_as_published,
                                            .ask = d->ask });
-    if (d->from && s->conn && conn_lags(s->conn)) conn_slow_down(d->from, s->conn);
+    if (s->conn && conn_lags(s->conn)) {
+        if (d->from)
+            conn_slow_down(d->from, s->conn);
+        else
+            conn_slow_far(s->conn, m->publisher);
+    }
 }
+
+/* Sends `m` (borrowed) to a worker that has receivers; slows the publisher down when they
+ * cannot keep up. */
+static void send_to(const struct delivering *d, unsigned to, const struct parcel *p) {
+    message_share(d->message);
+    struct parcel parcel = *p;
+    parcel.message = message_ref(d->message);
+    if (!mail_parcel(d->worker, to, &parcel) && d->from) conn_rest(d->from, to);
+}
+
+static unsigned send_to_all(const struct delivering *d, uint64_t workers) {
+    unsigned n = 0;
+    for (; workers; workers &= workers - 1, n++)
+        send_to(d, (unsigned)__builtin_ctzll(workers), &(struct parcel){ 0 });
+    return n;
+}
+
+/* ---- shares -------------------------------------------------------------- */
+
+enum { FIT_NOT, FIT_AWAY, FIT_BUSY, FIT_READY };
 
 /* How well a session can take a message of a share. */
 static int fitness(const struct session *s, const struct route_entry *e) {
-    if (!s) return 0;
+    if (!s) return FIT_NOT;
     bool can_wait = e->qos || s->worker->config->queue_qos0; /* for the session's return */
-    if (!s->conn) return can_wait ? 1 : 0;
-    return session_is_ready(s) ? 3 : 2;
+    if (!s->conn) return can_wait ? FIT_AWAY : FIT_NOT;
+    return session_is_ready(s) ? FIT_READY : FIT_BUSY;
 }
 
-/* The next member in turn that is ready; else the best there is; or NULL. */
+/* The next member in turn that is ready; else the best there is; or NULL.  Of members on
+ * the workers in `elsewhere` the best is hoped: they are asked when it is their turn. */
 static const struct route_entry *share_pick(struct worker *w, const struct route_entries *to,
-                                            struct route_share *share) {
+                                            struct route_share *share, uint64_t elsewhere,
+                                            int *best_fitness) {
     const struct route_entry *best = NULL;
-    int best_fitness = 0;
-    for (uint32_t i = 0; i < share->len && best_fitness < 3; i++) {
+    *best_fitness = FIT_NOT;
+    for (uint32_t i = 0; i < share->len && *best_fitness < FIT_READY; i++) {
         uint32_t at = (share->next + i) % share->len;
         const struct route_entry *e = &to->at[share->first + at];
-        int fit = fitness(slots_find(&w->sessions, e->session), e);
-        if (fit <= best_fitness) continue;
+        unsigned owner = handle_owner(e->session);
+        int fit = elsewhere >> owner & 1;
+        fit = owner == w->id ? fitness(slots_find(&w->sessions, e->session), e) : fit * FIT_READY;
+        if (fit <= *best_fitness) continue;
         best = e;
-        best_fitness = fit;
+        *best_fitness = fit;
     }
     if (best) share->next = (uint32_t)(best - &to->at[share->first] + 1) % share->len;
     return best;
 }
 
+/* Where members of the share live that have not been asked. */
+static uint64_t share_homes(const struct route_entries *to, const struct route_share *share) {
+    uint64_t homes = 0;
+    for (uint32_t i = 0; i < share->len; i++)
+        homes |= UINT64_C(1) << handle_owner(to->at[share->first + i].session);
+    return homes;
+}
+
+static void share_take(const struct delivering *d, const struct route_entries *to,
+                       const struct route_entry *e, uint32_t share) {
+    deliver_to(d, to, e, slots_find(&d->worker->sessions, e->session), share);
+}
+
 static unsigned share_deliver(const struct delivering *d, const struct route_entries *to,
                               struct route_share *share) {
-    const struct route_entry *e = share_pick(d->worker, to, share);
+    int fit;
+    const struct route_entry *e = share_pick(d->worker, to, share, UINT64_MAX, &fit);
     if (!e) return 0;
-    deliver_to(d, to, e, slots_find(&d->worker->sessions, e->session), share->id);
+    unsigned owner = handle_owner(e->session);
+    if (owner == d->worker->id)
+        share_take(d, to, e, share->id);
+    else
+        send_to(d, owner, &(struct parcel){ .share = share->id });
     return 1;
 }
+
+/* Another worker's message for one of our members: a ready one takes it; else it goes on to
+ * a worker not asked yet, and in the end to whoever was best. */
+static void share_arrived(const struct delivering *d, const struct route_entries *to,
+                          struct route_share *share, const struct parcel *p) {
+    unsigned here = d->worker->id;
+    int fit;
+    const struct route_entry *e = share_pick(d->worker, to, share, 0, &fit);
+    if (e && (fit == FIT_READY || p->is_last)) {
+        share_take(d, to, e, share->id);
+        return;
+    }
+    struct parcel next = *p;
+    next.tried |= UINT64_C(1) << here;
+    if (fit > next.best_fitness) {
+        next.best_fitness = (uint8_t)fit;
+        next.best_worker = (uint8_t)here;
+    }
+    uint64_t left = p->is_last ? 0 : share_homes(to, share) & ~next.tried;
+    if (left) {
+        send_to(d, (unsigned)__builtin_ctzll(left), &next);
+    } else if (next.best_fitness && next.best_worker == here) {
+        if (e) share_take(d, to, e, share->id);
+    } else if (next.best_fitness && !p->is_last) {
+        next.is_last = true;
+        send_to(d, next.best_worker, &next);
+    }
+}
+
+/* ---- everybody ------------------------------------------------------------ */
 
 void route_share_again(struct worker *w, uint32_t share, struct message *m) {
     struct route_entries to;
@@ -190,23 +268,42 @@ void route_share_again(struct worker *w, uint32_t share, struct message *m) {
     route_entries_deinit(&to);
 }
 
+/* To the plain subscribers that live here. */
+static unsigned deliver_here(const struct delivering *d, const struct route_entries *to) {
+    unsigned receivers = 0;
+    for (uint32_t i = 0; i < to->len; i++) {
+        const struct route_entry *e = &to->at[i];
+        struct session *s = slots_find(&d->worker->sessions, e->session);
+        if (!s || (e->no_local && handle_eq(d->message->publisher, e->session))) continue;
+        receivers++;
+        deliver_to(d, to, e, s, 0);
+    }
+    return receivers;
+}
+
 unsigned route_deliver(struct worker *w, struct route *r, struct message *m, struct conn *from) {
     struct delivering d = {
         .worker = w, .message = m, .from = from, .ask = r->wants & HOOK_ASKED_AT_DELIVERY
     };
-    unsigned receivers = 0;
     r->refs++; /* hooks and closing connections may renew or evict it meanwhile */
-    for (uint32_t i = 0; i < r->to.len; i++) {
-        const struct route_entry *e = &r->to.at[i];
-        struct session *s = slots_find(&w->sessions, e->session);
-        if (!s || (e->no_local && handle_eq(m->publisher, e->session))) continue;
-        receivers++;
-        deliver_to(&d, &r->to, e, s, 0);
-    }
+    unsigned receivers = r->to.remote ? send_to_all(&d, r->to.remote) : 0;
+    receivers += deliver_here(&d, &r->to);
     for (uint32_t i = 0; i < r->to.shares_len; i++)
         receivers += share_deliver(&d, &r->to, &r->to.shares[i]);
     route_unref(r);
     return receivers;
+}
+
+void route_arrived(struct worker *w, const struct parcel *p) {
+    struct route *r = route_find(w, message_topic(p->message));
+    struct delivering d = { .worker = w,
+                            .message = p->message,
+                            .ask = r->wants & HOOK_ASKED_AT_DELIVERY };
+    r->refs++;
+    if (!p->share) deliver_here(&d, &r->to);
+    for (uint32_t i = 0; p->share && i < r->to.shares_len; i++)
+        if (r->to.shares[i].id == p->share) share_arrived(&d, &r->to, &r->to.shares[i], p);
+    route_unref(r);
 }
 
 /* ---- one message on its way in ------------------------------------------ */
@@ -366,11 +463,16 @@ static void have_authorize(struct publish *p) {
     finish(p, denial(&p->call), p->call.reason);
 }
 
+void route_retain(struct worker *w, struct message *m) {
+    if (w->broker->workers_len > 1) message_share(m);
+    retain_set(w->broker->retained, m);
+}
+
 static void route_it(struct publish *p) {
     struct worker *w = p->worker;
     struct message *m = p->message;
     struct conn *from = p->client ? p->client->conn : NULL;
-    if (m->retain) retain_set(w->broker->retained, m);
+    if (m->retain) route_retain(w, m);
     struct route *r = route_of(p);
     bool tell = (r->wants & HOOK_BIT(HOOK_PUBLISHED)) != 0;
     unsigned receivers = route_deliver(w, r, m, from);

@@ -13,6 +13,7 @@
 #include "core/subs.h"
 
 struct conn;
+struct parcel;
 struct worker;
 
 /* What the cache knows of one topic; immutable, counted while in use. */
@@ -69,9 +70,15 @@ void route_publish_trusted(struct worker *w, const struct message_parts *parts);
 
 /* The topic's route, from the cache or fresh; lends it until the next route call. */
 struct route *route_find(struct worker *w, struct slice topic);
-/* Hand `m` (borrowed) to everyone on the route; gives the number of receivers.
+/* Hand `m` (borrowed) to everyone on the route; gives the number of receivers, where each
+ * other worker that has some counts for one.
  * `from` is the publishing connection, slowed when receivers lag; or NULL. */
 unsigned route_deliver(struct worker *w, struct route *r, struct message *m, struct conn *from);
+
+/* Another worker sends a message (borrowed) for sessions that live here. */
+void route_arrived(struct worker *w, const struct parcel *p);
+/* Keeps `m` (borrowed) as the retained message of its topic, or forgets the topic. */
+void route_retain(struct worker *w, struct message *m);
 
 /* A member of a shared subscription has ended without acknowledging `m` (borrowed):
  * another one gets it, if there is one. */

@@ -33,6 +33,7 @@ struct session *session_new(struct worker *w, struct client *c) {
     s->held_tail = &s->held;
     s->replay_tail = &s->replay;
     s->handle = slots_add(&w->sessions, s);
+    COUNT(w, sessions);
     c->session = s;
     must(map_put(&w->by_id, s) == NULL);
     return s;
@@ -128,6 +129,7 @@ void session_end(struct session *s) {
     s->client->session = NULL;
     map_del(&w->by_id, s->client->id);
     slots_del(&w->sessions, s->handle);
+    COUNT_ADD(w, sessions, -1);
     subs_del_all(w->broker->subs, &s->subs);
     delivery_deinit(s);
     pidset_deinit(&s->received);

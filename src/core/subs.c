@@ -354,6 +354,8 @@ struct found {
     unsigned nodes; /* that contributed */
     struct share **shares;
     size_t shares_len, members;
+    unsigned worker; /* whose plain subscribers are collected */
+    uint64_t remote; /* bit per worker: others that have some */
     enum overlapping overlapping;
 };
 
@@ -373,8 +375,13 @@ static void collect(struct found *f, const struct filter_node *n) {
         f->cap = (f->len + n->subs_len) * 2;
         f->at = xrealloc(f->at, f->cap * sizeof(struct subscription *));
     }
-    memcpy(f->at + f->len, n->subs, n->subs_len * sizeof *n->subs);
-    f->len += n->subs_len;
+    for (uint32_t i = 0; i < n->subs_len; i++) {
+        unsigned owner = handle_owner(n->subs[i]->key.session);
+        if (owner == f->worker)
+            f->at[f->len++] = n->subs[i];
+        else
+            f->remote |= UINT64_C(1) << owner;
+    }
     f->nodes++;
 }
 
@@ -452,6 +459,7 @@ static uint32_t build_shares(const struct found *f, struct route_entries *out, u
 
 static void build(struct found *f, struct route_entries *out) {
     size_t total = f->len + f->members;
+    out->remote = f->remote;
     if (total) {
         if (f->nodes > 1) qsort(f->at, f->len, sizeof *f->at, by_session);
         out->at = xmalloc(total * sizeof *out->at);
@@ -490,9 +498,9 @@ void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
     pthread_rwlock_unlock(&s->lock);
 }
 
-void subs_match(struct subs *s, struct slice topic, enum overlapping overlapping,
+void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out) {
-    struct found f = { .overlapping = overlapping };
+    struct found f = { .worker = worker, .overlapping = overlapping };
     *out = (struct route_entries){ .part = part_of(topic) };
     pthread_rwlock_rdlock(&s->lock);
     out->epoch = atomic_load_explicit(&s->epoch[out->part], memory_order_acquire);
@@ -528,10 +536,16 @@ void subs_free(struct subs *s) {
     free(s);
 }
 
-size_t subs_count(const struct subs *s) {
-    return s->entries.len;
+size_t subs_count(struct subs *s) {
+    pthread_rwlock_rdlock(&s->lock);
+    size_t n = s->entries.len;
+    pthread_rwlock_unlock(&s->lock);
+    return n;
 }
 
-size_t subs_filters(const struct subs *s) {
-    return s->filters;
+size_t subs_filters(struct subs *s) {
+    pthread_rwlock_rdlock(&s->lock);
+    size_t n = s->filters;
+    pthread_rwlock_unlock(&s->lock);
+    return n;
 }

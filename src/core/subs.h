@@ -78,11 +78,13 @@ struct route_entries {
     struct route_share *shares; /* owned by the caller: free() */
     uint32_t shares_len;
     uint32_t *identifiers;      /* owned by the caller: free() */
+    uint64_t remote;            /* bit per worker: others with plain subscribers */
     uint32_t part;              /* the part of the tree that decides its validity */
     uint64_t epoch, epoch_wide; /* as they stood */
 };
-/* Collects all subscribers of a topic name. */
-void subs_match(struct subs *s, struct slice topic, enum overlapping overlapping,
+/* Collects the subscribers of a topic name that live on `worker`, which others have some,
+ * and the members of shares wherever they live. */
+void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out);
 /* The members of one share alone (out->shares_len is 1), or none when it has gone. */
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
@@ -92,7 +94,7 @@ void route_entries_deinit(struct route_entries *e);
 bool subs_current(const struct subs *s, uint32_t part, uint64_t epoch, uint64_t epoch_wide);
 
 /* Subscriptions and distinct filters in the index. */
-size_t subs_count(const struct subs *s);
-size_t subs_filters(const struct subs *s);
+size_t subs_count(struct subs *s);
+size_t subs_filters(struct subs *s);
 
 #endif

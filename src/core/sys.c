@@ -19,7 +19,7 @@ typedef uint64_t figure_fn(struct worker *w);
 
 #define COUNTER(name, member)                                                                      \
     static uint64_t name(struct worker *w) {                                                       \
-        return atomic_load_explicit(&w->counters.member, memory_order_relaxed);                    \
+        return BROKER_SUM(w->broker, member);                                                      \
     }
 COUNTER(messages_in, messages_in)
 COUNTER(messages_out, messages_out)
@@ -27,22 +27,23 @@ COUNTER(bytes_in, bytes_in)
 COUNTER(bytes_out, bytes_out)
 COUNTER(connections, connections)
 COUNTER(expired, dropped_expired)
-COUNTER(most_connected, most_connected)
 COUNTER(sessions_expired, sessions_expired)
 
+COUNTER(connected, connected)
+COUNTER(total, sessions)
+
+static uint64_t most_connected(struct worker *w) {
+    return w->broker->most_connected;
+}
 static uint64_t dropped(struct worker *w) {
-    return w->counters.dropped_queue_full + w->counters.dropped_slow_reader +
-           w->counters.dropped_too_large + w->counters.dropped_expired +
-           w->counters.dropped_by_hook;
-}
-static uint64_t connected(struct worker *w) {
-    return w->connected;
-}
-static uint64_t total(struct worker *w) {
-    return w->sessions.used;
+    const struct broker *b = w->broker;
+    return BROKER_SUM(b, dropped_queue_full) + BROKER_SUM(b, dropped_slow_reader) +
+           BROKER_SUM(b, dropped_too_large) + BROKER_SUM(b, dropped_expired) +
+           BROKER_SUM(b, dropped_by_hook);
 }
 static uint64_t disconnected(struct worker *w) {
-    return w->sessions.used - w->connected;
+    uint64_t all = total(w), present = connected(w); /* workers count on meanwhile */
+    return all > present ? all - present : 0;
 }
 static uint64_t retained(struct worker *w) {
     return retain_count(w->broker->retained);

@@ -7,6 +7,7 @@
 #include "core/conn.h"
 #include "core/delivery.h"
 #include "core/helpers.h"
+#include "core/mail.h"
 #include "core/retain.h"
 #include "core/route.h"
 #include "core/session.h"
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 enum { STOP_MS = 1500 }; /* for clients to hear that we go */
@@ -83,14 +85,34 @@ static void use_policy(struct worker *w, struct config *config, struct hooks *ho
     hooks->attach(hooks, w);
 }
 
-static void on_policy(struct worker *w, struct mail_policy *mail) {
+/* What the broker says once, not each worker. */
+static bool speaks(const struct worker *w) {
+    return w->id == 0;
+}
+
+/* The last worker to get there says it for all. */
+static void say_in_place(struct worker *w, unsigned generation) {
+    struct broker *b = w->broker;
+    atomic_store(&w->generation, generation);
+    for (unsigned i = 0; i < b->workers_len; i++)
+        if (atomic_load(&b->workers[i].generation) < generation) return;
+    unsigned said = atomic_load(&b->in_place);
+    while (said < generation && !atomic_compare_exchange_weak(&b->in_place, &said, generation)) {
+    }
+    if (said < generation)
+        log_info(w->log, "reload", "policy generation %u is in place", generation);
+}
+
+void worker_set_policy(struct worker *w, struct mail_policy *mail) {
     struct hooks *old = w->hooks;
     struct config *old_config = w->config;
-    unsigned generation = atomic_load(&w->broker->generation);
+    unsigned generation = mail->generation;
     use_policy(w, mail->config, mail->hooks);
     route_cache_clear(w);
-    log_set(w->log, (enum log_level)w->config->log_level, (enum log_format)w->config->log_format);
-    log_info(w->log, "reload", "policy generation %u is in place", generation);
+    if (speaks(w))
+        log_set(w->log, (enum log_level)w->config->log_level,
+                (enum log_format)w->config->log_format);
+    say_in_place(w, generation);
     hooks_tell(w->hooks, HOOK_RELOAD, NULL,
                &(struct fact){ .generation = generation, .old_generation = generation - 1 });
     old->next = w->retired;
@@ -111,13 +133,18 @@ static void on_stop_timer(struct closure *self, unsigned events) {
     loop_stop(w->loop);
 }
 
-static void on_stop(struct worker *w) {
-    hooks_tell(w->hooks, HOOK_STOP, NULL, &(struct fact){ .reason = "stop" });
-    w->stopping = true;
+static void listeners_close(struct worker *w) {
     for (unsigned i = 0; i < w->listeners_len; i++) {
         listener_close(w->listeners[i]);
         w->listeners[i] = NULL;
     }
+}
+
+void worker_stop(struct worker *w) {
+    hooks_tell(w->hooks, HOOK_STOP, NULL, &(struct fact){ .reason = "stop" });
+    mail_flush(w);
+    w->stopping = true;
+    listeners_close(w);
     /* Not along w->conns: a hook may close the connection that would be next. */
     uint32_t at = 0;
     for (struct client *c; (c = slots_next(&w->clients, &at));)
@@ -125,24 +152,6 @@ static void on_stop(struct worker *w) {
     publish_cancel_all(w);
     w->stop_timer.closure = (struct closure){ .fn = on_stop_timer, .obj = w, .name = "stop" };
     loop_arm(w->loop, &w->stop_timer, loop_now_ms(w->loop) + (w->conns ? STOP_MS : 0));
-}
-
-/* ---- mail --------------------------------------------------------------- */
-
-static void on_helped(struct job *job) {
-    job->done(job);
-}
-
-static void on_mail(void *obj, struct mail *mail) {
-    struct worker *w = obj;
-    switch ((enum mail_type)mail->type) {
-    case MAIL_STOP:
-        free(mail);
-        on_stop(w);
-        break;
-    case MAIL_POLICY: on_policy(w, CONTAINER_OF(mail, struct mail_policy, mail)); break;
-    case MAIL_HELPED: on_helped(CONTAINER_OF(mail, struct job, mail)); break;
-    }
 }
 
 /* ---- one worker --------------------------------------------------------- */
@@ -154,6 +163,11 @@ static void on_reap(struct closure *self, unsigned events) {
     sessions_reap(w);
     /* With the last connection gone there is nobody to wait for. */
     if (w->stopping && !w->conns) loop_arm(w->loop, &w->stop_timer, 0);
+}
+
+static void on_post(struct closure *self, unsigned events) {
+    (void)events;
+    mail_flush(self->obj);
 }
 
 static void on_held_again(struct closure *self, unsigned events) {
@@ -170,19 +184,18 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     chain_pool_init(&w->chunks);
     w->input = xmalloc(WORKER_INPUT);
     slots_init(&w->clients);
-    slots_init(&w->sessions);
+    slots_init_at(&w->sessions, id * SLOTS_MAX);
     map_init(&w->by_id, session_key);
     route_cache_init(w);
     w->held_again.closure =
         (struct closure){ .fn = on_held_again, .obj = w, .name = "deliver hooks" };
     w->reap.closure = (struct closure){ .fn = on_reap, .obj = w, .name = "reap" };
-    return mailbox_init(&w->inbox, w->loop, on_mail, w);
+    w->post.closure = (struct closure){ .fn = on_post, .obj = w, .name = "post" };
+    return mailbox_init(&w->inbox, w->loop, mail_handle, w);
 }
 
-/* After its thread has ended; still speaks to the hooks. */
+/* After its thread has ended and all mail was taken out; still speaks to the hooks. */
 static void worker_deinit(struct worker *w) {
-    w->stopping = true;
-    mailbox_deinit(&w->inbox); /* first: a job that comes home may begin something */
     sys_free(w->sys);
     while (w->conns) conn_close(w->conns, NULL);
     publish_cancel_all(w);
@@ -191,6 +204,7 @@ static void worker_deinit(struct worker *w) {
     on_reap(&w->reap.closure, 0);
     loop_undefer(&w->reap);
     loop_undefer(&w->held_again);
+    loop_undefer(&w->post);
     while (w->retired) {
         struct hooks *old = w->retired;
         hooks_settled(old);
@@ -204,16 +218,11 @@ static void worker_deinit(struct worker *w) {
     map_deinit(&w->by_id);
     slots_deinit(&w->clients);
     slots_deinit(&w->sessions);
+    mail_deinit(w);
     chain_pool_deinit(&w->chunks);
     loop_cancel(w->loop, &w->stop_timer);
     loop_free(w->loop);
     free(w->input);
-    for (unsigned i = 0; i < w->listeners_len; i++) {
-        listener_close(w->listeners[i]);
-        free(w->listener_doors[i]);
-    }
-    free(w->listeners);
-    free(w->listener_doors);
 }
 
 /* ---- listeners ---------------------------------------------------------- */
@@ -221,6 +230,21 @@ static void worker_deinit(struct worker *w) {
 static void on_accept(void *obj, const struct stream_type *type, int fd, const char *peer) {
     struct door *door = obj;
     conn_open(door->worker, type, fd, peer, door->url);
+}
+
+static void add_door(struct worker *w, const char *url) {
+    size_t len = strlen(url) + 1;
+    struct door *door = xmalloc(sizeof *door + len);
+    door->worker = w;
+    memcpy(door->url, url, len);
+    w->listener_doors[w->listeners_len++] = door;
+}
+
+static void doors_free(struct worker *w) {
+    listeners_close(w);
+    for (unsigned i = 0; i < w->listeners_len; i++) free(w->listener_doors[i]);
+    free(w->listeners);
+    free(w->listener_doors);
 }
 
 static int listen_one(struct worker *w, const struct listen_config *config) {
@@ -235,25 +259,32 @@ static int listen_one(struct worker *w, const struct listen_config *config) {
         free(error);
         return r;
     }
-    size_t len = strlen(config->url) + 1;
-    struct door *door = xmalloc(sizeof *door + len);
-    door->worker = w;
-    memcpy(door->url, config->url, len);
-    w->listener_doors[w->listeners_len++] = door;
+    add_door(w, config->url);
     log_info(w->log, "listen", "listening on %s", config->url);
     return 0;
 }
 
-int broker_listen(struct broker *b) {
-    struct worker *w = &b->workers[0];
-    unsigned n = w->config->listeners_len;
-    w->listeners = xcalloc(n, sizeof(struct listener *));
-    w->listener_doors = xcalloc(n, sizeof(struct door *));
-    for (unsigned i = 0; i < n; i++) {
-        int r = listen_one(w, &w->config->listeners[i]);
+/* Another worker's hold on what the first one has opened. */
+static int share_all(struct worker *w, const struct worker *first) {
+    for (unsigned i = 0; i < first->listeners_len; i++) {
+        int r = listener_share(first->listeners[i], &w->listeners[i]);
         if (r < 0) return r;
+        add_door(w, first->listener_doors[i]->url);
     }
     return 0;
+}
+
+int broker_listen(struct broker *b) {
+    struct worker *first = &b->workers[0];
+    unsigned n = first->config->listeners_len;
+    int r = 0;
+    for (unsigned i = 0; i < b->workers_len; i++) {
+        b->workers[i].listeners = xcalloc(n, sizeof(struct listener *));
+        b->workers[i].listener_doors = xcalloc(n, sizeof(struct door *));
+    }
+    for (unsigned i = 0; i < n && r == 0; i++) r = listen_one(first, &first->config->listeners[i]);
+    for (unsigned i = 1; i < b->workers_len && r == 0; i++) r = share_all(&b->workers[i], first);
+    return r;
 }
 
 /* ---- the broker --------------------------------------------------------- */
@@ -273,8 +304,10 @@ static void *worker_run(void *obj) {
     struct worker *w = obj;
     loop_clock_refresh(w->loop);
     use_policy(w, w->config, w->hooks);
-    warn_if_closed(w);
-    w->sys = sys_new(w);
+    if (speaks(w)) {
+        warn_if_closed(w);
+        w->sys = sys_new(w);
+    }
     for (unsigned i = 0; i < w->listeners_len; i++)
         listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
     hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
@@ -286,6 +319,15 @@ static void *worker_run(void *obj) {
     return NULL;
 }
 
+void broker_add_worker(struct broker *b, struct config *config, struct hooks *hooks) {
+    must(b->workers_len < WORKERS_MAX);
+    struct worker *w = &b->workers[b->workers_len];
+    w->config = config;
+    w->hooks = hooks;
+    must(worker_init(w, b, b->workers_len) == 0);
+    b->workers_len++;
+}
+
 struct broker *broker_new(struct log *log, struct config *config, struct hooks *hooks) {
     struct broker *b = xcalloc(1, sizeof *b);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -294,19 +336,20 @@ struct broker *broker_new(struct log *log, struct config *config, struct hooks *
     b->retained = retain_new();
     b->helpers = helpers_new(cores > 1 ? (unsigned)cores : 1);
     b->generation = 1;
-    b->workers_len = 1;
-    b->workers = xcalloc(b->workers_len, sizeof *b->workers);
-    b->workers[0].config = config;
-    b->workers[0].hooks = hooks;
-    must(worker_init(&b->workers[0], b, 0) == 0);
+    b->workers = xcalloc(WORKERS_MAX, sizeof *b->workers);
+    must(getrandom(b->seed, sizeof b->seed, 0) == sizeof b->seed);
+    broker_add_worker(b, config, hooks);
     return b;
 }
 
 int broker_start(struct broker *b) {
-    struct worker *w = &b->workers[0];
-    int r = thread_start(&w->thread, "sol-worker", worker_run, w);
-    w->is_running = r == 0;
-    return r;
+    for (unsigned i = 0; i < b->workers_len; i++) {
+        struct worker *w = &b->workers[i];
+        int r = thread_start(&w->thread, "sol-worker", worker_run, w);
+        w->is_running = r == 0;
+        if (r < 0) return r;
+    }
+    return 0;
 }
 
 static void post(struct worker *w, enum mail_type type, struct mail *mail) {
@@ -314,29 +357,54 @@ static void post(struct worker *w, enum mail_type type, struct mail *mail) {
     mailbox_post(&w->inbox, mail);
 }
 
-void broker_set_policy(struct broker *b, struct config *config, struct hooks *hooks) {
+void broker_set_policy(struct broker *b, unsigned worker, struct config *config,
+                       struct hooks *hooks) {
     struct mail_policy *mail = xcalloc(1, sizeof *mail);
     mail->config = config;
     mail->hooks = hooks;
-    post(&b->workers[0], MAIL_POLICY, &mail->mail);
+    mail->generation = atomic_load(&b->generation);
+    post(&b->workers[worker], MAIL_POLICY, &mail->mail);
 }
 
 void broker_stop(struct broker *b) {
-    struct worker *w = &b->workers[0];
-    if (!w->is_running) return;
-    post(w, MAIL_STOP, xcalloc(1, sizeof(struct mail)));
-    pthread_join(w->thread, NULL);
-    w->is_running = false;
+    for (unsigned i = 0; i < b->workers_len; i++)
+        if (b->workers[i].is_running)
+            post(&b->workers[i], MAIL_STOP, xcalloc(1, sizeof(struct mail)));
+    for (unsigned i = 0; i < b->workers_len; i++) {
+        if (b->workers[i].is_running) pthread_join(b->workers[i].thread, NULL);
+        b->workers[i].is_running = false;
+    }
 }
 
 void broker_free(struct broker *b) {
     if (!b) return;
-    helpers_free(b->helpers); /* brings its jobs home before the mailbox goes */
-    worker_deinit(&b->workers[0]);
+    helpers_free(b->helpers); /* brings its jobs home before the mailboxes go */
+    b->is_over = true;
+    for (unsigned i = 0; i < b->workers_len; i++) b->workers[i].stopping = true;
+    /* First of all: a job or visit that comes home may begin something. */
+    for (unsigned i = 0; i < b->workers_len; i++) mailbox_deinit(&b->workers[i].inbox);
+    for (unsigned i = 0; i < b->workers_len; i++) worker_deinit(&b->workers[i]);
+    for (unsigned i = 0; i < b->workers_len; i++) doors_free(&b->workers[i]);
     subs_free(b->subs);
     retain_free(b->retained);
     free(b->workers);
     free(b);
+}
+
+/* ---- all of them ---------------------------------------------------------- */
+
+uint64_t broker_sum(const struct broker *b, size_t offset) {
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < b->workers_len; i++) {
+        const void *counter = (const char *)&b->workers[i].counters + offset;
+        sum += atomic_load_explicit((const _Atomic uint64_t *)counter, memory_order_relaxed);
+    }
+    return sum;
+}
+
+unsigned broker_home(const struct broker *b, struct slice client_id) {
+    if (b->workers_len == 1) return 0;
+    return (unsigned)(siphash13(b->seed, client_id) % b->workers_len);
 }
 
 struct client *worker_next_client(struct worker *w, uint32_t *at) {

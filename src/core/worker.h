@@ -12,6 +12,7 @@
 #include "base/slots.h"
 #include "core/config.h"
 #include "core/hooks.h"
+#include "core/mail.h"
 #include "io/chain.h"
 #include "io/listen.h"
 #include "io/loop.h"
@@ -26,7 +27,8 @@ struct helpers;
 
 /* What happened since start; written by one worker, read by anyone (relaxed). */
 struct counters {
-    _Atomic uint64_t connections, connects_refused, most_connected, sessions_expired;
+    _Atomic uint64_t connected, sessions; /* now */
+    _Atomic uint64_t connections, connects_refused, sessions_expired;
     _Atomic uint64_t messages_in, messages_out, bytes_in, bytes_out;
     _Atomic uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
         dropped_by_hook;
@@ -39,27 +41,20 @@ struct counters {
                           memory_order_relaxed)
 
 struct broker {
+    /* set before the threads start, then read-only */
     struct log *log; /* lent */
     struct subs *subs;
     struct retain *retained;
     struct helpers *helpers; /* threads for slow computations */
-    struct worker *workers;  /* workers_len of them */
+    struct worker *workers;  /* owned; room for WORKERS_MAX */
     unsigned workers_len;
-    _Atomic unsigned generation; /* of the policy; 1 at start */
-};
-
-/* Everything a worker may be told. */
-enum mail_type {
-    MAIL_STOP,   /* struct mail */
-    MAIL_POLICY, /* struct mail_policy */
-    MAIL_HELPED  /* struct job (helpers.h) */
-};
-
-/* A new generation: configuration and hooks replace the present ones. */
-struct mail_policy {
-    struct mail mail;
-    struct config *config; /* owned by the receiver from here on */
-    struct hooks *hooks;   /* likewise */
+    uint64_t seed[2]; /* of the hash that says where a session lives */
+    /* any thread */
+    _Atomic unsigned generation;     /* of the policy; 1 at start */
+    _Atomic unsigned in_place;       /* the last one said to be in place everywhere */
+    _Atomic uint64_t most_connected; /* at one time */
+    /* main thread */
+    bool is_over; /* the threads have ended */
 };
 
 struct worker {
@@ -69,8 +64,8 @@ struct worker {
     struct log *log; /* lent */
     pthread_t thread;
     bool is_running;              /* the thread; main thread only */
-    struct listener **listeners;  /* owned */
-    struct door **listener_doors; /* owned; private to worker.c */
+    struct listener **listeners;  /* owned; all workers accept on the same sockets */
+    struct door **listener_doors; /* owned; private to worker.c; they live as long as the broker */
     unsigned listeners_len;
     /* touched only by this worker */
     struct config *config; /* owned; replaced by MAIL_POLICY */
@@ -83,7 +78,7 @@ struct worker {
     struct slots sessions; /* struct session */
     struct map by_id;      /* struct session by client id */
     struct conn *conns;    /* list of all connections */
-    unsigned conns_len, connected;
+    unsigned conns_len;
     struct conn *closed;   /* to be freed at the end of the turn */
     struct session *ended; /* likewise */
     struct deferred reap;
@@ -99,10 +94,14 @@ struct worker {
     bool anonymous;          /* what allow_anonymous amounts to */
     bool stopping;
     struct timer stop_timer;
-    struct sys *sys; /* the $SYS topics; owned */
+    struct sys *sys; /* the $SYS topics; owned; the first worker's alone */
+    struct mail_messages *outbox[WORKERS_MAX]; /* owned: this turn's messages for each */
+    struct deferred post;
     /* any thread may post */
     struct mailbox inbox;
+    _Atomic size_t inbox_bytes; /* of messages in it */
     /* written by this worker, read by anyone */
+    _Atomic unsigned generation; /* of the policy in place here; 0: that of the start */
     struct counters counters;
 };
 
@@ -115,15 +114,30 @@ int thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *o
 /* Builds a broker with one worker; opens nothing.  Takes `config` and `hooks`; lends
  * `log`. */
 struct broker *broker_new(struct log *log, struct config *config, struct hooks *hooks);
+/* One more, up to WORKERS_MAX; takes both.  Before broker_listen. */
+void broker_add_worker(struct broker *b, struct config *config, struct hooks *hooks);
 /* Opens the listeners of the configuration; 0, or -errno with the reason logged. */
 int broker_listen(struct broker *b);
 /* Starts the threads; 0 or -errno. */
 int broker_start(struct broker *b);
-/* Puts a new generation in place (main thread). Takes both. */
-void broker_set_policy(struct broker *b, struct config *config, struct hooks *hooks);
+/* Puts a new generation in place on one worker (main thread).  Takes both.  To be called
+ * for each of them, after broker->generation was set. */
+void broker_set_policy(struct broker *b, unsigned worker, struct config *config,
+                       struct hooks *hooks);
 /* Says goodbye to the clients, runs the stop handlers, joins the threads. */
 void broker_stop(struct broker *b);
 void broker_free(struct broker *b);
+
+/* The sum of a counter over all workers: any thread.  `offset` is offsetof(struct
+ * counters, MEMBER). */
+uint64_t broker_sum(const struct broker *b, size_t offset);
+#define BROKER_SUM(b, member) broker_sum(b, offsetof(struct counters, member))
+/* The worker that owns the sessions of this client id. */
+unsigned broker_home(const struct broker *b, struct slice client_id);
+
+/* For mail.c: MAIL_STOP and MAIL_POLICY. Takes the mail. */
+void worker_stop(struct worker *w);
+void worker_set_policy(struct worker *w, struct mail_policy *mail);
 
 /* Walks the connected clients: start with *at == 0; NULL ends the walk.  Clients may
  * come and go meanwhile. */

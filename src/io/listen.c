@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -394,6 +395,24 @@ int listener_open(const struct listen_opts *opts, struct listener **out, char **
     free(l->name);
     l->name = url_text(&opts->url, l->port); /* with the port the kernel chose */
     *out = l;
+    return 0;
+}
+
+int listener_share(const struct listener *l, struct listener **out) {
+    struct listener *copy = xcalloc(1, sizeof *copy);
+    copy->type = l->type;
+    copy->port = l->port;
+    copy->name = xstrdup(l->name);
+    for (unsigned i = 0; i < l->doors_len; i++) {
+        int fd = fcntl(l->doors[i].fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) {
+            int error = -errno;
+            listener_close(copy);
+            return error;
+        }
+        door_add(copy, fd);
+    }
+    *out = copy;
     return 0;
 }
 

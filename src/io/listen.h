@@ -44,6 +44,9 @@ int listener_open(const struct listen_opts *opts, struct listener **out, char **
 /* Starts accepting on `loop`; fn is called for each connection. */
 void listener_start(struct listener *l, struct loop *loop, struct log *log, listener_fn *fn,
                     void *obj);
+/* Another listener on the sockets of `l`, for a loop of its own; whichever loop comes first
+ * takes a connection.  0 or -errno (out of descriptors).  A socket file stays `l`'s. */
+int listener_share(const struct listener *l, struct listener **out);
 /* Stops accepting, closes, removes a unix socket file it made. NULL is fine. */
 void listener_close(struct listener *l);
 /* The port bound (the kernel's choice for port 0), 0 for unix. */

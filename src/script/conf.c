@@ -25,6 +25,7 @@ enum kind {
     COUNT32, /* uint32_t */
     COUNT64, /* uint64_t */
     SECONDS, /* uint32_t milliseconds; a fraction in Lua */
+    WORKERS, /* uint32_t; "auto" is 0 */
     EXPIRY,  /* uint32_t seconds; math.huge and "never" are UINT32_MAX */
     VERSIONS /* uint8_t, bit 1 << enum mqtt_version; a list of them in Lua */
 };
@@ -49,6 +50,7 @@ static const char *const overlapping_words[] = { "once", "each", NULL }; /* enum
 
 /* clang-format off */
 static const struct setting settings[] = {
+    { AT(workers),             .kind = WORKERS, .min = 1,   .max = WORKERS_MAX },
     { AT(allow_anonymous),     .kind = BOOLEAN },
     { AT(default_access),      .kind = CHOICE,  .words = access_words },
     { AT(max_connections),     .kind = COUNT32, .min = 0,   .max = UINT32_MAX },
@@ -130,7 +132,9 @@ static int wrong_value(lua_State *L, const struct setting *s, const char *expect
 
 static int wrong_number(lua_State *L, const struct setting *s) {
     const char *what = s->unit ? s->unit : "an integer";
-    const char *more = s->kind == EXPIRY ? ", math.huge or \"never\"" : "";
+    const char *more = s->kind == EXPIRY    ? ", math.huge or \"never\""
+                       : s->kind == WORKERS ? " or \"auto\""
+                                            : "";
     const char *min = push_number(L, s->min); /* ..., min */
     const char *max = push_number(L, s->max); /* ..., min, max */
     return wrong_value(L, s, lua_pushfstring(L, "%s from %s to %s%s", what, min, max, more));
@@ -158,6 +162,7 @@ static int wrong_choice(lua_State *L, const struct setting *s) {
 
 static double check_number(lua_State *L, const struct setting *s) {
     if (s->kind == EXPIRY && slice_eq(vm_to_slice(L, 3), SLICE("never"))) return UINT32_MAX;
+    if (s->kind == WORKERS && slice_eq(vm_to_slice(L, 3), SLICE("auto"))) return 0;
     if (lua_type(L, 3) != LUA_TNUMBER) wrong_number(L, s);
     double n = lua_tonumber(L, 3);
     if (s->kind == EXPIRY && n == HUGE_VAL) return UINT32_MAX;
@@ -221,6 +226,7 @@ static void set(lua_State *L, const struct setting *s, struct config *c) {
         break;
     }
     case COUNT32:
+    case WORKERS:
     case EXPIRY: *(uint32_t *)at = (uint32_t)check_number(L, s); break;
     case COUNT64: *(uint64_t *)at = (uint64_t)check_number(L, s); break;
     case SECONDS: *(uint32_t *)at = (uint32_t)(check_number(L, s) * 1000 + 0.5); break;
@@ -243,6 +249,12 @@ static void get(lua_State *L, const struct setting *s, const struct config *c) {
         lua_pushstring(L, s->words[is_byte(s) ? *(const bool *)at : *(const int *)at]);
         break;
     case COUNT32: lua_pushinteger(L, *(const uint32_t *)at); break;
+    case WORKERS:
+        if (*(const uint32_t *)at == 0)
+            lua_pushliteral(L, "auto");
+        else
+            lua_pushinteger(L, *(const uint32_t *)at);
+        break;
     case COUNT64: lua_pushinteger(L, (lua_Integer) * (const uint64_t *)at); break;
     case SECONDS: lua_pushnumber(L, *(const uint32_t *)at / 1000.0); break;
     case EXPIRY:

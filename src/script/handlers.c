@@ -46,6 +46,11 @@ static uint32_t wanted_bits(const struct handler *h) {
     return HOOK_BIT(h->event) | (delivers ? HOOK_BIT_AUTHORIZE_DELIVER : 0);
 }
 
+/* Once per broker, and this is another worker's script. */
+static bool handler_sleeps(const struct handler *h) {
+    return h->event >= HOOK_START && !h->each_worker && !h->script->is_first;
+}
+
 void handler_add(struct script *s, struct handler *h) {
     struct handler_list *list = &s->events[h->event];
     unsigned at = list->len++;
@@ -53,7 +58,7 @@ void handler_add(struct script *s, struct handler *h) {
     for (; at > 0 && list->at[at - 1]->priority < h->priority; at--)
         list->at[at] = list->at[at - 1];
     list->at[at] = h;
-    s->port.wanted |= wanted_bits(h);
+    if (!handler_sleeps(h)) s->port.wanted |= wanted_bits(h);
 }
 
 void handler_free(struct handler *h) {
@@ -98,6 +103,7 @@ static bool filter_concerns(const struct handler *h, struct slice filter) {
 }
 
 static bool concerns(const struct handler *h, const struct hook_call *call, struct slice topic) {
+    if (handler_sleeps(h)) return false;
     if (h->event == HOOK_AUTHORIZE && !(h->actions & (1u << call->access.action))) return false;
     if (h->filters_len == 0) return true;
     return is_about_filter(call) ? filter_concerns(h, topic) : topic_concerns(h, topic);

@@ -20,7 +20,7 @@ int luaopen_sol_password(lua_State *L); /* lib_password.c: a table */
 
 /* Tables whose functions become sol's own: sol.on, sol.sleep ... */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */
-int luaopen_sol_client(lua_State *L);  /* lib_client.c: client clients */
+int luaopen_sol_clients(lua_State *L); /* lib_clients.c: client clients */
 int luaopen_sol_publish(lua_State *L); /* lib_publish.c: publish */
 int luaopen_sol_time(lua_State *L);    /* lib_time.c: now time sleep after every spawn */
 int luaopen_sol_file(lua_State *L);    /* lib_file.c: read_file */

@@ -1,14 +1,16 @@
-/* lib_client.c -- sol.client, sol.clients, and the client object.
+/* lib_client.c -- the client object.
  *
  * One userdata a client and VM, found by the client's slot; it holds a handle, so one
  * that outlives its client answers nil.  `client.attributes` is a proxy for the values
- * core keeps, which is why they survive a reload. */
+ * core keeps, which is why they survive a reload.  Of a client of another worker
+ * (lib_clients.c) it holds a copy, as that client was when it was asked for. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib_client.h"
 
 #include "base/mem.h"
 #include "core/client.h"
 #include "core/conn.h"
+#include "core/mail.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "script/lib.h"
@@ -28,6 +30,8 @@ struct clients {
 
 struct client_box {
     struct handle handle;
+    struct client *copy; /* owned reference; NULL: a client of this worker */
+    unsigned home;       /* of a copy: the worker where `handle` is one */
 };
 
 /* User values of a client. */
@@ -37,6 +41,7 @@ static const struct object_type client_type, attributes_type;
 
 static struct client *find(lua_State *L, const struct client_box *box) {
     struct worker *w = vm_of(L)->worker;
+    if (box->copy) return box->copy;
     return w ? slots_find(&w->clients, box->handle) : NULL;
 }
 
@@ -45,7 +50,15 @@ static void *resolve(lua_State *L, void *block) {
 }
 
 struct client *client_check(lua_State *L, int arg) {
-    return find(L, object_check(L, arg, &client_type));
+    const struct client_box *box = object_check(L, arg, &client_type);
+    if (box->copy) luaL_error(L, "client \"%s\" lives on another worker", box->copy->id.at);
+    return find(L, box);
+}
+
+static int box_gc(lua_State *L) {
+    struct client_box *box = lua_touserdata(L, 1);
+    box->copy = client_unref(box->copy);
+    return 0;
 }
 
 bool client_is(lua_State *L, int index) {
@@ -92,6 +105,11 @@ void client_push(lua_State *L, struct client *c) {
     int ref = luaL_ref(L, LUA_REGISTRYINDEX); /* client */
     if (k->gen) luaL_unref(L, LUA_REGISTRYINDEX, k->ref);
     *k = (struct cached){ c->handle.gen, ref };
+}
+
+void client_push_copy(lua_State *L, struct client *copy, struct handle handle, unsigned home) {
+    struct client_box *box = object_new_open(L, &client_type, sizeof *box, VALUES); /* client */
+    *box = (struct client_box){ .handle = handle, .copy = client_ref(copy), .home = home };
 }
 
 /* Shows no more what the client on top has shown. [-0, +0, m] */
@@ -186,6 +204,11 @@ static int attributes_newindex(lua_State *L) {
         return luaL_error(L, "client.attributes.%s must be a string, number or boolean, not a %s",
                           name, luaL_typename(L, 3));
     if (!c) return luaL_error(L, "client is closed");
+    if (handle_is_none(c->handle))
+        return luaL_error(L,
+                          "client.attributes.%s: the client lives on another worker; set it in "
+                          "a handler of the client's",
+                          name);
     if (!client_attr_set(c, name, remove ? NULL : &value))
         return luaL_error(L, "client.attributes: more than %d", CLIENT_ATTRS_MAX);
     return 0;
@@ -224,6 +247,7 @@ static const struct object_type attributes_type = {
     .name = "client.attributes",
     .fields = no_fields,
     .resolve = resolve,
+    .gc = box_gc,
     .index = attributes_index,
     .newindex = attributes_newindex,
     .meta = attributes_meta,
@@ -279,13 +303,16 @@ static void get_connected_at(lua_State *L, void *obj) {
 }
 
 static void get_connected(lua_State *L, void *obj) {
-    lua_pushboolean(L, ((struct client *)obj)->conn != NULL);
+    const struct client *c = obj;
+    lua_pushboolean(L, handle_is_none(c->handle) ? c->is_counted : c->conn != NULL);
 }
 
 static void get_attributes(lua_State *L, void *obj) {
     if (lua_getiuservalue(L, 1, VALUE_ATTRIBUTES) == LUA_TUSERDATA) return; /* ..., attributes */
+    const struct client_box *own = lua_touserdata(L, 1);
     struct client_box *box = object_new(L, &attributes_type, sizeof *box, 0);
     box->handle = ((struct client *)obj)->handle;
+    if (own->copy) box->copy = client_ref(own->copy);
     lua_pushvalue(L, -1);                      /* ..., attributes, attributes */
     lua_setiuservalue(L, 1, VALUE_ATTRIBUTES); /* ..., attributes */
 }
@@ -306,12 +333,49 @@ static const struct field client_fields[] = {
 
 /* ---- methods and functions ---------------------------------------------------- */
 
+/* To another worker's client: what there is to say, and to whom. */
+struct farewell {
+    struct visit visit;
+    struct handle handle;
+    uint8_t reason_code;
+    char *reason; /* owned, or NULL */
+};
+
+static void farewell_there(struct worker *w, struct visit *v) {
+    struct farewell *f = CONTAINER_OF(v, struct farewell, visit);
+    struct client *c = slots_find(&w->clients, f->handle);
+    if (c) client_disconnect(c, f->reason_code, f->reason);
+}
+
+static void farewell_home(struct visit *v) {
+    struct farewell *f = CONTAINER_OF(v, struct farewell, visit);
+    free(f->reason);
+    free(f);
+}
+
+static void disconnect_far(struct worker *w, const struct client_box *box, uint8_t reason_code,
+                           const char *reason) {
+    struct farewell *f = xcalloc(1, sizeof *f);
+    f->visit.there = farewell_there;
+    f->visit.home = farewell_home;
+    f->handle = box->handle;
+    f->reason_code = reason_code;
+    f->reason = reason ? xstrdup(reason) : NULL;
+    mail_visit(w, box->home, &f->visit);
+}
+
 static int l_disconnect(lua_State *L) {
-    struct client *c = client_check(L, 1);
+    const struct client_box *box = object_check(L, 1, &client_type);
+    struct client *c = find(L, box);
     lua_Integer rc = luaL_optinteger(L, 2, RC_ADMINISTRATIVE_ACTION);
     const char *reason = luaL_optstring(L, 3, NULL);
     luaL_argcheck(L, rc == 0 || (rc >= 0x80 && rc <= 0xff), 2, "expected 0 or 0x80 to 0xff");
 
+    if (box->copy) {
+        disconnect_far(lib_worker(L, "client:disconnect"), box, (uint8_t)rc, reason);
+        lua_pushboolean(L, true); /* ..., true */
+        return 1;
+    }
     if (!c || !c->conn) return vm_fail(L, "closed");
     lua_pushboolean(L, client_disconnect(c, (uint8_t)rc, reason)); /* ..., true */
     return 1;
@@ -341,85 +405,6 @@ static const struct object_type client_type = {
     .fields = client_fields,
     .methods = client_methods,
     .resolve = resolve,
+    .gc = box_gc,
     .meta = client_meta,
 };
-
-/* The filter of sol.clients. */
-struct wanted {
-    struct slice id, username, listener; /* SLICE_NONE: any */
-    int connected;                       /* -1: any */
-};
-
-static bool is_wanted(const struct client *c, const struct wanted *f) {
-    if (f->id.at && !slice_eq(c->id, f->id)) return false;
-    if (f->username.at && !(c->username.at && slice_eq(c->username, f->username))) return false;
-    if (f->listener.at && !slice_eq(slice_str(c->listener), f->listener)) return false;
-    return f->connected < 0 || (c->conn != NULL) == f->connected;
-}
-
-/* Only clients whose CONNECT was accepted are shown, the latest of each session. */
-static bool is_shown(const struct client *c) {
-    return c->session && c->session->client == c;
-}
-
-static int l_client(lua_State *L) {
-    struct slice id = vm_check_slice(L, 1);
-    struct worker *w = lib_worker(L, "sol.client");
-    struct session *s = session_find(w, id);
-    client_push(L, s ? s->client : NULL); /* id, client or nil */
-    return 1;
-}
-
-/* Reads the filter table at index 1; the slices stay valid while it is there. */
-static struct wanted check_wanted(lua_State *L) {
-    static const char *const names[] = { "id", "username", "listener" };
-    struct wanted f = { .connected = -1 };
-    struct slice *slices[] = { &f.id, &f.username, &f.listener };
-    if (lua_isnoneornil(L, 1)) return f;
-    luaL_checktype(L, 1, LUA_TTABLE);
-    for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) { /* filter, name, value */
-        bool known = false;
-        for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
-            if (!slice_eq(vm_to_slice(L, -2), slice_str(names[i]))) continue;
-            *slices[i] = vm_to_slice(L, -1);
-            known = slices[i]->at != NULL;
-        }
-        if (slice_eq(vm_to_slice(L, -2), SLICE("connected")) && lua_isboolean(L, -1)) {
-            f.connected = lua_toboolean(L, -1);
-            known = true;
-        }
-        if (known) continue;
-        const char *value = luaL_tolstring(L, -1, NULL); /* filter, name, value, text */
-        const char *name = luaL_tolstring(L, -3, NULL);  /* filter, name, value, text, text */
-        luaL_error(L,
-                   "sol.clients: expected id, username, listener (strings) or "
-                   "connected (boolean), got %s = %s",
-                   name, value);
-    }
-    return f;
-}
-
-static int l_clients(lua_State *L) {
-    struct wanted f = check_wanted(L);
-    struct worker *w = lib_worker(L, "sol.clients");
-    uint32_t at = 0;
-    lua_Integer n = 0;
-    lua_newtable(L); /* ..., list */
-    for (struct client *c; (c = slots_next(&w->clients, &at));) {
-        if (!is_shown(c) || !is_wanted(c, &f)) continue;
-        client_push(L, c);       /* ..., list, client */
-        lua_rawseti(L, -2, ++n); /* ..., list */
-    }
-    return 1;
-}
-
-static const luaL_Reg functions[] = {
-    { "client", l_client },
-    { "clients", l_clients },
-    { NULL, NULL },
-};
-
-int luaopen_sol_client(lua_State *L) {
-    luaL_newlib(L, functions); /* functions */
-    return 1;
-}

@@ -3,16 +3,20 @@
 #ifndef SOL_SCRIPT_LIB_CLIENT_H
 #define SOL_SCRIPT_LIB_CLIENT_H
 
+#include "base/slots.h"
+
 #include <lua.h>
-#include <stdbool.h>
 
 struct client;
 struct vm;
 
 /* Pushes the client's one userdata, nil for NULL. [-0, +1, m] */
 void client_push(lua_State *L, struct client *c);
-/* Lends the client of an argument, NULL when it has gone; raises for another type.
- * [-0, +0, v] */
+/* Pushes a userdata for a client of the worker `home`; takes a reference to the copy of it.
+ * [-0, +1, m] */
+void client_push_copy(lua_State *L, struct client *copy, struct handle handle, unsigned home);
+/* Lends the client of an argument, NULL when it has gone; raises for another type, and for
+ * another worker's client. [-0, +0, v] */
 struct client *client_check(lua_State *L, int arg);
 
 /* Is it a client, gone or not? [-0, +0, -] */

@@ -158,12 +158,20 @@ static void opt_actions(lua_State *L, struct handler *h) {
     lua_pop(L, 1); /* ..., list */
 }
 
+static void opt_each_worker(lua_State *L, struct handler *h) {
+    if (h->event < HOOK_START)
+        luaL_error(L, "sol.on: each_worker is for \"start\", \"stop\" and \"reload\"; "
+                      "others run where their client lives");
+    if (!lua_isboolean(L, -1)) luaL_error(L, "sol.on: each_worker must be true or false");
+    h->each_worker = lua_toboolean(L, -1);
+}
+
 static const struct option {
     const char *name;
     void (*take)(lua_State *L, struct handler *h);
 } options[] = {
     { "priority", opt_priority }, { "name", opt_name },       { "timeout", opt_timeout },
-    { "on_error", opt_on_error }, { "actions", opt_actions },
+    { "on_error", opt_on_error }, { "actions", opt_actions }, { "each_worker", opt_each_worker },
 };
 
 /* The option named at index -2 takes the value on top. [-0, +0, v] */

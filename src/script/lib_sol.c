@@ -11,7 +11,7 @@ static const struct module {
     lua_CFunction open;
 } modules[] = {
     { NULL, luaopen_sol_hook },     { NULL, luaopen_sol_publish },
-    { NULL, luaopen_sol_client },   { NULL, luaopen_sol_time },
+    { NULL, luaopen_sol_clients },  { NULL, luaopen_sol_time },
     { NULL, luaopen_sol_file },     { "log", luaopen_sol_log },
     { "topic", luaopen_sol_topic }, { "json", luaopen_sol_json },
     { "uuid", luaopen_sol_uuid },   { "password", luaopen_sol_password },

@@ -4,7 +4,8 @@
  * userdata scripts hold and the timer point at each other, and either may go first.
  * What a timer or sol.spawn runs is a task of its own without a time limit: it fails
  * alone, in the log.  `every` keeps its rhythm and leaves out a beat rather than run
- * twice at once. */
+ * twice at once.  A timer made while the policy is loaded, by every worker that is, runs on
+ * the first one alone unless it says otherwise. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib_time.h"
 
@@ -30,6 +31,7 @@ struct script_timer {
     uint64_t period_ms;                /* every; 0: once */
     bool is_busy;                      /* its function runs or waits */
     bool is_over;                      /* goes when it is no longer busy */
+    bool is_elsewhere;                 /* runs on the first worker, and this is another */
     char *name;                        /* owned: "sol.every (file:line)" */
     struct script_timer *next, **link; /* script->timers */
 };
@@ -116,7 +118,22 @@ static void timer_fire(struct closure *self, unsigned loop_events) {
 
 static void timer_start(struct script_timer *t) {
     struct worker *w = t->script->vm->worker;
-    if (w) loop_arm(w->loop, &t->timer, loop_now_ms(w->loop) + t->delay_ms);
+    if (w && !t->is_elsewhere) loop_arm(w->loop, &t->timer, loop_now_ms(w->loop) + t->delay_ms);
+}
+
+/* The option table at index 3, or nothing: is it for each worker? [-0, +0, v] */
+static bool check_each_worker(lua_State *L, const char *what) {
+    bool each = false;
+    if (lua_isnoneornil(L, 3)) return false;
+    luaL_checktype(L, 3, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) { /* s, fn, options, name, value */
+        if (!slice_eq(vm_to_slice(L, -2), SLICE("each_worker")) || !lua_isboolean(L, -1)) {
+            const char *name = luaL_tolstring(L, -2, NULL);
+            luaL_error(L, "%s: expected each_worker = true or false, got %s", what, name);
+        }
+        each = lua_toboolean(L, -1);
+    }
+    return each;
 }
 
 static char *timer_name(lua_State *L, const char *what, int fn) {
@@ -133,6 +150,8 @@ static int timer_new(lua_State *L, const char *what, bool repeats) {
     uint64_t ms = check_ms(L, 1);
     luaL_checktype(L, 2, LUA_TFUNCTION);
     luaL_argcheck(L, !repeats || ms > 0, 1, "expected at least 0.001 seconds");
+    bool each_worker = check_each_worker(L, what);
+    lua_settop(L, 2);
     struct timer_box *box = object_new(L, &timer_type, sizeof *box, 0); /* s, fn, timer */
     lua_pushvalue(L, 2);                                                /* s, fn, timer, fn */
     int ref = luaL_ref(L, LUA_REGISTRYINDEX);                           /* s, fn, timer */
@@ -144,6 +163,7 @@ static int timer_new(lua_State *L, const char *what, bool repeats) {
     t->delay_ms = ms;
     t->period_ms = repeats ? ms : 0;
     t->name = timer_name(L, what, 2);
+    t->is_elsewhere = s->is_loading && !s->is_first && !each_worker;
     t->timer.closure = (struct closure){ .fn = timer_fire, .obj = t, .name = t->name };
     t->next = s->timers;
     t->link = &s->timers;

@@ -140,6 +140,7 @@ static struct script *script_new(const struct policy_opts *opts) {
                               .forget = port_forget,
                               .auth_over = port_auth_over };
     s->generation = opts->generation;
+    s->is_first = opts->worker == 0;
     s->vm = vm_new(opts->log, defaults.vm_memory, LOAD_BUDGET_MS);
     s->vm->script = s;
     s->is_loading = true;

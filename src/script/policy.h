@@ -12,6 +12,7 @@ struct policy_opts {
     const char *plugin_path; /* folders searched for plugin("name"), ':' between; NULL: default */
     struct log *log;         /* lent for the policy's life */
     unsigned generation;
+    unsigned worker; /* whose it will be; what runs once per broker runs on worker 0 */
 };
 
 struct policy {

@@ -28,6 +28,7 @@ struct script {
     struct hooks port; /* what core calls */
     struct vm *vm;     /* owned reference */
     unsigned generation;
+    bool is_first; /* the first worker's: runs what runs once per broker */
     /* while loading */
     bool is_loading;       /* settings and handlers may be given */
     struct config *config; /* lent: being filled; NULL afterwards */

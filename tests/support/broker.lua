@@ -72,7 +72,10 @@ local KINDS = {}
 function KINDS.sol(b, opts)
     if opts.bare then return { binary() } end
     local listen = b:expand(opts.listen or [[listen "mqtt://127.0.0.1:$PORT"]])
-    b:write("sol.lua", listen .. "\n" .. b:expand(opts.config or "") .. "\n")
+    local config = b:expand(opts.config or "")
+    -- On the first line, so that errors keep their line numbers.
+    if M.workers and not config:find("workers%s*=") then listen = M.workers .. " " .. listen end
+    b:write("sol.lua", listen .. "\n" .. config .. "\n")
     local argv = { binary(), table.unpack(opts.args or {}) }
     table.move({ "-c", b.dir .. "/sol.lua" }, 1, 2, #argv + 1, argv)
     return argv
@@ -84,6 +87,8 @@ function KINDS.mosquitto(b)
 end
 
 M.kind = os.getenv "SPEC_BROKER" or "sol"
+-- How many workers every broker has that does not say so itself; unset: Sol's default.
+M.workers = os.getenv "SPEC_WORKERS" and ("workers = %d"):format(os.getenv "SPEC_WORKERS")
 
 -- The broker as specs see it --------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ static const struct route_entry *entry_of(const struct route_entries *e, unsigne
 
 static bool matches(struct index *x, unsigned session, const char *topic) {
     struct route_entries e;
-    subs_match(x->subs, slice_str(topic), OVERLAPPING_ONCE, &e);
+    subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
     bool found = entry_of(&e, session) != NULL;
     route_entries_deinit(&e);
     return found;
@@ -115,7 +115,7 @@ static void overlapping_subscriptions_are_one_receiver(void **state) { /* 3.3.4 
     add(x, 1, "a/+", &qos2, 21);
     add(x, 1, "a/#", &qos1, 268435455);
     add(x, 2, "#", &qos1, 0);
-    subs_match(x->subs, SLICE("a/b"), OVERLAPPING_ONCE, &e);
+    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
     assert_int_equal(e.len, 2);
     const struct route_entry *one = entry_of(&e, 1), *two = entry_of(&e, 2);
     assert_int_equal(one->qos, 2);
@@ -135,7 +135,7 @@ static void overlapping_subscriptions_may_be_a_receiver_each(void **state) {
     add(x, 2, "#", &qos1, 0);
     add(x, 1, "a/+", &(struct subscribe_options){ .qos = 2, .no_local = true }, 32);
     add(x, 1, "$share/g/a/b", &qos1, 0);
-    subs_match(x->subs, SLICE("a/b"), OVERLAPPING_EACH, &e);
+    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_EACH, &e);
     assert_int_equal(e.len, 3);
     assert_int_equal(e.shares_len, 1);
     for (uint32_t i = 0; i < e.len; i++) {
@@ -165,7 +165,7 @@ static void options_merge_as_wide_as_the_widest(void **state) {
     add(x, 1, "a", &(struct subscribe_options){ .no_local = true }, 0);
     add(x, 2, "a", &(struct subscribe_options){ .no_local = true }, 0);
     add(x, 2, "+", &(struct subscribe_options){ .retain_as_published = true }, 0);
-    subs_match(x->subs, SLICE("a"), OVERLAPPING_ONCE, &e);
+    subs_match(x->subs, 0, SLICE("a"), OVERLAPPING_ONCE, &e);
     assert_true(entry_of(&e, 1)->no_local);
     assert_false(entry_of(&e, 1)->retain_as_published);
     assert_false(entry_of(&e, 2)->no_local);
@@ -179,7 +179,7 @@ static void subscribing_again_replaces(void **state) { /* [MQTT-3.8.4-3] */
     assert_int_equal(add(x, 1, "a/+", &qos2, 5), SUBS_NEW);
     assert_int_equal(add(x, 1, "a/+", &qos1, 6), SUBS_REPLACED);
     assert_int_equal(subs_count(x->subs), 1);
-    subs_match(x->subs, SLICE("a/b"), OVERLAPPING_ONCE, &e);
+    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
     assert_int_equal(e.len, 1);
     assert_int_equal(e.at[0].qos, 1);
     assert_int_equal(e.identifiers[e.at[0].identifiers_at], 6);
@@ -240,7 +240,7 @@ static void a_share_lists_its_members_apart(void **state) { /* 4.8.2 */
     add(x, 2, "$share/g/a/+", &qos2, 0);
     add(x, 1, "a/b", &qos0, 4);
     add(x, 3, "$share/h/a/b", &qos0, 0);
-    subs_match(x->subs, SLICE("a/b"), OVERLAPPING_ONCE, &e);
+    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
     assert_int_equal(e.len, 1);
     assert_int_equal(e.shares_len, 2);
     unsigned members = 0;
@@ -287,12 +287,12 @@ static void epochs_change_with_what_matters_only(void **state) {
     struct index *x = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct route_entries before, between;
-        subs_match(x->subs, slice_str(rows[i].topic), OVERLAPPING_ONCE, &before);
+        subs_match(x->subs, 0, slice_str(rows[i].topic), OVERLAPPING_ONCE, &before);
         assert_true(subs_current(x->subs, before.part, before.epoch, before.epoch_wide));
         add(x, 1, rows[i].filter, &qos0, 0);
         assert_int_equal(subs_current(x->subs, before.part, before.epoch, before.epoch_wide),
                          rows[i].current);
-        subs_match(x->subs, slice_str(rows[i].topic), OVERLAPPING_ONCE, &between);
+        subs_match(x->subs, 0, slice_str(rows[i].topic), OVERLAPPING_ONCE, &between);
         assert_false(del(x, 2, rows[i].filter)); /* nothing happens */
         assert_true(subs_current(x->subs, between.part, between.epoch, between.epoch_wide));
         del(x, 1, rows[i].filter);
@@ -410,7 +410,7 @@ static void check_topic(struct index *x, struct model *m) {
     char topic[TEXT];
     struct route_entries e;
     random_name(m, topic, false);
-    subs_match(x->subs, slice_str(topic), OVERLAPPING_ONCE, &e);
+    subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
     for (unsigned s = 0; s < SESSIONS; s++) check_entry(m, &e, s, topic);
     check_shares(m, &e, topic);
     route_entries_deinit(&e);
@@ -488,9 +488,9 @@ static void a_stale_answer_is_never_called_current(void **state) {
         char topic[TEXT];
         struct route_entries old, new;
         random_name(m, topic, false);
-        subs_match(x->subs, slice_str(topic), OVERLAPPING_ONCE, &old);
+        subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &old);
         random_change(x, m);
-        subs_match(x->subs, slice_str(topic), OVERLAPPING_ONCE, &new);
+        subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &new);
         if (!same_answer(&old, &new))
             assert_false(subs_current(x->subs, old.part, old.epoch, old.epoch_wide));
         route_entries_deinit(&old);

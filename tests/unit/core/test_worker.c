@@ -14,7 +14,7 @@ static struct config *swap(struct rig *r, struct fake *next) {
     config->allow_anonymous = YES;
     fake_init(next);
     fake_on(next, HOOK_RELOAD, NULL);
-    broker_set_policy(r->broker, config, &next->port);
+    broker_set_policy(r->broker, 0, config, &next->port);
     return config;
 }
 
@@ -153,7 +153,7 @@ static void everyone_is_told_goodbye(void **state) {
     expect_end(&stranger);
     assert_int_equal(r->hooks.calls[HOOK_STOP], 1);
     assert_int_equal(r->hooks.calls[HOOK_DISCONNECTED], 3);
-    assert_int_equal(r->worker->connected, 0);
+    assert_int_equal(r->worker->counters.connected, 0);
 }
 
 static void hooks_may_close_others_meanwhile(void **state) {

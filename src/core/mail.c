@@ -1,0 +1,144 @@
+/* mail.c -- batches out, one switch in. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/mail.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/connect.h"
+#include "core/helpers.h"
+#include "core/message.h"
+#include "core/route.h"
+#include "core/session.h"
+#include "core/worker.h"
+
+#include <stdlib.h>
+
+enum {
+    BATCH = 32,                     /* parcels in one mail */
+    PARCEL_BYTES = 64,              /* a message costs, besides its weight */
+    INBOX_ENOUGH = 16 * 1024 * 1024 /* bytes of messages not yet taken out */
+};
+
+struct mail_messages {
+    struct mail mail;
+    size_t bytes;
+    unsigned len;
+    struct parcel at[BATCH];
+};
+
+static void post(struct worker *to, enum mail_type type, struct mail *mail) {
+    mail->type = type;
+    mailbox_post(&to->inbox, mail);
+}
+
+/* ---- messages ------------------------------------------------------------- */
+
+bool mail_congested(const struct worker *to) {
+    return atomic_load_explicit(&to->inbox_bytes, memory_order_relaxed) > INBOX_ENOUGH;
+}
+
+static void flush_one(struct worker *w, unsigned to) {
+    struct mail_messages *batch = w->outbox[to];
+    struct worker *receiver = &w->broker->workers[to];
+    if (!batch) return;
+    w->outbox[to] = NULL;
+    atomic_fetch_add_explicit(&receiver->inbox_bytes, batch->bytes, memory_order_relaxed);
+    post(receiver, MAIL_MESSAGES, &batch->mail);
+}
+
+void mail_flush(struct worker *w) {
+    for (unsigned i = 0; i < w->broker->workers_len; i++) flush_one(w, i);
+}
+
+bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
+    struct mail_messages *batch = w->outbox[to];
+    if (w->stopping) { /* nobody takes it out any more */
+        message_unref(p->message);
+        return true;
+    }
+    if (!batch) {
+        batch = w->outbox[to] = xmalloc(sizeof *batch);
+        batch->len = 0;
+        batch->bytes = 0;
+        loop_defer(w->loop, &w->post);
+    }
+    batch->at[batch->len++] = *p;
+    batch->bytes += message_weight(p->message) + PARCEL_BYTES;
+    if (batch->len == BATCH) flush_one(w, to);
+    return !mail_congested(&w->broker->workers[to]);
+}
+
+static void drop(struct mail_messages *batch) {
+    for (unsigned i = 0; i < batch->len; i++) message_unref(batch->at[i].message);
+    free(batch);
+}
+
+void mail_deinit(struct worker *w) {
+    for (unsigned i = 0; i < w->broker->workers_len; i++) {
+        if (w->outbox[i]) drop(w->outbox[i]);
+        w->outbox[i] = NULL;
+    }
+}
+
+static void on_messages(struct worker *w, struct mail_messages *batch) {
+    size_t bytes = batch->bytes;
+    for (unsigned i = 0; i < batch->len && !w->stopping; i++) route_arrived(w, &batch->at[i]);
+    drop(batch);
+    atomic_fetch_sub_explicit(&w->inbox_bytes, bytes, memory_order_relaxed);
+}
+
+/* ---- the other way: slower, please ----------------------------------------- */
+
+void mail_slow(struct worker *w, struct handle publisher) {
+    unsigned to = handle_owner(publisher);
+    if (handle_is_none(publisher) || to == w->id) return;
+    struct mail_slow *mail = xcalloc(1, sizeof *mail);
+    mail->publisher = publisher;
+    post(&w->broker->workers[to], MAIL_SLOW, &mail->mail);
+}
+
+static void on_slow(struct worker *w, struct mail_slow *mail) {
+    struct session *s = slots_find(&w->sessions, mail->publisher);
+    if (s && s->conn) conn_rest(s->conn, w->id);
+    free(mail);
+}
+
+/* ---- visits ----------------------------------------------------------------- */
+
+void mail_visit(struct worker *from, unsigned to, struct visit *v) {
+    v->from = from;
+    v->is_back = false;
+    post(&from->broker->workers[to], MAIL_VISIT, &v->mail);
+}
+
+static void on_visit(struct worker *w, struct visit *v) {
+    if (v->is_back || w->broker->is_over) {
+        v->home(v);
+        return;
+    }
+    if (!w->stopping) v->there(w, v);
+    v->is_back = true;
+    post(v->from, MAIL_VISIT, &v->mail);
+}
+
+/* ---- the inbox ---------------------------------------------------------------- */
+
+static void on_helped(struct job *job) {
+    job->done(job);
+}
+
+void mail_handle(void *obj, struct mail *mail) {
+    struct worker *w = obj;
+    switch ((enum mail_type)mail->type) {
+    case MAIL_STOP:
+        free(mail);
+        worker_stop(w);
+        break;
+    case MAIL_POLICY: worker_set_policy(w, CONTAINER_OF(mail, struct mail_policy, mail)); break;
+    case MAIL_HELPED: on_helped(CONTAINER_OF(mail, struct job, mail)); break;
+    case MAIL_MESSAGES: on_messages(w, CONTAINER_OF(mail, struct mail_messages, mail)); break;
+    case MAIL_MOVE: connect_arrived(w, mail); break;
+    case MAIL_SLOW: on_slow(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;
+    case MAIL_VISIT: on_visit(w, CONTAINER_OF(mail, struct visit, mail)); break;
+    }
+}

@@ -1,0 +1,82 @@
+/* mail.h -- everything workers say to each other.
+ *
+ * A closed list: whoever wants something from another thread adds a row here.  Messages
+ * for another worker's sessions collect in a batch per receiver, which leaves at the end
+ * of the turn; everything else is posted at once.  Order from one worker to another is
+ * kept within each kind. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_MAIL_H
+#define SOL_CORE_MAIL_H
+
+#include "base/slots.h"
+#include "io/mailbox.h"
+
+struct config;
+struct hooks;
+struct message;
+struct worker;
+
+enum mail_type {
+    MAIL_STOP,     /* struct mail */
+    MAIL_POLICY,   /* struct mail_policy */
+    MAIL_HELPED,   /* struct job (helpers.h) */
+    MAIL_MESSAGES, /* private to mail.c */
+    MAIL_MOVE,     /* struct move (connect.c): a connection comes to its session's worker */
+    MAIL_SLOW,     /* struct mail_slow */
+    MAIL_VISIT     /* struct visit */
+};
+
+/* A new generation: configuration and hooks replace the present ones. */
+struct mail_policy {
+    struct mail mail;
+    struct config *config; /* owned by the receiver from here on */
+    struct hooks *hooks;   /* likewise */
+    unsigned generation;
+};
+
+/* A publisher of the receiver's has readers that lag. */
+struct mail_slow {
+    struct mail mail;
+    struct handle publisher; /* its session */
+};
+
+/* Something to be done on another worker's thread, and then at home again.  Both ways it
+ * may find a worker that stops: `there` is then not called. */
+struct visit {
+    struct mail mail;
+    void (*there)(struct worker *w, struct visit *v);
+    void (*home)(struct visit *v); /* takes it */
+    struct worker *from;           /* set by mail_visit */
+    bool is_back;                  /* private to mail.c */
+};
+
+/* A message for another worker's sessions. */
+struct parcel {
+    struct message *message; /* reference, the receiver's */
+    uint32_t share;          /* 0: for the plain subscribers; else for one member of it */
+    /* of a share: nobody was ready yet */
+    uint8_t best_fitness; /* of the members on the workers that were asked */
+    uint8_t best_worker;  /* where that was; counts when best_fitness is not 0 */
+    bool is_last;         /* everybody was asked: whoever is best here takes it */
+    uint64_t tried;       /* bit per worker that was asked */
+};
+
+/* Sends a parcel to `to`, not itself.  Takes the reference.  False: it was sent, but the
+ * receiver has more than enough to do, and who causes this should rest. */
+bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p);
+/* The batches of this turn leave. */
+void mail_flush(struct worker *w);
+/* Drops what has not left; shutdown. */
+void mail_deinit(struct worker *w);
+/* Has `to` more than enough to do? */
+bool mail_congested(const struct worker *to);
+
+/* Takes the visit. */
+void mail_visit(struct worker *from, unsigned to, struct visit *v);
+/* Tells the publisher's worker, unless it is `w` itself. */
+void mail_slow(struct worker *w, struct handle publisher);
+
+/* Handles one mail of the worker's inbox: its mailbox_fn. */
+void mail_handle(void *worker, struct mail *mail);
+
+#endif
