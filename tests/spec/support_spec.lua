@@ -135,3 +135,46 @@ describe("a process", function()
         assert.is_nil(proc.stat("/proc/" .. pid))
     end)
 end)
+
+describe("the runner of all tests", function()
+    local PASSES = "echo one; echo '[  PASSED  ] 2 test(s).'"
+    local FAILS = "echo '[  PASSED  ] 1 test(s).'; echo '[  FAILED  ] tests: 2 test(s), listed below:'; exit 2"
+
+    -- What it says, and its status, about programs of which these are the texts.
+    local function run_all(texts)
+        local result
+        broker.with_dir(function(dir)
+            local argv = { "lua5.4", "tests/run.lua", "2" }
+            for i, text in ipairs(texts) do
+                local file = ("%s/test_%d"):format(dir, i)
+                broker.write_file(file, "#!/bin/sh\n" .. text .. "\n")
+                assert.equal(0, broker.run({ "chmod", "+x", file }).status)
+                table.insert(argv, file)
+            end
+            result = broker.run(argv)
+        end)
+        return result.stdout, result.status
+    end
+
+    it("adds up what they say, in order", function()
+        -- The first of them is not done before the second.
+        local said, status = run_all { "until [ -e $0.go ]; do :; done; " .. PASSES,
+            "echo two; : >${0%2}1.go; echo '12 successes / 0 failures / 0 errors / 3 pending : 1.5 seconds'" }
+        assert.equal(0, status)
+        assert.matches("one.*two.*\n14 passed, 0 failed, 3 skipped\n$", said)
+    end)
+
+    for _, row in ipairs {
+        { "fails", FAILS, "exit 2\n3 passed, 2 failed, 0 skipped\n$" },
+        { "has an error", "echo '1 success / 1 failure / 2 errors / 0 pending : 1 seconds'; exit 3",
+            "exit 3\n3 passed, 3 failed, 0 skipped\n$" },
+        { "crashes", "kill -9 $$", "signal 9\n2 passed, 1 failed, 0 skipped\n$" },
+        { "says nothing and fails", "exit 1", "exit 1\n2 passed, 1 failed, 0 skipped\n$" },
+    } do
+        it("fails when one of them " .. row[1], function()
+            local said, status = run_all { row[2], PASSES }
+            assert.equal(1, status)
+            assert.matches("FAILED /tmp/[^\n]*/test_1: " .. row[3], said)
+        end)
+    end
+end)

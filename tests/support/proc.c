@@ -278,7 +278,8 @@ static struct sock *check_socket(lua_State *L)
     return s;
 }
 
-/* The address a table {host=, port=} or {path=} at 1 names. */
+/* The address a table {host=, port=} or {path=} at 1 names; a path that begins
+ * with @ is a name without a file. */
 static socklen_t read_address(lua_State *L, union address *a)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -288,6 +289,8 @@ static socklen_t read_address(lua_State *L, union address *a)
         a->un.sun_family = AF_UNIX;
         luaL_argcheck(L, strlen(path) < sizeof a->un.sun_path, 1, "long path");
         strcpy(a->un.sun_path, path);
+        if (*path == '@')
+            a->un.sun_path[0] = '\0';
         return sizeof a->un;
     }
     const char *host = opt_field(L, "host");
@@ -363,6 +366,8 @@ static int proc_listen(lua_State *L)
     union address a;
     socklen_t len = read_address(L, &a);
     struct sock *s = push_socket(L, a.any.sa_family);
+    int one = 1;
+    setsockopt(s->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (s->fd < 0 || bind(s->fd, &a.any, len) < 0 || listen(s->fd, 16) < 0)
         return push_errno(L, errno);
     return 1;
