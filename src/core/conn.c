@@ -233,8 +233,16 @@ static void refuse_frame(struct conn *c, int reason_code) {
     const char *why = reason_code == RC_PACKET_TOO_LARGE ? "packet too large" : "malformed packet";
     if (c->state == CONN_OPEN)
         conn_end(c, (uint8_t)reason_code, NULL, why);
+    else if (c->state == CONN_AUTHENTICATING)
+        auth_refuse(c->auth, (uint8_t)reason_code, why);
     else
         conn_close(c, why);
+}
+
+/* A stranger's first packet is CONNECT: the rest of another need not be awaited, nor kept
+ * [MQTT-3.1.0-1]. */
+static bool is_no_connect(const struct conn *c, const struct frame *f) {
+    return c->state == CONN_NEW && f->type != PKT_CONNECT;
 }
 
 static bool may_parse(const struct conn *c) {
@@ -247,6 +255,10 @@ static size_t parse(struct conn *c, struct slice s) {
     while (at < s.len && may_parse(c)) {
         struct frame f;
         int r = frame_read(s.at + at, s.len - at, c->worker->config->max_packet_size, &f);
+        if (r == FRAME_MORE && is_no_connect(c, &f)) {
+            conn_close(c, "the first packet is not CONNECT");
+            break;
+        }
         if (r == FRAME_MORE) {
             c->packet_len = f.head_len ? f.head_len + f.body_len : 0;
             break;

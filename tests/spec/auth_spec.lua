@@ -210,7 +210,7 @@ describe("an exchange that goes wrong", function()
         policy(TURN, function(b)
             local c = hello(b, "a", "TURN", '{"user":"ann"}')
             c:expect("AUTH", { rc = 0x18 })
-            c:send_raw(mqtt.hex "F1 02 18 00"):expect_end { 0x81 }
+            c:send_raw(mqtt.hex "F1 02 18 00"):expect("CONNACK", { rc = 0x81 }):expect_close()
             join(b, "a", "ann", "secret")
         end)
     end)

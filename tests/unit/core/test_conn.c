@@ -174,6 +174,9 @@ static void the_first_packet_is_connect(void **state) { /* [MQTT-3.1.0-1] */
     rig_settle(r);
     assert_null(peer_conn(&p));
     expect_end(&p);
+    peer_open(&p, r, MQTT_5);
+    peer_bytes(&p, "\x30", 1); /* PUBLISH, of which no more need come */
+    expect_end(&p);
 }
 
 /* ---- the end --------------------------------------------------------------------- */
