@@ -19,8 +19,9 @@ local M = {}
 
 local tests = 0 -- so far, in all files
 
--- with_broker as two calls: the coroutine waits inside it while the tests run.
-local function start(opts)
+--- with_broker as two calls, start and stop: the coroutine waits inside it while the tests run.
+--- Gives { broker = }, which stop takes.
+function M.start(opts)
     local thread = coroutine.create(function()
         broker.with_broker(opts, function(b)
             local failure = coroutine.yield(b)
@@ -32,7 +33,8 @@ local function start(opts)
     return { thread = thread, broker = b }
 end
 
-local function stop(running, failure)
+--- Stop the broker; `failure` is shown with its log.
+function M.stop(running, failure)
     local ok, err = coroutine.resume(running.thread, failure)
     if not ok then error(err, 0) end
 end
@@ -65,13 +67,13 @@ function M.broker(opts, it, teardown)
     local running
 
     teardown(function()
-        if running then stop(running) end
+        if running then M.stop(running) end
         running = nil
     end)
 
     return function(name, spec)
         it(name, function()
-            running = running or start(opts)
+            running = running or M.start(opts)
             local b = running.broker
             tests = tests + 1
             local word = "t" .. tests
@@ -80,7 +82,7 @@ function M.broker(opts, it, teardown)
             for _, client in ipairs(b.clients) do client:drop() end
             b.clients = {}
             if not serves then
-                pcall(stop, running, why)
+                pcall(M.stop, running, why)
                 running = nil
             end
             if not ok then error(err, 0) end
