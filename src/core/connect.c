@@ -462,13 +462,17 @@ void connect_arrived(struct worker *w, struct mail *mail) {
 
 /* ---- the packet --------------------------------------------------------- */
 
-/* What the standard lets a server say about a CONNECT it cannot take. */
+/* What the standard lets a server say about a CONNECT it cannot take: to 3.x that its level is
+ * unknown, to 5.0 anything, once so much of the packet could be read. */
 static void refuse_packet(struct conn *c, int rc, const struct packet *p, struct slice body) {
-    bool is_mqtt =
+    bool is_unserved =
         rc == RC_UNSUPPORTED_PROTOCOL_VERSION &&
         (slice_starts(body, SLICE("\0\4MQTT")) || slice_starts(body, SLICE("\0\6MQIsdp")));
-    if (is_mqtt) c->version = p->connect.version >= MQTT_5 ? MQTT_5 : MQTT_3_1_1;
-    if (is_mqtt || c->version)
+    if (is_unserved)
+        c->version = p->connect.version >= MQTT_5 ? MQTT_5 : MQTT_3_1_1;
+    else if (p->connect.version == MQTT_5)
+        c->version = MQTT_5;
+    if (c->version)
         refuse(c, (uint8_t)rc, NULL, "CONNECT not acceptable");
     else
         conn_close(c, "malformed CONNECT");

@@ -34,6 +34,9 @@ bits.closes = { kind = "ends" }
 --- CONNACK with `rc`, then the end; `format` is the version of that CONNACK when it is not the row's.
 function bits.connack(rc, format) return { kind = "connack", rc = rc, format = format } end
 
+--- A CONNECT that cannot be read, but for its version: 5.0 allows to say why, 3.x has no code for it.
+function bits.refused(version, rc) return version == 5 and bits.connack(rc) or bits.closes end
+
 --- These packets, which may be none, and the connection goes on.  Each is what Client:expect takes: { type, fields }.
 function bits.answers(...) return { kind = "answers", ... } end
 

@@ -2,16 +2,18 @@
 --
 -- cut.lua -- packets that end too early, too late, or whose lengths lie.
 --
--- A packet is given in its fields; it is cut after each byte, and its remaining length says so:
--- the packet is whole as far as its frame goes, and its content is not.  A cut after which it is a
--- good packet (a PUBLISH without payload) is no row.
+-- A packet is given in its fields, { name, content, outcome of a cut in it where that is special };
+-- it is cut after each byte, and its remaining length says so: the packet is whole as far as its
+-- frame goes, and its content is not.  A cut after which it is a good packet is no row.
 
 local bits = require "spec.bad_packets.bits"
 
-local str, u16, packet, said, ends, closes = bits.str, bits.u16, bits.packet, bits.said, bits.ends, bits.closes
+local str, u16, packet, said, ends, refused = bits.str, bits.u16, bits.packet, bits.said, bits.ends, bits.refused
 
 -- Two fields of a string.
-local function string_of(name, s) return { "the length of " .. name, u16(#s) }, { name, s } end
+local function string_of(name, s, outcome)
+    return { "the length of " .. name, u16(#s), outcome }, { name, s, outcome }
+end
 
 local function fields_of(...)
     local fields = {}
@@ -32,8 +34,9 @@ local function append_props(fields, version, id, value, of)
 end
 
 local function connect_fields(version)
-    local fields = fields_of(string_of("the protocol name", version == 3 and "MQIsdp" or "MQTT"))
-    append(fields, { "the protocol level", string.char(version) }, { "the connect flags", "\xC6" },
+    local unknown = bits.closes -- as long as the level has not come
+    local fields = fields_of(string_of("the protocol name", version == 3 and "MQIsdp" or "MQTT", unknown))
+    append(fields, { "the protocol level", string.char(version), unknown }, { "the connect flags", "\xC6" },
         { "the keep-alive", u16(60) })
     append_props(fields, version, "\x11", bits.u32(10))
     append(fields, string_of("the client identifier", "bad"))
@@ -92,7 +95,7 @@ local function cut(add, p)
         local name, content = field[1], field[2]
         for got = 0, #content - 1 do
             if got > 0 or not p.good[name] then
-                local outcome = got == 0 and p.outcomes and p.outcomes[name] or p.outcome or ends(0x81)
+                local outcome = got == 0 and p.outcomes and p.outcomes[name] or field[3] or p.outcome or ends(0x81)
                 local where = got == 0 and "before " .. name
                     or ("after %d of %d bytes of %s"):format(got, #content, name)
                 add(p.name .. " cut " .. where, packet(p.first, before .. content:sub(1, got)), outcome, p.statement,
@@ -109,8 +112,8 @@ local ACKS = {
 
 local function truncated(add, version)
     cut(add, { name = "CONNECT", first = 0x10, fields = connect_fields(version), good = MAY_BE_LEFT_OUT[version] or {},
-        outcome = closes, state = "first", statement = said(version, "3.1", "MQTT-3.1.4-1", "MQTT-3.1.4-1"),
-        why = "5.0 would let us answer with CONNACK; what we cannot read we do not answer" })
+        outcome = refused(version, 0x81), state = "first",
+        statement = said(version, "3.1", "MQTT-3.1.4-1", "MQTT-3.1.4-1") })
     cut(add, { name = "PUBLISH", first = 0x32, fields = publish_fields(version), good = {},
         statement = said(version, "3.3", "3.3.2", "3.3.2") })
     for _, ack in ipairs(ACKS) do
@@ -151,11 +154,11 @@ local function left_over(add, version)
         { "a byte", "\0" }, { "a will that its flags do not name", p .. str "w" .. str "x" },
         { "a user name that its flags do not name", str "u" }, { "another CONNECT in it", bits.connect(version) },
     } do
-        add("CONNECT with " .. row[1] .. " left over", bits.connect(version, { payload = row[2] }), closes,
-            said(version, "3.1", "MQTT-3.1.4-1", "MQTT-3.1.4-1"), { state = "first" })
+        add("CONNECT with " .. row[1] .. " left over", bits.connect(version, { payload = row[2] }),
+            refused(version, 0x81), said(version, "3.1", "MQTT-3.1.4-1", "MQTT-3.1.4-1"), { state = "first" })
     end
     add("CONNECT with a password that its flags do not name",
-        bits.connect(version, { flags = 0x82, payload = str "u" .. str "p" }), closes,
+        bits.connect(version, { flags = 0x82, payload = str "u" .. str "p" }), refused(version, 0x81),
         said(version, "3.1", "MQTT-3.1.2-20", "MQTT-3.1.2-18"), { state = "first" })
 end
 
@@ -172,14 +175,15 @@ local function lying_lengths(add, version)
         add(with "a filter of UNSUBSCRIBE", packet(0xA2, u16(1) .. p .. s), ends(0x81), filters)
         local connect = said(version, "3.1", "MQTT-3.1.4-1", "MQTT-3.1.4-1")
         local head = bits.connect(version, { client_id = "", payload = "" }):sub(3, -3)
-        add(with "a client identifier", packet(0x10, head .. s), closes, connect, { state = "first" })
-        add(with "a user name", bits.connect(version, { flags = 0x82, payload = s }), closes, connect,
+        local unread = refused(version, 0x81)
+        add(with "a client identifier", packet(0x10, head .. s), unread, connect, { state = "first" })
+        add(with "a user name", bits.connect(version, { flags = 0x82, payload = s }), unread, connect,
             { state = "first" })
-        add(with "a password", bits.connect(version, { flags = 0xC2, payload = str "u" .. s }), closes, connect,
+        add(with "a password", bits.connect(version, { flags = 0xC2, payload = str "u" .. s }), unread, connect,
             { state = "first" })
-        add(with "a will message", bits.connect(version, { flags = 6, payload = p .. str "w" .. s }), closes, connect,
+        add(with "a will message", bits.connect(version, { flags = 6, payload = p .. str "w" .. s }), unread, connect,
             { state = "first" })
-        add(with "a protocol name", packet(0x10, s), closes, connect, { state = "first" })
+        add(with "a protocol name", packet(0x10, s), bits.closes, connect, { state = "first" })
     end
 end
 

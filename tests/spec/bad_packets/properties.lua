@@ -5,7 +5,7 @@
 local bits = require "spec.bad_packets.bits"
 
 local str, u16, u32, varint, packet, hex = bits.str, bits.u16, bits.u32, bits.varint, bits.packet, bits.hex
-local ends, closes = bits.ends, bits.closes
+local ends, connack = bits.ends, bits.connack
 
 -- A packet around a property section: `section` is its length and its content.
 local PLACES = {
@@ -67,7 +67,7 @@ local function in_place(place, raw)
     return PLACES[place].wrap(varint(#raw) .. raw)
 end
 
-local function outcome_at(place, rc) return PLACES[place].state == "first" and closes or ends(rc) end
+local function outcome_at(place, rc) return (PLACES[place].state == "first" and connack or ends)(rc) end
 
 local function extra_at(place, why) return { state = PLACES[place].state, why = why } end
 

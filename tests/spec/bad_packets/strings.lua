@@ -97,11 +97,11 @@ local function bad_utf8(add, version)
 
     local function fill(fields)
         for _, field in ipairs(fields) do
+            local state = field.state or (field.first and "first" or "open")
+            local outcome = field.first and bits.refused(version, 0x81) or bits.ends(0x81)
             for _, kind in ipairs(KINDS) do
-                local state = field.state or (field.first and "first" or "open")
-                add(("%s in %s"):format(kind[1], field[1]), field[2](version, kind[2]),
-                    field.first and bits.closes or bits.ends(0x81), kind[1]:find "^U%+0000" and null or malformed,
-                    { state = state, why = why })
+                add(("%s in %s"):format(kind[1], field[1]), field[2](version, kind[2]), outcome,
+                    kind[1]:find "^U%+0000" and null or malformed, { state = state, why = why })
             end
         end
     end
