@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #define _GNU_SOURCE
 #include "client.h"
+#include "filters.h"
 #include "load.h"
 #include "meter.h"
 
@@ -21,9 +22,10 @@ enum {
  * the session's holder in `old` and its challenger in `now`. */
 struct seat {
     struct client client[2];
-    unsigned now;  /* which of the two is the newest */
-    bool old_gone; /* take-over: the broker closed the other one */
-    bool leaving;  /* connect: DISCONNECT sent */
+    unsigned now;       /* which of the two is the newest */
+    bool old_gone;      /* take-over: the broker closed the other one */
+    bool leaving;       /* connect: DISCONNECT sent */
+    struct adder adder; /* subscribe */
 };
 
 struct churn {
@@ -53,6 +55,13 @@ static bool open_seat(struct churn *h, struct seat *s, const char *id) {
     return false;
 }
 
+static bool on_suback(struct churn *h, struct seat *s, const struct frame *f) {
+    if (!adder_on_suback(&s->client[0], &s->adder, f)) h->failed = true;
+    h->done++;
+    adder_send(&h->net, h->o, &s->client[0], &s->adder);
+    return true;
+}
+
 static bool on_packet(void *arg, struct peer *p, const struct frame *f) {
     struct churn *h = arg;
     struct client *c = (struct client *)p;
@@ -60,6 +69,7 @@ static bool on_packet(void *arg, struct peer *p, const struct frame *f) {
     if (r == CLIENT_OTHER) {
         /* MQTT 5 says why before it closes; the close is what counts. */
         if (f->type == PKT_DISCONNECT) return true;
+        if (f->type == PKT_SUBACK) return on_suback(h, seat_of(h, p), f);
         h->pongs += f->type == PKT_PINGRESP;
         return true;
     }
@@ -214,6 +224,35 @@ int takeover_run(const struct options *o) {
     h.on_gone = takeover_gone;
     for (unsigned i = 0; i < o->connections; i++) challenge(&h, &h.seats[i]);
     if (r == 0) r = measure_rate(&h, "takeover", "takeover");
+    churn_deinit(&h);
+    return r < 0 ? RUN_FAILED : r;
+}
+
+/* -- subscribe: one filter a packet, without end ------------------------------------- */
+
+static bool subscribe_ready(struct churn *h, struct seat *s) {
+    adder_send(&h->net, h->o, &s->client[0], &s->adder);
+    return true;
+}
+
+static void subscribe_gone(struct churn *h, struct seat *s, unsigned which) {
+    (void)which;
+    fprintf(stderr, "the broker closed subscriber %zu\n", (size_t)(s - h->seats));
+    h->failed = true;
+}
+
+int subscribe_run(const struct options *o) {
+    struct churn h;
+    int r = churn_init(&h, o);
+    h.on_ready = subscribe_ready;
+    h.on_gone = subscribe_gone;
+    for (unsigned i = 0; i < o->connections; i++) {
+        h.seats[i].adder = (struct adder){ .next = i, .step = o->connections, .end = FILTERS_MAX };
+        char id[CLIENT_NAME_MAX];
+        snprintf(id, sizeof id, "bench-s-%u", i);
+        open_seat(&h, &h.seats[i], id);
+    }
+    if (r == 0) r = measure_rate(&h, "subscribe", "subscribe");
     churn_deinit(&h);
     return r < 0 ? RUN_FAILED : r;
 }

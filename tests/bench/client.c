@@ -12,13 +12,13 @@
 #include <unistd.h>
 
 int client_open(struct net *n, const struct options *o, struct client *c, const char *id) {
-    int fd = net_connect(&o->address);
+    int fd = net_connect(&o->address, c->peer.index % o->sources);
     if (fd < 0) return fd;
     int r = net_open(n, &c->peer, fd);
     if (r < 0) return r;
     c->state = CLIENT_CONNECTING;
-    uint8_t *at = net_reserve(&c->peer, 32 + strlen(id));
-    net_commit(n, &c->peer, wire_put_connect(at, id, (int)o->version));
+    uint8_t *at = net_reserve(&c->peer, 40 + strlen(id));
+    net_commit(n, &c->peer, wire_put_connect(at, id, (int)o->version, c->session));
     return 0;
 }
 
@@ -63,7 +63,7 @@ int client_on_packet(struct net *n, const struct options *o, struct client *c,
 int client_await_broker(const struct options *o) {
     int64_t deadline_ns = now_ns() + (int64_t)(o->wait_s * 1e9);
     for (;;) {
-        int fd = net_connect(&o->address);
+        int fd = net_connect(&o->address, 0);
         if (fd >= 0) return close(fd);
         if (now_ns() > deadline_ns) return fd;
         nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);

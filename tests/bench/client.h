@@ -16,6 +16,7 @@ struct client {
     unsigned receive_max;         /* granted by the broker */
     char filter[CLIENT_NAME_MAX]; /* to subscribe to; empty: none */
     unsigned qos;                 /* of the subscription */
+    enum session_kind session;    /* what CONNECT asks for */
 };
 
 /* Connects and sends CONNECT.  0 or -errno. */

@@ -26,10 +26,26 @@ static uint16_t next_id(uint16_t id) {
     return id == 65535 ? 1 : (uint16_t)(id + 1);
 }
 
+/* xorshift64: cheap, and the same topics in every run. */
+static uint32_t random_below(uint64_t *state, uint32_t bound) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (uint32_t)((*state >> 32) * bound >> 32);
+}
+
+/* Filters: gives the message a topic, and a number among those its subscriber hears. */
+static uint32_t choose_topic(struct traffic *t, struct publisher *p, uint8_t *at) {
+    uint32_t k = random_below(&p->random, t->o->filters);
+    filter_topic(k, (char *)at + p->topic_at);
+    return p->published_to[k % t->o->subscribers]++;
+}
+
 /* Copies the packet behind what is queued and makes it this message. */
 static void put_message(struct traffic *t, struct publisher *p, uint8_t *at, int64_t sent_ns) {
     struct stamp s = { p->client.peer.index, p->published++, sent_ns };
     memcpy(at, p->packet, p->packet_len);
+    if (t->o->topology == TOPO_FILTERS) s.seq = choose_topic(t, p, at);
     memcpy(at + p->payload_at, &s, sizeof s);
     if (t->o->qos) {
         p->last_id = next_id(p->last_id);
@@ -174,11 +190,19 @@ static bool subscriber_packet(struct traffic *t, struct subscriber *s, const str
     switch (f->type) {
     case PKT_PUBLISH: return on_delivery(t, s, f);
     case PKT_PUBREL: answer(t, s, PKT_PUBCOMP, wire_ack_id(f)); return true;
+    case PKT_SUBACK:
+        if (!adder_on_suback(&s->client, &s->adder, f)) return false;
+        t->subscribed++;
+        adder_send(&t->net, t->o, &s->client, &s->adder);
+        return true;
     default: return false;
     }
 }
 
 bool flow_on_packet(struct traffic *t, struct client *c, const struct frame *f) {
-    return c->peer.role == PUBLISHER ? publisher_packet(t, (struct publisher *)c, f)
-                                     : subscriber_packet(t, (struct subscriber *)c, f);
+    switch ((enum role)c->peer.role) {
+    case PUBLISHER: return publisher_packet(t, (struct publisher *)c, f);
+    case SUBSCRIBER: return subscriber_packet(t, (struct subscriber *)c, f);
+    default: return false; /* nobody speaks to the idle */
+    }
 }

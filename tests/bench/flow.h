@@ -13,12 +13,13 @@
 #define BENCH_FLOW_H
 
 #include "client.h"
+#include "filters.h"
 #include "load.h"
 #include "meter.h"
 #include "stats.h"
 
-enum role { PUBLISHER, SUBSCRIBER };
-enum phase { CONNECTING, WARMUP, MEASURE, DRAIN, DONE };
+enum role { PUBLISHER, SUBSCRIBER, IDLER };
+enum phase { CONNECTING, SUBSCRIBING, WARMUP, MEASURE, DRAIN, DONE };
 
 enum {
     FILL = 0xa5, /* payload bytes behind the stamp */
@@ -33,7 +34,7 @@ struct stamp {
 struct publisher {
     struct client client;
     uint8_t *packet; /* encoded once; copied and stamped for every message */
-    size_t packet_len, id_at, payload_at;
+    size_t packet_len, topic_at, id_at, payload_at;
     uint32_t published;
     uint32_t unacked;          /* QoS 1 and 2 */
     uint64_t owed;             /* deliveries (or fenced messages) still to come */
@@ -42,11 +43,15 @@ struct publisher {
     uint32_t *fence;           /* messages before each PINGREQ under way: a ring of */
     unsigned fences, fence_at; /* `window` places; how many; the oldest */
     bool queued;               /* in traffic.ready */
+    /* filters: every message goes to another subscriber */
+    uint64_t random;
+    uint32_t *published_to; /* one a subscriber */
 };
 
 struct subscriber {
     struct client client;
     struct track *tracks; /* one a publisher it hears */
+    struct adder adder;   /* filters: those it subscribes to */
 };
 
 struct traffic {
@@ -54,12 +59,15 @@ struct traffic {
     struct net net;
     struct publisher *pubs;
     struct subscriber *subs;
+    struct client *idlers;
     unsigned fan;    /* deliveries a message causes */
     unsigned owing;  /* signs of life expected a message: fan, or 1 behind a fence */
     unsigned window; /* messages in flight per publisher, as the broker allows */
     unsigned batch;  /* messages a publisher sends at once, at least */
     /* setting up */
     unsigned opened, opening, clients;
+    uint32_t subscribed; /* filters: how many have been granted */
+    long rss_before_kib, rss_subscribed_kib;
     /* running */
     enum phase phase;
     bool failed;

@@ -6,6 +6,7 @@
 #include "load.h"
 
 #include "client.h"
+#include "filters.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -17,14 +18,20 @@ static const char usage[] =
     "usage: load MODE [options]\n"
     "  pair | fanout | fanin | nosub   publish; count what is delivered (nosub: what the\n"
     "                                  broker has taken)\n"
+    "  filters                         publish to random topics, each matched by one of\n"
+    "                                  many mixed filters\n"
+    "  retained                        send kept messages to a new subscriber, again\n"
+    "  drain                           send queued messages to a client that comes back\n"
     "  connect                         connect, DISCONNECT, again\n"
     "  takeover                        connect again with an id in use\n"
+    "  subscribe                       subscribe to one filter after the other\n"
     "  idle                            hold connections and read the broker's memory\n"
     "where\n"
     "  --host H (127.0.0.1) --port N (1883) | --unix PATH\n"
     "  --version 4|5      3.1.1 (the default) or 5.0\n"
     "  --pid N            the broker's process: CPU and memory are measured\n"
     "  --wait S           for the broker to come up (5)\n"
+    "  --sources N        come from 127.0.0.1 to 127.0.0.N (1)\n"
     "how long\n"
     "  --seconds S        measured (3), after --warmup S (0.5)\n"
     "  --messages N       publish N in all and stop, with no warm-up\n"
@@ -34,19 +41,42 @@ static const char usage[] =
     "  --window N         messages in flight per publisher (32); 1 is a closed loop\n"
     "  --rate N           messages published per second in all, on schedule\n"
     "  --latency          percentiles, from publish (or schedule) to delivery\n"
+    "  --filters N        filters: in all, spread over the subscribers (1000)\n"
+    "  --idle N           connections held beside (0)\n"
+    "  --kept N           retained, drain: how many messages (50000)\n"
     "connections\n"
-    "  --connections N    idle: how many are held; connect, takeover: at once (64)\n"
+    "  --connections N    idle: how many are held; the others: at once (64)\n"
     "exit status: 0; 1 after a failure; 2 when messages were lost, doubled or reordered\n";
 
-enum mode { M_PAIR, M_FANOUT, M_FANIN, M_NOSUB, M_CONNECT, M_TAKEOVER, M_IDLE, MODES };
+enum mode {
+    M_PAIR,
+    M_FANOUT,
+    M_FANIN,
+    M_NOSUB,
+    M_FILTERS,
+    M_RETAINED,
+    M_DRAIN,
+    M_CONNECT,
+    M_TAKEOVER,
+    M_SUBSCRIBE,
+    M_IDLE,
+    MODES
+};
 
 static const struct {
     const char *name;
     int (*run)(const struct options *o);
 } modes[MODES] = {
-    [M_PAIR] = { "pair", traffic_run },       [M_FANOUT] = { "fanout", traffic_run },
-    [M_FANIN] = { "fanin", traffic_run },     [M_NOSUB] = { "nosub", traffic_run },
-    [M_CONNECT] = { "connect", connect_run }, [M_TAKEOVER] = { "takeover", takeover_run },
+    [M_PAIR] = { "pair", traffic_run },
+    [M_FANOUT] = { "fanout", traffic_run },
+    [M_FANIN] = { "fanin", traffic_run },
+    [M_NOSUB] = { "nosub", traffic_run },
+    [M_FILTERS] = { "filters", traffic_run },
+    [M_RETAINED] = { "retained", retained_run },
+    [M_DRAIN] = { "drain", drain_run },
+    [M_CONNECT] = { "connect", connect_run },
+    [M_TAKEOVER] = { "takeover", takeover_run },
+    [M_SUBSCRIBE] = { "subscribe", subscribe_run },
     [M_IDLE] = { "idle", idle_run },
 };
 
@@ -75,6 +105,10 @@ static const struct number {
     NUMBER("window", window, N_UINT, 1, 1000000),
     NUMBER("rate", rate, N_DOUBLE, 0.001, 1e8),
     NUMBER("connections", connections, N_UINT, 1, 19900),
+    NUMBER("sources", sources, N_UINT, 1, 250),
+    NUMBER("filters", filters, N_UINT, 1, FILTERS_MAX),
+    NUMBER("idle", idle, N_UINT, 0, 19900),
+    NUMBER("kept", kept, N_UINT, 1, 10000000),
 #undef NUMBER
 };
 
@@ -106,17 +140,18 @@ static enum mode mode_named(const char *name) {
 
 /* What follows from the mode and from what was left out. */
 static void complete(struct options *o, enum mode mode) {
-    o->topology = mode == M_FANOUT  ? TOPO_FANOUT
-                  : mode == M_FANIN ? TOPO_FANIN
-                  : mode == M_NOSUB ? TOPO_NOSUB
-                                    : TOPO_PAIR;
+    o->topology = mode == M_FANOUT    ? TOPO_FANOUT
+                  : mode == M_FANIN   ? TOPO_FANIN
+                  : mode == M_NOSUB   ? TOPO_NOSUB
+                  : mode == M_FILTERS ? TOPO_FILTERS
+                                      : TOPO_PAIR;
     if (mode == M_PAIR) o->subscribers = o->publishers;
     if (mode == M_NOSUB) o->subscribers = 0;
-    if ((mode == M_FANOUT || mode == M_FANIN) && o->subscribers == 0)
-        die("needs a subscriber", modes[mode].name);
+    bool hears = mode == M_FANOUT || mode == M_FANIN || mode == M_FILTERS;
+    if (hears && o->subscribers == 0) die("needs a subscriber", modes[mode].name);
     if (o->messages) o->warmup_s = 0;
     unsigned long files = net_raise_nofile();
-    unsigned need = o->publishers + o->subscribers;
+    unsigned need = o->publishers + o->subscribers + o->idle;
     if (need < o->connections) need = o->connections;
     if (need + 32 > files) die("not enough descriptors", NULL);
 }
@@ -170,6 +205,9 @@ int main(int argc, char **argv) {
                          .subscribers = 1,
                          .payload = 64,
                          .window = 32,
+                         .sources = 1,
+                         .filters = 1000,
+                         .kept = 50000,
                          .connections = 64 };
     enum mode mode = parse(argc, argv, &o);
     int r = client_await_broker(&o);

@@ -39,18 +39,32 @@ long process_rss_kib(int pid) {
 
 static void add_mark(struct meter *m, int64_t at_ns, uint64_t done) {
     if (m->len == METER_SLICES_MAX) m->len--; /* the last slice grows */
-    m->mark[m->len++] = (struct mark){ at_ns, process_cpu_ns(m->pid), done };
+    m->mark[m->len++] = (struct mark){ at_ns - m->left_out.at_ns,
+                                       process_cpu_ns(m->pid) - m->left_out.cpu_ns, done };
 }
 
 void meter_begin(struct meter *m, int pid, uint64_t done) {
     m->pid = pid;
     m->len = 0;
+    m->left_out = (struct mark){ 0 };
     m->own_cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     add_mark(m, now_ns(), done);
 }
 
 void meter_tick(struct meter *m, int64_t at_ns, uint64_t done) {
     if (at_ns - m->mark[m->len - 1].at_ns >= SLICE_NS) add_mark(m, at_ns, done);
+}
+
+void meter_pause(struct meter *m, uint64_t done) {
+    m->paused = (struct mark){ now_ns(), process_cpu_ns(m->pid), done };
+    m->own_paused_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    if (done != m->mark[m->len - 1].done) add_mark(m, m->paused.at_ns, done);
+}
+
+void meter_resume(struct meter *m) {
+    m->left_out.at_ns += now_ns() - m->paused.at_ns;
+    m->left_out.cpu_ns += process_cpu_ns(m->pid) - m->paused.cpu_ns;
+    m->own_cpu_ns += clock_ns(CLOCK_PROCESS_CPUTIME_ID) - m->own_paused_ns;
 }
 
 void meter_end(struct meter *m, uint64_t done) {

@@ -82,12 +82,22 @@ int address_unix(struct address *a, const char *path) {
     return 0;
 }
 
-int net_connect(const struct address *a) {
-    int fd = socket(a->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+/* The port is chosen with the connection: one is free as long as the pair of ends is. */
+static int bind_source(int fd, unsigned source) {
+    struct sockaddr_in sin = { .sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK + source) };
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){ 1 }, sizeof(int));
+    return bind(fd, (struct sockaddr *)&sin, sizeof sin) < 0 ? -errno : 0;
+}
+
+int net_connect(const struct address *a, unsigned source) {
+    int fd = socket(a->at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), r = 0;
     if (fd < 0) return -errno;
-    if (a->at.ss_family == AF_INET)
+    if (a->at.ss_family == AF_INET) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    int r = connect_fd(fd, (const struct sockaddr *)&a->at, a->len);
+        if (source) r = bind_source(fd, source);
+    }
+    if (r == 0) r = connect_fd(fd, (const struct sockaddr *)&a->at, a->len);
     if (r == 0) r = set_nonblocking(fd);
     if (r < 0) close(fd);
     return r < 0 ? r : fd;

@@ -66,8 +66,9 @@ int address_tcp(struct address *a, const char *host, unsigned port);
 int address_unix(struct address *a, const char *path);
 
 /* A connected, non-blocking socket (the connect itself blocks: on loopback it is over
- * when the call returns), or -errno. */
-int net_connect(const struct address *a);
+ * when the call returns), or -errno.  It comes from 127.0.0.1 + `source`: each address
+ * has ports of its own. */
+int net_connect(const struct address *a, unsigned source);
 /* A listening, non-blocking TCP socket on 127.0.0.1, or -errno. */
 int net_listen(unsigned port);
 /* Adds a listening socket: its events call on_accept.  0 or -errno. */

@@ -27,6 +27,11 @@ static void name_topic(const struct options *o, enum role role, unsigned i,
             snprintf(out, CLIENT_NAME_MAX, "bench/fanin/+");
         else
             snprintf(out, CLIENT_NAME_MAX, "bench/fanin/%u", i);
+        break;
+    case TOPO_FILTERS:
+        /* Subscribers add their many filters later, publishers write over this one. */
+        out[0] = '\0';
+        if (role == PUBLISHER) filter_text(0, out);
     }
 }
 
@@ -38,32 +43,44 @@ static void publisher_init(const struct options *o, struct publisher *p, unsigne
     if (!p->packet) abort();
     p->packet_len = wire_put_publish(p->packet, topic, o->payload, o->qos, (int)o->version,
                                      &p->id_at, &p->payload_at);
+    p->topic_at = (p->id_at ? p->id_at : p->payload_at - (o->version == 5)) - strlen(topic);
+    p->random = 0x9e3779b97f4a7c15u * (i + 1);
     p->fence = calloc(o->window, sizeof *p->fence);
-    if (!p->fence) abort();
+    p->published_to = calloc(o->subscribers + 1, sizeof *p->published_to);
+    if (!p->fence || !p->published_to) abort();
     memset(p->packet + p->payload_at, FILL, o->payload);
 }
 
 static void subscriber_init(const struct options *o, struct subscriber *s, unsigned i) {
     s->client.peer = (struct peer){ .fd = -1, .index = i, .role = SUBSCRIBER };
     s->client.qos = o->qos;
+    s->adder = (struct adder){ .next = i, .step = o->subscribers, .end = o->filters };
     name_topic(o, SUBSCRIBER, i, s->client.filter);
     s->tracks = calloc(o->topology == TOPO_PAIR ? 1 : o->publishers, sizeof *s->tracks);
     if (!s->tracks) abort();
 }
 
+static void idler_init(struct client *c, unsigned i) {
+    c->peer = (struct peer){ .fd = -1, .index = i, .role = IDLER };
+    snprintf(c->filter, CLIENT_NAME_MAX, "bench/idle/%u/set", i);
+}
+
 static int traffic_init(struct traffic *t, const struct options *o) {
     *t = (struct traffic){ .o = o, .window = o->window };
-    t->fan = o->topology == TOPO_PAIR ? 1 : o->topology == TOPO_NOSUB ? 0 : o->subscribers;
+    bool alone = o->topology == TOPO_PAIR || o->topology == TOPO_FILTERS;
+    t->fan = alone ? 1 : o->topology == TOPO_NOSUB ? 0 : o->subscribers;
     t->owing = flow_fenced(t) ? 1 : t->fan;
-    t->clients = o->publishers + o->subscribers;
+    t->clients = o->publishers + o->subscribers + o->idle;
     t->budget = o->messages ? o->messages : UINT64_MAX;
     t->pubs = calloc(o->publishers, sizeof *t->pubs);
     t->subs = calloc(o->subscribers + 1, sizeof *t->subs);
+    t->idlers = calloc(o->idle + 1, sizeof *t->idlers);
     t->ready = calloc(o->publishers, sizeof(struct publisher *));
     t->latency = o->latency ? calloc(1, sizeof *t->latency) : NULL;
-    if (!t->pubs || !t->subs || !t->ready || (o->latency && !t->latency)) abort();
+    if (!t->pubs || !t->subs || !t->idlers || !t->ready || (o->latency && !t->latency)) abort();
     for (unsigned i = 0; i < o->publishers; i++) publisher_init(o, &t->pubs[i], i);
     for (unsigned i = 0; i < o->subscribers; i++) subscriber_init(o, &t->subs[i], i);
+    for (unsigned i = 0; i < o->idle; i++) idler_init(&t->idlers[i], i);
     return net_init(&t->net, o->payload + 256);
 }
 
@@ -73,27 +90,43 @@ static void traffic_deinit(struct traffic *t) {
         net_peer_deinit(&t->pubs[i].client.peer);
         free(t->pubs[i].packet);
         free(t->pubs[i].fence);
+        free(t->pubs[i].published_to);
     }
     for (unsigned i = 0; i < t->o->subscribers; i++) {
         net_close(&t->net, &t->subs[i].client.peer);
         net_peer_deinit(&t->subs[i].client.peer);
         free(t->subs[i].tracks);
     }
+    for (unsigned i = 0; i < t->o->idle; i++) {
+        net_close(&t->net, &t->idlers[i].peer);
+        net_peer_deinit(&t->idlers[i].peer);
+    }
     net_deinit(&t->net);
+    free(t->idlers);
     free(t->pubs);
     free(t->subs);
     free(t->ready);
     free(t->latency);
 }
 
-/* Opens subscribers, then publishers, a bounded number at a time. */
+/* The client that comes as number `i`: the idle, then subscribers, then publishers. */
+static struct client *client_at(struct traffic *t, unsigned i) {
+    if (i < t->o->idle) return &t->idlers[i];
+    i -= t->o->idle;
+    return i < t->o->subscribers ? &t->subs[i].client : &t->pubs[i - t->o->subscribers].client;
+}
+
+static const char *role_name(const struct peer *p) {
+    static const char *const names[] = { "publisher", "subscriber", "idler" };
+    return names[p->role];
+}
+
+/* Opens a bounded number at a time. */
 static int open_some(struct traffic *t) {
     for (; t->opened < t->clients && t->opening < OPENING_MAX; t->opened++, t->opening++) {
-        bool sub = t->opened < t->o->subscribers;
-        unsigned i = sub ? t->opened : t->opened - t->o->subscribers;
-        struct client *c = sub ? &t->subs[i].client : &t->pubs[i].client;
+        struct client *c = client_at(t, t->opened);
         char id[CLIENT_NAME_MAX];
-        snprintf(id, sizeof id, "bench-%s-%u", sub ? "sub" : "pub", i);
+        snprintf(id, sizeof id, "bench-%s-%u", role_name(&c->peer), c->peer.index);
         int r = client_open(&t->net, t->o, c, id);
         if (r < 0) {
             fprintf(stderr, "client %s: %s\n", id, strerror(-r));
@@ -104,10 +137,6 @@ static int open_some(struct traffic *t) {
 }
 
 /* -- packets and ends ------------------------------------------------------------- */
-
-static const char *role_name(const struct peer *p) {
-    return p->role == PUBLISHER ? "publisher" : "subscriber";
-}
 
 static bool on_packet(void *arg, struct peer *peer, const struct frame *f) {
     struct traffic *t = arg;
@@ -141,7 +170,19 @@ static void fit_window(struct traffic *t) {
     t->batch = t->window > 1 ? t->window / 2 : 1;
 }
 
+static void begin_subscribing(struct traffic *t) {
+    t->phase = SUBSCRIBING;
+    t->rss_before_kib = process_rss_kib(t->o->broker_pid);
+    for (unsigned i = 0; i < t->o->subscribers && t->o->topology == TOPO_FILTERS; i++)
+        adder_send(&t->net, t->o, &t->subs[i].client, &t->subs[i].adder);
+}
+
+static bool subscribed(const struct traffic *t) {
+    return t->o->topology != TOPO_FILTERS || t->subscribed == t->o->filters;
+}
+
 static void begin(struct traffic *t, int64_t now) {
+    t->rss_subscribed_kib = process_rss_kib(t->o->broker_pid);
     fit_window(t);
     t->phase = WARMUP;
     t->until_ns = now + (int64_t)(t->o->warmup_s * 1e9);
@@ -168,7 +209,8 @@ static bool settled(const struct traffic *t) {
 
 /* Moves to the next phase when this one is over. */
 static void step(struct traffic *t, int64_t now, bool stalled) {
-    if (t->phase == CONNECTING && t->opened == t->clients && !t->opening) begin(t, now);
+    if (t->phase == CONNECTING && t->opened == t->clients && !t->opening) begin_subscribing(t);
+    if (t->phase == SUBSCRIBING && subscribed(t)) begin(t, now);
     if (t->phase == WARMUP && now >= t->until_ns) begin_measure(t);
     if (t->phase == MEASURE) {
         meter_tick(&t->meter, now, t->done);
@@ -176,6 +218,10 @@ static void step(struct traffic *t, int64_t now, bool stalled) {
         if (over || stalled) begin_drain(t);
     }
     if (t->phase == DRAIN && (settled(t) || stalled)) t->phase = DONE;
+    if (t->phase == SUBSCRIBING && stalled) {
+        fprintf(stderr, "no SUBACK for %d s\n", STALL_S);
+        t->failed = true;
+    }
 }
 
 /* How long a turn may wait, when the next message is due at `due_ns`. */
@@ -192,20 +238,26 @@ static int run(struct traffic *t) {
     int64_t moved_ns = now_ns();
     while (t->phase != DONE && !t->failed) {
         int64_t now = now_ns();
-        if (t->done != last || t->phase == CONNECTING) moved_ns = now;
-        last = t->done;
+        if (t->done + t->subscribed != last || t->phase == CONNECTING) moved_ns = now;
+        last = t->done + t->subscribed;
         step(t, now, now - moved_ns > (int64_t)STALL_S * 1000000000);
         if (t->phase == CONNECTING && open_some(t) < 0) return -1;
         int64_t due_ns = INT64_MAX;
-        if (t->phase != CONNECTING && t->o->rate > 0)
+        if (t->phase >= WARMUP && t->o->rate > 0)
             due_ns = flow_publish_due(t, now);
-        else if (t->phase != CONNECTING)
+        else if (t->phase >= WARMUP)
             flow_publish(t);
         net_flush(&t->net, &on);
         int r = net_turn(&t->net, &on, wait_ns(t, due_ns));
         if (r < 0) return r;
     }
     return t->failed ? -1 : 0;
+}
+
+/* Messages of a publisher that were meant for a subscriber. */
+static uint32_t published_for(const struct traffic *t, unsigned pub, unsigned sub) {
+    const struct publisher *p = &t->pubs[pub];
+    return t->o->topology == TOPO_FILTERS ? p->published_to[sub] : p->published;
 }
 
 static void judge(struct traffic *t) {
@@ -215,18 +267,21 @@ static void judge(struct traffic *t) {
             continue;
         }
         for (unsigned k = 0; k < t->o->publishers; k++)
-            track_end(&t->subs[i].tracks[k], t->pubs[k].published, &t->verdict);
+            track_end(&t->subs[i].tracks[k], published_for(t, k, i), &t->verdict);
     }
     if (!t->fan) t->verdict.lost += t->unacked + t->owed;
 }
 
 static void report(const struct traffic *t) {
-    static const char *const names[] = { "pair", "fanout", "fanin", "nosub" };
+    static const char *const names[] = { "pair", "fanout", "fanin", "nosub", "filters" };
     printf("mode=traffic topology=%s publishers=%u subscribers=%u qos=%u payload=%u "
            "version=%u window=%u",
            names[t->o->topology], t->o->publishers, t->o->subscribers, t->o->qos, t->o->payload,
            t->o->version, t->window);
     meter_print(&t->meter, "msg");
+    if (t->o->topology == TOPO_FILTERS)
+        printf(" filters=%u bytes_per_filter=%.0f", t->o->filters,
+               (double)(t->rss_subscribed_kib - t->rss_before_kib) * 1024 / t->o->filters);
     if (t->latency)
         printf(" p50_us=%.1f p99_us=%.1f p999_us=%.1f max_us=%.1f",
                (double)histogram_at(t->latency, 0.5) / 1e3,

@@ -3,15 +3,16 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
-enum { PROP_RECEIVE_MAXIMUM = 0x21 };
+enum { PROP_SESSION_EXPIRY = 0x11, PROP_RECEIVE_MAXIMUM = 0x21 };
 
 /* How many bytes a CONNACK property's value takes: fixed sizes, or one of these. */
 enum { V_NONE = 0, V_TEXT = -1, V_PAIR = -2 };
 
 static const signed char connack_prop_len[256] = {
-    [0x11] = 4,      /* session expiry */
+    [PROP_SESSION_EXPIRY] = 4,
     [0x12] = V_TEXT, /* assigned client id */
     [0x13] = 2,      /* server keep-alive */
     [0x15] = V_TEXT, /* authentication method */
@@ -138,17 +139,20 @@ uint8_t wire_ack_reason(const struct frame *f) {
     return f->body_len < 3 ? 0 : f->body[2];
 }
 
-size_t wire_put_connect(uint8_t *at, const char *id, int version) {
-    size_t body_len = 10 + (version == 5) + 2 + strlen(id);
+size_t wire_put_connect(uint8_t *at, const char *id, int version, enum session_kind session) {
+    bool forever = version == 5 && session == SESSION_KEPT;
+    size_t body_len = 10 + (version == 5) + (forever ? 5 : 0) + 2 + strlen(id);
     size_t n = 0;
     at[n++] = PKT_CONNECT << 4;
     n += put_varint(at + n, body_len);
     n += put_text(at + n, "MQTT");
     at[n++] = (uint8_t)version;
-    at[n++] = 0x02; /* clean session / clean start */
+    at[n++] = session == SESSION_CLEAN ? 0x02 : 0; /* clean session / clean start */
     wire_set_u16(at + n, WIRE_KEEP_ALIVE);
     n += 2;
-    if (version == 5) at[n++] = 0; /* no properties */
+    if (version == 5) at[n++] = forever ? 5 : 0; /* bytes of properties */
+    if (forever) at[n++] = PROP_SESSION_EXPIRY;
+    for (int i = 0; forever && i < 4; i++) at[n++] = 0xff;
     return n + put_text(at + n, id);
 }
 

@@ -28,6 +28,7 @@ enum packet_type {
 
 enum {
     WIRE_HEAD_MAX = 5,    /* type byte and four length bytes */
+    WIRE_RETAIN = 1,      /* flag of a PUBLISH, in its first byte */
     WIRE_ACK_LEN = 4,     /* PUBACK, PUBREC, PUBREL, PUBCOMP without a reason */
     WIRE_KEEP_ALIVE = 900 /* seconds: longer than any run */
 };
@@ -66,8 +67,12 @@ int wire_connack(const struct frame *f, int version, unsigned *receive_max);
 uint16_t wire_ack_id(const struct frame *f);
 uint8_t wire_ack_reason(const struct frame *f);
 
+/* What CONNECT asks for: a session that ends with the connection, or never. */
+enum session_kind { SESSION_CLEAN, SESSION_KEPT };
+
 /* Encoders return the bytes written; the bound on what they need stands beside. */
-size_t wire_put_connect(uint8_t *at, const char *id, int version); /* 32 + strlen(id) */
+size_t wire_put_connect(uint8_t *at, const char *id, int version,
+                        enum session_kind session); /* 40 + strlen(id) */
 size_t wire_put_subscribe(uint8_t *at, uint16_t packet_id, const char *filter, unsigned qos,
                           int version); /* 16 + strlen(filter) */
 size_t wire_put_ack(uint8_t *at, enum packet_type type, uint16_t packet_id);
