@@ -60,6 +60,7 @@ listen "mqtt://127.0.0.1:%d"
 allow_anonymous = true
 max_inflight = 65535
 max_queued = 1000000
+max_packet_size = 4 * 1024 * 1024
 log_level = "error"
 ]],
 }
@@ -70,7 +71,7 @@ local commands = {
         local binary = options.sol or "build/release/sol"
         if not exists(binary) then return nil, binary .. " is not built" end
         local conf = M.work .. "/sol.lua"
-        write_file(conf, configs.sol:format(port))
+        write_file(conf, configs.sol:format(port) .. (options.policy or "") .. "\n")
         return ("%s -c %s"):format(quote(binary), conf)
     end,
     mosquitto = function(port)
@@ -84,6 +85,22 @@ local commands = {
         return ("%s/relay %d"):format(M.work, port)
     end,
 }
+
+--- What a report says of the machine and the brokers: a list of { key, value }.
+function M.about(options)
+    local function first(path, pattern)
+        return (read_file(path) or ""):match(pattern) or "unknown"
+    end
+    return {
+        { "date", os.date "!%Y-%m-%d %H:%M UTC" },
+        { "runs", options.runs }, { "seconds", options.seconds }, { "cores", options.cores },
+        { "cpu", first("/proc/cpuinfo", "model name%s*:%s*([^\n]*)") },
+        { "kernel", first("/proc/sys/kernel/osrelease", "[^\n]*") },
+        { "sol", output "git describe --always --dirty 2>/dev/null" },
+        { "mosquitto", output("PATH=$PATH:/usr/sbin mosquitto -h 2>/dev/null")
+            :match "version (%S+)" or "none" },
+    }
+end
 
 --- Splits "sol,mosquitto" and says which of them can run here.
 function M.choose(list, options)

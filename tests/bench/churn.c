@@ -136,8 +136,9 @@ static int measure_rate(struct churn *h, const char *mode, const char *unit) {
     static struct meter meter;
     h->meter = &meter;
     meter_begin(&meter, o->broker_pid, h->done);
-    until_ns = now_ns() + (int64_t)(o->seconds * 1e9);
-    if (!turn_until(h, until_ns, &h->done, UINT64_MAX)) return RUN_FAILED;
+    until_ns = o->messages ? INT64_MAX : now_ns() + (int64_t)(o->seconds * 1e9);
+    if (!turn_until(h, until_ns, &h->done, o->messages ? o->messages : UINT64_MAX))
+        return RUN_FAILED;
     meter_end(&meter, h->done);
     printf("mode=%s connections=%u version=%u", mode, o->connections, o->version);
     meter_print(&meter, unit);

@@ -1,44 +1,161 @@
--- What is measured: one row a scenario, in the order of the table.
--- `args` go to the load generator; `fan` is how many deliveries one publish causes;
--- `kind` picks the table; rows with `extra` run only with --all or when --only names them.
+-- What is measured: one row a scenario, in the order of the tables.
+--
+--   args        go to the load generator
+--   fan         deliveries one publish causes
+--   kind        picks the table
+--   only        the brokers it makes sense for; all without it
+--   policy      Lua that Sol runs with
+--   extra       runs only with --all or when --only names it
+--   target      what Sol is to reach, CPU us (`memory`: KiB or bytes); as measured on another
+--               machine.  A table names a multiple of the relay's figure instead
+--   elsewhere   what mosquitto 2.1.2 took on that machine
+--   title       says what it is, in the report
 
 local M = {}
 
-local function add(name, kind, fan, args, extra)
-    M[#M + 1] = { name = name, kind = kind, fan = fan, args = args, extra = extra }
+local both = { sol = true, mosquitto = true }
+
+local function add(row)
+    row.fan = row.fan or 1
+    row.kind = row.kind or "messages"
+    M[#M + 1] = row
 end
 
---- One row for each QoS.
-local function messages(name, fan, args, extra)
+--- One row for each QoS that `figures` has: { [qos] = { target, elsewhere } }.
+local function messages(name, row, figures)
     for qos = 0, 2 do
-        add(("%s-q%d"):format(name, qos), "messages", fan, ("%s --qos %d"):format(args, qos), extra)
+        if figures[qos] then
+            add {
+                name = ("%s-q%d"):format(name, qos),
+                title = ("%s, QoS %d"):format(row.title, qos),
+                args = ("%s --qos %d"):format(row.args, qos),
+                fan = row.fan, extra = row.extra,
+                target = figures[qos][1], elsewhere = figures[qos][2],
+            }
+        end
     end
 end
 
-messages("pair-1",      1,    "pair --publishers 1 --window 128")
-messages("pair-100",    1,    "pair --publishers 100 --window 16")
-messages("pair-1000",   1,    "pair --publishers 1000 --window 8")
-messages("fanout-10",   10,   "fanout --subscribers 10 --window 32")
-messages("fanout-1000", 1000, "fanout --subscribers 1000 --window 4")
-messages("fanin-100",   1,    "fanin --publishers 100 --window 16")
-messages("nosub",       1,    "nosub --publishers 1 --window 128")
+local any = { [0] = {}, {}, {} }
 
-messages("closed-1",    1,    "pair --publishers 1 --window 1 --latency", true)
-messages("closed-10",   1,    "pair --publishers 10 --window 1 --latency", true)
-messages("closed-100",  1,    "pair --publishers 100 --window 1 --latency", true)
-messages("closed-1000", 1,    "pair --publishers 1000 --window 1 --latency", true)
-messages("pair-10",     1,    "pair --publishers 10 --window 32", true)
-messages("v5-pair-100", 1,    "pair --publishers 100 --window 16 --version 5", true)
-messages("1k-pair-100", 1,    "pair --publishers 100 --window 16 --payload 1024", true)
-messages("16k-pair-100", 1,   "pair --publishers 100 --window 4 --payload 16384", true)
-messages("1k-fanout-1000", 1000, "fanout --subscribers 1000 --window 4 --payload 1024", true)
-messages("fanout-5000", 5000, "fanout --subscribers 5000 --window 2", true)
-messages("rate-10000",  1,    "pair --publishers 100 --rate 10000 --latency", true)
+messages("pair-1", { title = "1 pair", args = "pair --publishers 1 --window 128" },
+         { [0] = { 0.20, 0.98 }, {}, {} })
+messages("pair-10", { title = "10 pairs", args = "pair --publishers 10 --window 32" }, any)
+messages("pair-100", { title = "100 pairs", args = "pair --publishers 100 --window 16" },
+         { [0] = { 0.25, 1.15 }, { 0.38, 2.4 }, { 0.65, 3.0 } })
+messages("pair-1000", { title = "1,000 pairs", args = "pair --publishers 1000 --window 8" },
+         { [0] = { 0.60, 1.7 }, { 0.95, 3.3 }, {} })
+messages("1k-pair-10", { title = "10 pairs, 1 KiB",
+                         args = "pair --publishers 10 --window 32 --payload 1024" },
+         { [0] = { 0.35, 1.4 } })
+messages("16k-pair-10", { title = "10 pairs, 16 KiB",
+                          args = "pair --publishers 10 --window 16 --payload 16384" },
+         { [0] = { { relay = 1.1 }, 5.8 } })
+messages("1m-pair-10", { title = "10 pairs, 1 MiB",
+                         args = "pair --publishers 10 --window 2 --payload 1048576" },
+         { [0] = {} })
+messages("closed-1000", { title = "1,000 pairs, closed loop",
+                          args = "pair --publishers 1000 --window 1 --latency" },
+         { [0] = { 3.4, 3.4 }, {} })
 
-add("connect",      "connects",  1, "connect --connections 64")
-add("takeover",     "takeovers", 1, "takeover --connections 64", true)
-add("takeover-v5",  "takeovers", 1, "takeover --connections 64 --version 5", true)
-add("idle-10000",   "idle",      1, "idle --connections 10000")
+local function fanout(n, window, figures)
+    messages("fanout-" .. n, { title = ("1 to %d"):format(n), fan = n,
+        args = ("fanout --subscribers %d --window %d"):format(n, window) }, figures)
+end
+fanout(10, 32, { [0] = { 0.08, 1.13 } })
+fanout(100, 16, { [0] = {} })
+fanout(1000, 4, { [0] = { 0.40, 2.7 }, { 0.80, 5.0 } })
+fanout(5000, 2, { [0] = { { relay = 1.0 }, 4.8 } })
+
+messages("fanin-100", { title = "100 to 1", args = "fanin --publishers 100 --window 16" },
+         { [0] = { 0.20, 0.99 }, { 0.33, 3.2 } })
+messages("nosub", { title = "Nobody listens", args = "nosub --publishers 1 --window 128" },
+         { [0] = { 0.09, 0.28 }, { 0.14, 0.82 }, { 0.27, 1.5 } })
+
+--- Random topics, each matched by one of `n` filters.
+local function filters(n, target, elsewhere)
+    add {
+        name = "filters-" .. n, title = ("Random topics, %d mixed filters"):format(n), only = both,
+        args = ("filters --filters %d --publishers 10 --subscribers 100 --window 256"):format(n),
+        target = target, elsewhere = elsewhere, filters = n,
+    }
+end
+filters(1000, 0.40, 1.4)
+filters(10000)
+filters(100000, 0.80, 4.7)
+filters(1000000, 1.3, 7.7)
+
+add { name = "retained", title = "100,000 retained to a new subscriber", only = both,
+      args = "retained --kept 100000", target = 0.5, elsewhere = 1.9 }
+add { name = "drain", title = "50,000 queued QoS 1 to a client that is back", only = both,
+      args = "drain --qos 1 --kept 50000", target = 0.40, elsewhere = 0.90 }
+
+local function hook(name, title, policy)
+    add { name = "hook-" .. name .. "-q0", title = title, only = { sol = true }, policy = policy,
+          args = "pair --publishers 100 --window 16 --qos 0" }
+end
+hook("off", "100 pairs, no hook", "")
+hook("filtered", "the same, a publish hook on another topic",
+     'sol.on("publish", "elsewhere/#", function() end)')
+hook("on", "the same, an empty publish hook", 'sol.on("publish", function() end)')
+hook("read", "the same, a publish hook that reads topic and payload", [[
+sol.on("publish", function(client, message)
+    if message.topic == "" or message.payload == "" then return sol.deny(0x99) end
+end)]])
+hook("deliver", "the same, an empty deliver hook", 'sol.on("deliver", function() end)')
+
+for _, n in ipairs { 1, 10, 100 } do
+    messages("closed-" .. n, { title = n .. " pairs, closed loop", extra = true,
+        args = ("pair --publishers %d --window 1 --latency"):format(n) }, any)
+end
+messages("v5-pair-100", { title = "100 pairs, MQTT 5", extra = true,
+                          args = "pair --publishers 100 --window 16 --version 5" }, any)
+messages("1k-pair-100", { title = "100 pairs, 1 KiB", extra = true,
+                          args = "pair --publishers 100 --window 16 --payload 1024" }, any)
+messages("16k-pair-100", { title = "100 pairs, 16 KiB", extra = true,
+                           args = "pair --publishers 100 --window 4 --payload 16384" }, any)
+messages("1k-fanout-1000", { title = "1 to 1000, 1 KiB", extra = true, fan = 1000,
+                             args = "fanout --subscribers 1000 --window 4 --payload 1024" }, any)
+
+--- `rate` messages a second on schedule, perhaps with idle connections beside.
+local function rate(n, idle)
+    add {
+        name = ("rate-%d%s"):format(n, idle and "-idle" or ""), kind = "latency",
+        title = ("%d messages/s%s"):format(n, idle and (", %d idle beside"):format(idle) or ""),
+        args = ("pair --publishers 100 --rate %d --latency --sources 4 --idle %d")
+            :format(n, idle or 0),
+    }
+end
+rate(1000)
+rate(10000)
+rate(50000)
+rate(100000)
+rate(10000, 19000)
+rate(50000, 19000)
+
+add { name = "connect", kind = "connects", title = "CONNECT, CONNACK, DISCONNECT, end",
+      args = "connect --connections 64 --sources 4", target = 8, elsewhere = 16 }
+add { name = "takeover", kind = "takeovers", title = "Take-over of a client id", only = both,
+      args = "takeover --connections 64 --sources 4", target = 7, elsewhere = 9.0 }
+add { name = "takeover-v5", kind = "takeovers", title = "Take-over, MQTT 5", only = both,
+      args = "takeover --connections 64 --sources 4 --version 5", extra = true }
+add { name = "subscribe", kind = "subscribes", title = "SUBSCRIBE, one mixed filter a packet",
+      only = both, args = "subscribe --connections 10", target = 0.9, elsewhere = 5.6 }
+add { name = "idle-19000", kind = "idle", title = "19,000 idle connections",
+      args = "idle --connections 19000 --sources 4", target = 1.2, elsewhere = 4.9 }
+
+--- What a kept thing costs in memory: figures of rows above.
+M.memory = {
+    { row = "idle-19000", key = "kib_per_connection", title = "an idle connection, KiB",
+      target = 1.2, elsewhere = 4.9 },
+    { row = "drain", key = "bytes_per_kept", title = "a queued 64-byte QoS 1 message, bytes",
+      target = 350 },
+    { row = "retained", key = "bytes_per_kept", title = "a retained 64-byte message, bytes" },
+    { row = "filters-1000000", key = "bytes_per_filter",
+      title = "a subscription among 1,000,000, bytes", target = 300 },
+    { row = "filters-1000000", key = "rss_kib", scale = 1 / 1024,
+      title = "the whole broker with 1,000,000 subscriptions, MiB", target = 300, elsewhere = 807 },
+}
 
 --- Whether `word` names the row: wholly ("pair-100-q1"), up to a dash ("pair-100"), or
 --- with stars for any text ("*-q0").
