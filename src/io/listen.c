@@ -443,15 +443,28 @@ uint16_t listener_port(const struct listener *l) {
 
 #define PEER_TEXT (INET6_ADDRSTRLEN + sizeof "[]:65535")
 
+static char *put_number(char *at, unsigned n) {
+    if (n >= 10) at = put_number(at, n / 10);
+    *at = (char)('0' + n % 10);
+    return at + 1;
+}
+
+/* By hand: printf took a third of what a connection costs from CONNECT to its end. */
+static void ipv4_text(const uint8_t bytes[4], in_port_t port, char *out) {
+    for (int i = 0; i < 4; i++) {
+        out = put_number(out, bytes[i]);
+        *out++ = i < 3 ? '.' : ':';
+    }
+    *put_number(out, ntohs(port)) = '\0';
+}
+
 static void peer_text(const union address *a, char out[PEER_TEXT]) {
     char host[INET6_ADDRSTRLEN] = "";
     const struct in6_addr *v6 = &a->v6.sin6_addr;
     if (a->any.sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &a->v4.sin_addr, host, sizeof host);
-        (void)snprintf(out, PEER_TEXT, "%s:%u", host, ntohs(a->v4.sin_port));
+        ipv4_text((const uint8_t *)&a->v4.sin_addr, a->v4.sin_port, out);
     } else if (a->any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6)) {
-        (void)inet_ntop(AF_INET, &v6->s6_addr[12], host, sizeof host);
-        (void)snprintf(out, PEER_TEXT, "%s:%u", host, ntohs(a->v6.sin6_port));
+        ipv4_text(&v6->s6_addr[12], a->v6.sin6_port, out);
     } else if (a->any.sa_family == AF_INET6) {
         (void)inet_ntop(AF_INET6, v6, host, sizeof host);
         (void)snprintf(out, PEER_TEXT, "[%s]:%u", host, ntohs(a->v6.sin6_port));
