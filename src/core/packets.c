@@ -257,6 +257,8 @@ static void on_disconnect(struct conn *c, const struct frame *f) {
     }
     /* Any reason but a normal end leaves the will in force [MQTT-3.14.4-3]. */
     c->will_on_close = p.reason.reason_code != RC_SUCCESS;
+    /* Whoever has said goodbye sends no more: no need to wait for its FIN. */
+    c->has_hung_up = c->stream.type->ends_by_close;
     conn_end(c, 0, NULL, "DISCONNECT");
 }
 

@@ -55,6 +55,7 @@ static void socket_close(struct stream *s) {
 
 const struct stream_type stream_tcp = {
     .name = "tcp",
+    .ends_by_close = true,
     .read = socket_read,
     .writev = socket_writev,
     .finish = socket_finish,
@@ -63,6 +64,7 @@ const struct stream_type stream_tcp = {
 
 const struct stream_type stream_unix = {
     .name = "unix",
+    .ends_by_close = true,
     .read = socket_read,
     .writev = socket_writev,
     .finish = socket_finish,

@@ -16,6 +16,8 @@ struct stream;
 
 struct stream_type {
     const char *name; /* "tcp", "unix" ... */
+    /* A peer that has sent its last needs no goodbye: close alone will do. */
+    bool ends_by_close;
     /* > 0 bytes read, 0 end of input, -EAGAIN, or another fatal -errno. */
     ssize_t (*read)(struct stream *s, void *at, size_t len);
     /* > 0 bytes written, -EAGAIN, or another fatal -errno. */

@@ -231,6 +231,19 @@ static void a_peer_that_does_not_close_is_closed(void **state) {
     peer_drop(&p);
 }
 
+static void who_says_goodbye_is_closed_at_once(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    join(&p, r, MQTT_5, "p", true);
+    struct packet last = publish_packet("t", "x", 1, 5);
+    peer_post(&p, &last);
+    say_disconnect(&p, 0);
+    rig_settle(r);
+    assert_null(r->worker->conns); /* though it has not closed its end */
+    assert_int_equal(expect(&p, PKT_PUBACK)->ack.packet_id, 5);
+    expect_end(&p);
+}
+
 /* Connected through real TCP, for its resets. */
 static void tcp_open(struct peer *p, struct rig *r, int version) {
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -512,6 +525,7 @@ int main(void) {
         RIG(a_half_closed_peer_gets_its_last_bytes),
         RIG(the_last_word_is_read_though_we_lingered),
         RIG(a_peer_that_does_not_close_is_closed),
+        RIG(who_says_goodbye_is_closed_at_once),
         RIG(what_was_sent_before_a_reset_counts),
         RIG(a_silent_stranger_is_closed),
         RIG(keep_alive_is_one_and_a_half_times_what_was_said),
