@@ -65,19 +65,18 @@ log_level = "error"
 ]],
 }
 
---- name -> command(port), or nil and why it cannot be measured here.
+--- name -> command(port, options, conf), or nil and why it cannot be measured here; `conf`
+--- is where its configuration may lie.
 local commands = {
-    sol = function(port, options)
+    sol = function(port, options, conf)
         local binary = options.sol or "build/release/sol"
         if not exists(binary) then return nil, binary .. " is not built" end
-        local conf = M.work .. "/sol.lua"
         write_file(conf, configs.sol:format(port) .. (options.policy or "") .. "\n")
         return ("%s -c %s"):format(quote(binary), conf)
     end,
-    mosquitto = function(port)
+    mosquitto = function(port, _, conf)
         local binary = output "PATH=$PATH:/usr/sbin command -v mosquitto"
         if binary == "" then return nil, "mosquitto is not installed" end
-        local conf = M.work .. "/mosquitto.conf"
         write_file(conf, configs.mosquitto:format(port))
         return ("%s -c %s"):format(quote(binary), conf)
     end,
@@ -109,7 +108,9 @@ function M.choose(list, options)
         if not commands[name] then
             error(("no such broker: %s (sol, mosquitto, relay)"):format(name), 0)
         end
-        local command, why = commands[name](1, options)
+        local conf = M.work .. "/probe"
+        local command, why = commands[name](1, options, conf)
+        os.remove(conf)
         if command then
             chosen[#chosen + 1] = name
         else
@@ -137,29 +138,44 @@ local function running(pid)
     return state and state ~= "Z"
 end
 
---- Starts a broker; `options.core` pins it, `options.under` is put before its command.
+--- The one child a process starts.
+local function child_of(pid)
+    local child
+    repeat
+        pause(0.01)
+        child = (read_file(("/proc/%d/task/%d/children"):format(pid, pid)) or ""):match "%d+"
+    until child or not running(pid)
+    return tonumber(child) or pid
+end
+
+--- Starts a broker; `options.core` pins it, `options.under` is put before its command and,
+--- with `options.is_parent`, runs it as a child.
 --- A handle with pid and port, or nil and why.
 function M.start(name, options)
     local port = free_port()
-    local command = assert(commands[name](port, options))
-    local log, pidfile = M.work .. "/" .. name .. ".log", M.work .. "/" .. name .. ".pid"
-    os.remove(pidfile)
+    local base = ("%s/%s-%d"):format(M.work, name, port)
+    local conf, log, pidfile = base .. ".conf", base .. ".log", base .. ".pid"
+    local command = assert(commands[name](port, options, conf))
     local shell = io.popen(([[
         trap '' INT
         ulimit -n "$(ulimit -Hn)"
         nice -n -10 taskset -c %d %s %s >%s 2>&1 </dev/null &
         echo $! >%s.new && mv %s.new %s
-        while read -r signal; do kill -"$signal" $! 2>/dev/null; done
+        while read -r signal pid; do kill -"$signal" "$pid" 2>/dev/null; done
+        pkill -9 -P $!
         kill -9 $! 2>/dev/null
         wait
     ]]):format(options.core, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
     while not exists(pidfile) do pause(0.01) end
-    return { name = name, port = port, pid = tonumber(read_file(pidfile)), log = log, shell = shell }
+    local pid = tonumber(read_file(pidfile))
+    if options.is_parent then pid = child_of(pid) end
+    return { name = name, port = port, pid = pid, log = log, shell = shell,
+             files = { conf, log, pidfile } }
 end
 
 --- Asks the broker to end (`grace` seconds, 5 by default), then makes it.
 function M.stop(broker, grace)
-    broker.shell:write "TERM\n"
+    broker.shell:write("TERM ", broker.pid, "\n")
     broker.shell:flush()
     local waited = 0
     while running(broker.pid) and waited < (grace or 5) do
@@ -167,6 +183,7 @@ function M.stop(broker, grace)
         waited = waited + 0.05
     end
     broker.shell:close()
+    for _, path in ipairs(broker.files) do os.remove(path) end
     return waited < (grace or 5)
 end
 
