@@ -8,6 +8,7 @@ TEST_DEPS := $(RUN_DEPS) libcmocka-dev lua-busted lua-check lua-socket mosquitto
 UNITS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
 SPECS   := $(wildcard tests/spec/*_spec.lua tests/spec/*/*_spec.lua plugins/*/*_spec.lua)
 LUA_SRC := lua plugins tests src/script/embed.lua
+MODEL   := $(BUILD)/model/core
 # How long tests wait, by mode: files run side by side, and sanitizers take their time.
 SLOW_release := 2
 SLOW_tsan    := 10
@@ -45,6 +46,11 @@ $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  TEST  $<"
 	$(Q)$(CC) $(CFLAGS) -Itests/unit -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
+
+$(MODEL): tests/model/core.c tests/unit/core/rig.h $(LIB)
+	@mkdir -p $(@D)
+	@echo "  TEST  $<"
+	$(Q)$(CC) $(CFLAGS) -Itests/unit $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(MALLOC_$(MODE)) $(LIBS)
 
 build/support/proc.so: tests/support/proc.c
 	@mkdir -p $(@D)

@@ -1,0 +1,232 @@
+/* core.c -- the broker's core for Lua: no network, no threads, a clock driven by hand.
+ *
+ * A program of its own, `core SCRIPT ARGUMENTS`, so that sanitizers need no preloading.
+ * It offers the module "core", which is all that a script knows of a broker:
+ *
+ *     broker = core.new { max_queued = 3, drop = "oldest", ... }
+ *     n = broker:open()           a connection, by number
+ *     broker:send(n, bytes)
+ *     broker:close(n)             without a word
+ *     broker:advance(ms)          time passes, at once
+ *     out = broker:settle()       all that follows is done: { [n] = { bytes, is_over } }
+ *     broker:free()
+ *
+ * Whatever offers the same can be tested in its place. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/rig.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include <poll.h>
+
+enum { CONNS_MAX = 512, TURNS_MAX = 1000 };
+
+static const char BROKER[] = "model.broker";
+
+struct model {
+    struct rig *rig; /* owned; NULL once freed */
+    int fds[CONNS_MAX];  /* of connections by number; -1: closed */
+    int len;
+};
+
+/* ---- settings -------------------------------------------------------------- */
+
+static const struct setting {
+    const char *name;
+    size_t offset;
+} settings[] = {
+    { "max_inflight", offsetof(struct config, max_inflight) },
+    { "max_queued", offsetof(struct config, max_queued) },
+    { "max_topic_alias", offsetof(struct config, max_topic_alias) },
+};
+
+static bool is_given(lua_State *L, const char *name, const char *value) {
+    lua_getfield(L, 1, name); /* value */
+    bool is = lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), value) == 0;
+    lua_pop(L, 1);
+    return is;
+}
+
+/* From the table at the bottom of the stack. [-0, +0, e] */
+static void configure(lua_State *L, struct config *config) {
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        lua_getfield(L, 1, settings[i].name); /* value */
+        if (!lua_isnil(L, -1))
+            *(uint32_t *)((char *)config + settings[i].offset) = (uint32_t)luaL_checkinteger(L, -1);
+        lua_pop(L, 1);
+    }
+    if (is_given(L, "drop", "oldest")) config->drop = DROP_OLDEST;
+    if (is_given(L, "overlapping", "each")) config->overlapping = OVERLAPPING_EACH;
+    lua_getfield(L, 1, "queue_qos0"); /* value */
+    config->queue_qos0 = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+}
+
+/* ---- the broker -------------------------------------------------------------- */
+
+static struct model *check_model(lua_State *L) {
+    struct model *m = luaL_checkudata(L, 1, BROKER);
+    luaL_argcheck(L, m->rig, 1, "freed");
+    return m;
+}
+
+static int check_conn(lua_State *L, const struct model *m) {
+    lua_Integer n = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, n >= 1 && n <= m->len, 2, "no such connection");
+    return (int)n - 1;
+}
+
+static int l_new(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    struct model *m = lua_newuserdatauv(L, sizeof *m, 0); /* model */
+    *m = (struct model){ 0 };
+    luaL_setmetatable(L, BROKER);
+    m->rig = rig_new();
+    configure(L, m->rig->config);
+    return 1;
+}
+
+static int l_open(lua_State *L) {
+    struct model *m = check_model(L);
+    int fds[2];
+    if (m->len == CONNS_MAX) return luaL_error(L, "too many connections");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+        return luaL_error(L, "socketpair: %s", strerror(errno));
+    m->fds[m->len++] = fds[1];
+    conn_open(m->rig->worker, &stream_unix, fds[0], "model", "unix:model");
+    lua_pushinteger(L, m->len);
+    return 1;
+}
+
+static int l_send(lua_State *L) {
+    struct model *m = check_model(L);
+    int at = check_conn(L, m);
+    size_t len;
+    const char *bytes = luaL_checklstring(L, 3, &len);
+    if (m->fds[at] >= 0 && send(m->fds[at], bytes, len, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+        return luaL_error(L, "send: %s", strerror(errno));
+    return 0;
+}
+
+static void close_one(struct model *m, int at) {
+    if (m->fds[at] >= 0) close(m->fds[at]);
+    m->fds[at] = -1;
+}
+
+static int l_close(lua_State *L) {
+    struct model *m = check_model(L);
+    close_one(m, check_conn(L, m));
+    return 0;
+}
+
+static int l_advance(lua_State *L) {
+    check_model(L);
+    rig_clock_ms += (uint64_t)luaL_checkinteger(L, 2);
+    return 0;
+}
+
+/* A number that changes with whatever a worker does for its clients. */
+static uint64_t activity(const struct worker *w) {
+    return w->counters.bytes_in + w->counters.bytes_out + w->counters.connections + w->conns_len;
+}
+
+/* Turns until one has changed nothing. */
+static void turn(struct rig *r) {
+    for (int i = 0; i < TURNS_MAX; i++) {
+        uint64_t before = activity(r->worker);
+        rig_turns(r, 1);
+        if (i && activity(r->worker) == before) return;
+    }
+    must(false); /* it never rests */
+}
+
+/* Pushes { bytes, is_over } of one connection. [-0, +1, m] */
+static void push_input(lua_State *L, struct model *m, int at) {
+    luaL_Buffer b;
+    ssize_t n;
+    lua_createtable(L, 2, 0); /* input */
+    luaL_buffinit(L, &b);     /* input, buffer */
+    while ((n = recv(m->fds[at], luaL_prepbuffsize(&b, 4096), 4096, 0)) > 0)
+        luaL_addsize(&b, (size_t)n);
+    bool is_over = n == 0 || errno != EAGAIN;
+    luaL_pushresult(&b); /* input, bytes */
+    lua_rawseti(L, -2, 1);
+    lua_pushboolean(L, is_over); /* input, is_over */
+    lua_rawseti(L, -2, 2);
+    if (is_over) close_one(m, at);
+}
+
+static int l_settle(lua_State *L) {
+    struct model *m = check_model(L);
+    struct pollfd polls[CONNS_MAX];
+    int places[CONNS_MAX];
+    nfds_t len = 0;
+    turn(m->rig);
+    lua_newtable(L); /* out */
+    for (int i = 0; i < m->len; i++) {
+        if (m->fds[i] < 0) continue;
+        places[len] = i;
+        polls[len++] = (struct pollfd){ .fd = m->fds[i], .events = POLLIN };
+    }
+    if (poll(polls, len, 0) <= 0) return 1;
+    for (nfds_t i = 0; i < len; i++) {
+        if (!polls[i].revents) continue;
+        push_input(L, m, places[i]); /* out, input */
+        lua_rawseti(L, -2, places[i] + 1);
+    }
+    return 1;
+}
+
+static int l_free(lua_State *L) {
+    struct model *m = luaL_checkudata(L, 1, BROKER);
+    for (int i = 0; i < m->len; i++) close_one(m, i);
+    rig_free(m->rig);
+    m->rig = NULL;
+    return 0;
+}
+
+static const luaL_Reg methods[] = {
+    { "open", l_open },       { "send", l_send },     { "close", l_close },
+    { "advance", l_advance }, { "settle", l_settle }, { "free", l_free },
+    { "__gc", l_free },       { NULL, NULL },
+};
+
+static const luaL_Reg functions[] = { { "new", l_new }, { NULL, NULL } };
+
+static int open_core(lua_State *L) {
+    luaL_newmetatable(L, BROKER); /* metatable */
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1); /* metatable, metatable */
+    lua_setfield(L, -2, "__index");
+    luaL_newlib(L, functions); /* metatable, module */
+    return 1;
+}
+
+/* ---- the program --------------------------------------------------------------- */
+
+static int traceback(lua_State *L) {
+    luaL_traceback(L, L, lua_tostring(L, 1), 1);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    lua_State *L = luaL_newstate();
+    must(L && argc > 1);
+    luaL_openlibs(L);
+    luaL_requiref(L, "core", open_core, 0); /* module */
+    lua_settop(L, 0);
+    lua_newtable(L); /* arg */
+    for (int i = 1; i < argc; i++) {
+        lua_pushstring(L, argv[i]); /* arg, word */
+        lua_rawseti(L, -2, i - 1);
+    }
+    lua_setglobal(L, "arg");
+    lua_pushcfunction(L, traceback); /* traceback */
+    bool ok = luaL_loadfile(L, argv[1]) == 0 && lua_pcall(L, 0, 1, 1) == 0;
+    if (!ok) fprintf(stderr, "%s\n", lua_tostring(L, -1)); /* traceback, result */
+    int status = ok ? (int)lua_tointeger(L, -1) : 2;
+    lua_close(L);
+    return status;
+}

@@ -1,0 +1,303 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- delivery.lua -- the reference: who is owed which message.
+--
+-- A session has a `queue` (owed, not sent yet, in order), a `flight` (sent, not
+-- acknowledged, in order) and `replays` (retained messages for new subscriptions, in no
+-- order).  A message due at once, of QoS 0, stands in the connection's `now`.
+--
+-- What nobody can see from outside is left open.  Which member of a shared subscription
+-- gets a message is known when it comes: until then each of them has an *unsure* entry, tied
+-- together by a token; exactly one may be redeemed.  Where the count of a full queue is open
+-- for that reason, so is what it loses, and those entries become unsure, too.
+-- Not here: packets (observe.lua), what clients do (model.lua).
+
+local topics = require "model.topics"
+
+local delivery = {}
+
+-- One unacknowledged message may hold up those 8 windows younger: packet ids run in order.
+local SPAN_PER_WINDOW = 8
+
+--- Has the message expired?
+function delivery.is_expired(m, message) return message.expires and message.expires <= m.now end
+
+-- Tokens -----------------------------------------------------------------------------------------
+
+--- One entry of a token is gone without having been redeemed.
+function delivery.forsake(m, entry)
+    local token = entry.token
+    if not token then return end
+    token.open = token.open - 1
+    if token.open == 0 and token.is_owed and not token.is_redeemed then
+        m.fail("%s for the shared subscription %s reached no member", entry.message.name, token.filter)
+    end
+end
+
+--- The message came to a member: nobody else may have it.
+function delivery.redeem(entry)
+    if entry.token then entry.token.is_redeemed = true end
+end
+
+--- Can this entry still be redeemed?
+function delivery.is_open(entry) return not (entry.token and entry.token.is_redeemed) end
+
+-- Queues -----------------------------------------------------------------------------------------
+
+--- Unacknowledged messages of this connection: they count against its window.
+function delivery.open_len(s)
+    local n = 0
+    for _, e in ipairs(s.flight) do
+        if e.conn == s.conn then n = n + 1 end
+    end
+    return n
+end
+
+--- Must the broker send what it owes to this session, now?
+function delivery.must_send(s)
+    local eldest = s.flight[1]
+    if eldest and s.sent - eldest.nth >= SPAN_PER_WINDOW * s.conn.window - 1 then return false end
+    return delivery.open_len(s) < s.conn.window
+end
+
+local function room(s)
+    if not s.conn or not delivery.must_send(s) then return 0 end
+    for _, e in ipairs(s.flight) do
+        if e.conn ~= s.conn then return 0 end -- these come first
+    end
+    return s.conn.window - delivery.open_len(s)
+end
+
+local function drop_eldest(s, at)
+    local is_certain = true
+    for i = at, #s.queue do is_certain = is_certain and s.queue[i].is_sure end
+    if is_certain then
+        table.remove(s.queue, at)
+        return
+    end
+    for i = at, #s.queue do
+        local e = s.queue[i]
+        if e.token then e.token.is_owed = false end
+    end
+    for i = at, #s.queue do
+        if s.queue[i].is_sure then
+            s.queue[i].is_sure = false
+            return
+        end
+    end
+end
+
+local function count(queue)
+    local all, sure = 0, 0
+    for _, e in ipairs(queue) do
+        if delivery.is_open(e) then
+            all = all + 1
+            if e.is_sure then sure = sure + 1 end
+        end
+    end
+    return all, sure
+end
+
+local function unsure(entry)
+    entry.is_sure = false
+    if entry.token then entry.token.is_owed = false end
+end
+
+local function queue(m, s, entry)
+    local limit = m.config.max_queued
+    local all, sure = count(s.queue)
+    local free = room(s)
+    local most, least = math.max(0, all - free), math.max(0, sure - free)
+    if most >= limit and m.config.drop == "oldest" then
+        drop_eldest(s, free + 1)
+    elseif least >= limit then
+        if entry.token then entry.token.is_owed = false end
+        delivery.forsake(m, entry)
+        return
+    elseif most >= limit then
+        unsure(entry)
+    end
+    table.insert(s.queue, entry)
+end
+
+local function qos0_waits(s)
+    for _, e in ipairs(s.queue) do
+        if e.qos == 0 then return true end
+    end
+    return false
+end
+
+--- Can the session be given a message of this QoS?
+local function takes(m, s, qos) return s.conn or qos > 0 or m.config.queue_qos0 end
+
+local function deliver(m, s, entry)
+    entry.step = m.step
+    if entry.qos == 0 and s.conn and not qos0_waits(s) then
+        table.insert(s.conn.now, entry)
+    elseif takes(m, s, entry.qos) then
+        queue(m, s, entry)
+    else
+        delivery.forsake(m, entry)
+    end
+end
+
+local function entry_of(message, sub, identifiers)
+    return { message = message, qos = math.min(message.qos, sub.qos), retain = message.retain and sub.rap,
+        identifiers = identifiers, is_sure = true }
+end
+
+-- Subscribers ------------------------------------------------------------------------------------
+
+local function by_key(t)
+    local keys = {}
+    for key in pairs(t) do keys[#keys + 1] = key end
+    table.sort(keys)
+    local i = 0
+    return function()
+        i = i + 1
+        return keys[i], t[keys[i]]
+    end
+end
+delivery.by_key = by_key
+
+local function deliver_plain(m, s, subs, message)
+    if m.config.overlapping == "each" then
+        for _, sub in ipairs(subs) do deliver(m, s, entry_of(message, sub, { sub.identifier })) end
+        return
+    end
+    local merged, identifiers = { qos = 0, rap = false }, {}
+    for _, sub in ipairs(subs) do
+        merged.qos = math.max(merged.qos, sub.qos)
+        merged.rap = merged.rap or sub.rap
+        if sub.identifier then identifiers[#identifiers + 1] = sub.identifier end
+    end
+    table.sort(identifiers)
+    deliver(m, s, entry_of(message, merged, identifiers))
+end
+
+local function members_of(m, filter)
+    local out = {}
+    for _, s in by_key(m.sessions) do
+        local sub = s.subs[filter]
+        if sub then out[#out + 1] = { session = s, sub = sub } end
+    end
+    return out
+end
+
+--- To one of the members; `is_owed`: it must reach one.
+local function deliver_shared(m, filter, message, is_owed)
+    local able = {}
+    for _, member in ipairs(members_of(m, filter)) do
+        if takes(m, member.session, math.min(message.qos, member.sub.qos)) then able[#able + 1] = member end
+    end
+    local token = { filter = filter, open = #able, is_owed = is_owed }
+    for _, member in ipairs(able) do
+        local entry = entry_of(message, member.sub, { member.sub.identifier })
+        entry.filter = filter
+        if #able > 1 or not is_owed then
+            entry.token = token
+            entry.is_sure = false
+        end
+        deliver(m, member.session, entry)
+    end
+end
+
+--- A message goes to all who want it.  Says who does: "some", "none", or "maybe" where the
+--- standard leaves open who counts.
+function delivery.route(m, message)
+    local shares, who = {}, "none"
+    for id, s in by_key(m.sessions) do
+        local subs = {}
+        for filter, sub in by_key(s.subs) do
+            local _, group = topics.shared(filter)
+            if topics.match(topics.shared(filter), message.topic) then
+                if group then
+                    shares[filter] = true
+                elseif not (sub.no_local and id == message.from) then
+                    subs[#subs + 1] = sub
+                end
+                if who == "none" then who = "maybe" end
+            end
+        end
+        if #subs > 0 then
+            who = "some"
+            deliver_plain(m, s, subs, message)
+        end
+    end
+    for filter in by_key(shares) do deliver_shared(m, filter, message, true) end
+    return who
+end
+
+--- The session is gone: what it was to share may go to the others (4.8.2), but for QoS 2
+--- that was on its way.
+function delivery.give_back(m, s)
+    local back = {}
+    for _, e in ipairs(s.flight) do
+        if e.filter and e.qos == 1 then back[#back + 1] = e end
+    end
+    for _, e in ipairs(s.queue) do
+        if e.filter and delivery.is_open(e) then back[#back + 1] = e end
+        if e.token then e.token.is_owed = false end
+    end
+    for _, e in ipairs(back) do
+        if not delivery.is_expired(m, e.message) then deliver_shared(m, e.filter, e.message, false) end
+    end
+end
+
+-- Retained messages ------------------------------------------------------------------------------
+
+--- A message with RETAIN takes the place of the older one; an empty one only removes it.
+function delivery.retain(m, message)
+    m.retained[message.topic] = message.payload ~= "" and message or nil
+end
+
+--- Those a new subscription is owed.
+function delivery.replay(m, s, filter, sub)
+    for topic, message in by_key(m.retained) do
+        if topics.match(filter, topic) and not delivery.is_expired(m, message) then
+            local entry = entry_of(message, sub, { sub.identifier })
+            entry.retain, entry.filter_asked = true, filter
+            -- 3.8.3.1 leaves open whether No Local means retained messages, too
+            entry.is_sure = not (sub.no_local and message.from == s.id)
+            table.insert(s.replays, entry)
+        end
+    end
+end
+
+--- Is the retained message still what it was?  One that was replaced before it could be
+--- sent need not be.
+function delivery.is_current(m, entry)
+    return m.retained[entry.message.topic] == entry.message and not delivery.is_expired(m, entry.message)
+end
+
+-- At rest ----------------------------------------------------------------------------------------
+
+local function settle_queue(m, s)
+    local owed
+    for _, e in ipairs(s.queue) do
+        if delivery.is_open(e) and not delivery.is_expired(m, e.message) then
+            if e.is_sure then owed = owed or e else delivery.forsake(m, e) end
+        else
+            s.sent = s.sent + 1 -- it had its place
+        end
+    end
+    if owed then m.fail("%s is not sent to %s, and nothing is in its way", owed.message.name, s.id) end
+    s.queue = {}
+end
+
+--- Everything the broker may send has been sent: what is left has no excuse.
+function delivery.settle(m, s)
+    if not s.conn or not delivery.must_send(s) then return end
+    for _, e in ipairs(s.flight) do
+        if e.conn ~= s.conn then m.fail("%s is not sent to %s again", e.message.name, s.id) end
+    end
+    settle_queue(m, s)
+    for _, e in ipairs(s.replays) do
+        if e.is_sure and delivery.is_current(m, e) then
+            m.fail("the retained %s is not sent to %s", e.message.name, s.id)
+        end
+    end
+    s.replays = {}
+end
+
+return delivery

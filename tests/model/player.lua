@@ -1,0 +1,169 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- player.lua -- plays a sequence to the broker and to the reference, step by step.
+--
+-- A sequence is { config = {...}, actions... }.  The broker is whatever offers what core.c
+-- describes; time is its own, one millisecond a step, so that no two timers begun in
+-- different steps are due at once.
+
+local model = require "model.model"
+local mqtt = require "support.mqtt"
+local observe = require "model.observe"
+local delivery = require "model.delivery"
+
+local player = {}
+
+-- The conversation, for a reader ------------------------------------------------------------------
+
+local function properties(props)
+    local out = {}
+    for name, value in delivery.by_key(props or {}) do
+        if type(value) == "table" then value = table.concat(value, "+") end
+        if name ~= "subscription_id" or not props.subscription_ids then out[#out + 1] = name .. "=" .. value end
+    end
+    return #out > 0 and " {" .. table.concat(out, " ") .. "}" or ""
+end
+
+local function filters(p)
+    local out = {}
+    for _, f in ipairs(p) do
+        if type(f) == "string" then
+            out[#out + 1] = " " .. f
+        else
+            out[#out + 1] = (" %s qos=%d%s%s%s"):format(f.filter, f.qos, f.no_local and " no_local" or "",
+                f.retain_as_published and " retain_as_published" or "",
+                f.retain_handling and f.retain_handling > 0 and " retain_handling=" .. f.retain_handling or "")
+        end
+    end
+    return table.concat(out, ",")
+end
+
+local function describe(p, version)
+    local text = mqtt.describe(p)
+    if p.type == "CONNECT" then
+        text = ("CONNECT %s%s%s"):format(version == 5 and "5.0" or "3.1.1", p.clean and " clean" or "",
+            p.keepalive and p.keepalive > 0 and " keep_alive=" .. p.keepalive or "")
+        if p.will then
+            text = ("%s will(%s %s qos=%d%s%s)"):format(text, p.will.topic, p.will.payload, p.will.qos,
+                p.will.retain and " retain" or "", properties(p.will.props))
+        end
+    end
+    return text .. filters(p) .. properties(p.props)
+end
+
+-- Playing ------------------------------------------------------------------------------------------
+
+local function wire_of(broker, say)
+    local wire = {}
+    local name = {}
+    function wire.open() return broker:open() end
+
+    function wire.send(n, packet, version)
+        name[n] = name[n] or packet.client_id
+        if say then say("%s -> %s", name[n], describe(packet, version)) end
+        broker:send(n, mqtt.encode(packet, version))
+    end
+
+    function wire.close(n)
+        if say then say("%s    vanishes", name[n]) end
+        broker:close(n)
+    end
+
+    return wire
+end
+
+local function hear(m, conn, input, say)
+    local bytes, is_over = input[1], input[2]
+    conn.bytes = (conn.bytes or "") .. bytes
+    local at = 1
+    while true do
+        local p, next_at = mqtt.decode(conn.bytes, at, conn.version)
+        if not p then break end
+        if say then say("%s <- %s", conn.id, describe(p, conn.version)) end
+        observe.packet(m, conn, p)
+        at = next_at
+    end
+    conn.bytes = conn.bytes:sub(at)
+    if is_over then
+        if say then say("%s    is closed by the broker", conn.id) end
+        observe.over(m, conn)
+    end
+end
+
+--- All that follows has come: is it what it should be?
+local function check(m, broker, say)
+    local input = broker:settle()
+    for n, conn in delivery.by_key(m.conns) do
+        if input[n] then hear(m, conn, input[n], say) end
+    end
+    for n, conn in delivery.by_key(m.conns) do
+        observe.rest(m, conn)
+        if conn.is_over then m.conns[n] = nil end
+    end
+    for _, s in delivery.by_key(m.sessions) do delivery.settle(m, s) end
+end
+
+local function advance(m, broker, ms)
+    if ms <= 0 then return end
+    m.now = m.now + ms
+    broker:advance(ms)
+end
+
+--- Time passes: just before something is due nothing happens, then it does.
+local function pass(m, broker, ms, say)
+    local stop = m.now + ms
+    while true do
+        local due = model.next_event(m)
+        if due > stop then break end
+        if say then say("   ... %.3f s pass", (due - m.now) / 1000) end
+        advance(m, broker, due - 1 - m.now)
+        check(m, broker, say)
+        advance(m, broker, due - m.now)
+        model.events(m)
+        check(m, broker, say)
+    end
+    if say and stop > m.now then say("   ... %.3f s pass", (stop - m.now) / 1000) end
+    advance(m, broker, stop - m.now)
+    check(m, broker, say)
+end
+
+local ACKS_MAX = 200
+
+local function acknowledge_all(m, broker, a, say)
+    for _ = 1, ACKS_MAX do
+        if not model.act(m, { "ack", c = a.c, nth = 1 }) then return end
+        check(m, broker, say)
+    end
+end
+
+local function step(m, broker, a, say)
+    if a[1] == "pass" then
+        pass(m, broker, a.ms, say)
+    elseif a[1] == "ack_all" then
+        acknowledge_all(m, broker, a, say)
+    elseif model.act(m, a) then
+        check(m, broker, say)
+    end
+    pass(m, broker, 1)
+end
+
+local function play(m, broker, sequence, say)
+    for i, a in ipairs(sequence) do
+        m.at = i
+        step(m, broker, a, say)
+    end
+end
+
+--- Play it.  Nothing when all is well; else what is wrong, and at which action.  `say`, if
+--- given, is told the conversation line by line.
+function player.play(new_broker, sequence, say)
+    local broker = new_broker(sequence.config)
+    local m = model.new(sequence.config, wire_of(broker, say))
+    local ok, fault = xpcall(play, function(e)
+        return type(e) == "table" and e.fault or debug.traceback(e, 2)
+    end, m, broker, sequence, say)
+    broker:free()
+    if not ok then return fault, m.at end
+end
+
+return player
