@@ -319,6 +319,7 @@ struct replay {
     struct replay *next;
     struct message **list; /* owned, with its references from `at` on; once matched */
     size_t len, at;
+    uint64_t up_to; /* retain_stamp at SUBSCRIBE: what is kept later comes as it is published */
     uint32_t identifier;
     uint8_t qos;
     bool is_matched;
@@ -366,7 +367,10 @@ static void replay_step(struct session *s) {
     struct replay *r = s->replay;
     if (!r->is_matched) {
         r->is_matched = true;
-        retain_match(w->broker->retained, slice_of(r->filter, r->filter_len), loop_now_ms(w->loop),
+        retain_match(w->broker->retained,
+                     &(struct retain_query){ .filter = slice_of(r->filter, r->filter_len),
+                                             .now_ms = loop_now_ms(w->loop),
+                                             .up_to = r->up_to },
                      &r->list, &r->len);
     } else if (r->at < r->len) {
         replay_one(s, r);
@@ -388,6 +392,7 @@ static void replay_pump(struct session *s) {
 
 void session_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t identifier) {
     struct replay *r = xcalloc(1, sizeof *r + filter.len);
+    r->up_to = retain_stamp(s->worker->broker->retained);
     r->qos = qos;
     r->identifier = identifier;
     r->filter_len = (uint16_t)filter.len;

@@ -18,6 +18,7 @@ struct node {
     struct node *first;        /* child */
     struct node *next, **link; /* among the parent's children */
     struct message *message;   /* owned reference, or NULL */
+    uint64_t kept;             /* the message's number among all that were kept */
     uint64_t id;
     uint32_t key_len;
     uint8_t key[]; /* parent's id, level */
@@ -30,6 +31,7 @@ struct retain {
     struct map levels; /* node by key */
     struct node *root;
     uint64_t last_id;
+    _Atomic uint64_t last_kept;
     _Atomic size_t count;
 };
 
@@ -107,6 +109,7 @@ static void keep(struct retain *r, struct node *n, struct message *m) {
     else
         r->count++;
     n->message = m;
+    n->kept = ++r->last_kept;
 }
 
 void retain_set(struct retain *r, struct message *m) {
@@ -127,11 +130,15 @@ bool retain_holds(struct retain *r, const struct message *m) {
     return holds;
 }
 
+uint64_t retain_stamp(struct retain *r) {
+    return r->last_kept;
+}
+
 /* ---- matching ----------------------------------------------------------- */
 
 struct matching {
     struct retain *r;
-    uint64_t now_ms;
+    const struct retain_query *q;
     struct message ***list; /* of the caller */
     size_t *len;
     size_t cap;
@@ -141,11 +148,12 @@ struct matching {
 
 static void visit(struct matching *m, struct node *n) {
     if (!n->message) return;
-    if (n->message->expires_ms <= m->now_ms) {
+    if (n->message->expires_ms <= m->q->now_ms) {
         m->expired = xrealloc(m->expired, (m->expired_len + 1) * sizeof(struct node *));
         m->expired[m->expired_len++] = n;
         return;
     }
+    if (n->kept > m->q->up_to) return;
     if (*m->len == m->cap) {
         m->cap = m->cap ? m->cap * 2 : 16;
         *m->list = xrealloc(*m->list, m->cap * sizeof **m->list);
@@ -167,9 +175,9 @@ static bool is_level(struct slice level, char wildcard) {
     return level.len == 1 && level.at[0] == wildcard;
 }
 
-static void walk(struct matching *m, struct node *n, struct slice filter, size_t at) {
+static void walk(struct matching *m, struct node *n, size_t at) {
     struct slice level;
-    if (!topic_next_level(filter, &at, &level)) {
+    if (!topic_next_level(m->q->filter, &at, &level)) {
         visit(m, n);
         return;
     }
@@ -179,18 +187,18 @@ static void walk(struct matching *m, struct node *n, struct slice filter, size_t
             if (!is_system(m, c)) visit_below(m, c); /* [MQTT-4.7.2-1] */
     } else if (is_level(level, '+')) {
         for (struct node *c = n->first; c; c = c->next)
-            if (!is_system(m, c)) walk(m, c, filter, at);
+            if (!is_system(m, c)) walk(m, c, at);
     } else {
         struct node *c = child_find(m->r, n, level);
-        if (c) walk(m, c, filter, at);
+        if (c) walk(m, c, at);
     }
 }
 
-void retain_match(struct retain *r, struct slice filter, uint64_t now_ms, struct message ***list,
+void retain_match(struct retain *r, const struct retain_query *q, struct message ***list,
                   size_t *len) {
-    struct matching m = { .r = r, .now_ms = now_ms, .list = list, .len = len, .cap = *len };
+    struct matching m = { .r = r, .q = q, .list = list, .len = len, .cap = *len };
     pthread_mutex_lock(&r->lock);
-    walk(&m, r->root, filter, 0);
+    walk(&m, r->root, 0);
     for (size_t i = 0; i < m.expired_len; i++) forget(r, m.expired[i]);
     pthread_mutex_unlock(&r->lock);
     free(m.expired);

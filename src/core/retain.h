@@ -17,10 +17,18 @@ void retain_free(struct retain *r);
  * empty [MQTT-3.3.1-6] [MQTT-3.3.1-7]. */
 void retain_set(struct retain *r, struct message *m);
 
-/* Collects a reference to every message whose topic the filter matches and that is not
- * expired at `now_ms`: appended to *list (xrealloc'd, *len counts).  The caller unrefs
- * each and frees the list. */
-void retain_match(struct retain *r, struct slice filter, uint64_t now_ms, struct message ***list,
+/* A number that grows with each message kept. */
+uint64_t retain_stamp(struct retain *r);
+
+struct retain_query {
+    struct slice filter;
+    uint64_t now_ms; /* what has expired by then is left out */
+    uint64_t up_to;  /* a retain_stamp: what was kept later is left out */
+};
+
+/* Collects a reference to every message the query finds: appended to *list (xrealloc'd, *len
+ * counts).  The caller unrefs each and frees the list. */
+void retain_match(struct retain *r, const struct retain_query *q, struct message ***list,
                   size_t *len);
 
 /* Is `m` (met by retain_match earlier) still the message of its topic?  If not, what came

@@ -398,7 +398,10 @@ function illegal.identifier(conn)
     return { type = "PUBLISH", topic = "a", payload = "forbidden", props = { subscription_id = 1 } }
 end
 
-function illegal.filter(_, _, filter) return { type = "SUBSCRIBE", id = 9, { filter = filter, qos = 0 } } end
+function illegal.filter(conn, _, filter)
+    if conn.version < 5 and filter:find("^%$share/") then return end -- there it has no meaning
+    return { type = "SUBSCRIBE", id = 9, { filter = filter, qos = 0 } }
+end
 
 --- Breaks the protocol.
 function act.illegal(m, a, conn)

@@ -32,7 +32,7 @@ struct list {
 
 static struct list match(struct retain *r, const char *filter, uint64_t now_ms) {
     struct list l = { NULL, 0 };
-    retain_match(r, slice_str(filter), now_ms, &l.at, &l.len);
+    retain_match(r, &(struct retain_query){ slice_str(filter), now_ms, UINT64_MAX }, &l.at, &l.len);
     return l;
 }
 
@@ -91,10 +91,23 @@ static void found_messages_are_appended(void **state) {
     keep(*state, "a", "x", MESSAGE_NEVER);
     keep(*state, "b", "x", MESSAGE_NEVER);
     struct list l = match(*state, "a", 0);
-    retain_match(*state, SLICE("b"), 0, &l.at, &l.len);
+    retain_match(*state, &(struct retain_query){ SLICE("b"), 0, UINT64_MAX }, &l.at, &l.len);
     assert_int_equal(l.len, 2);
     assert_slice(message_topic(l.at[0]), "a");
     assert_slice(message_topic(l.at[1]), "b");
+    list_free(&l);
+}
+
+static void what_is_kept_later_is_left_out(void **state) {
+    keep(*state, "a", "x", MESSAGE_NEVER);
+    keep(*state, "b", "x", MESSAGE_NEVER);
+    struct retain_query q = { SLICE("#"), 0, retain_stamp(*state) };
+    keep(*state, "b", "again", MESSAGE_NEVER);
+    keep(*state, "c", "x", MESSAGE_NEVER);
+    struct list l = { NULL, 0 };
+    retain_match(*state, &q, &l.at, &l.len);
+    assert_int_equal(l.len, 1);
+    assert_slice(message_topic(l.at[0]), "a");
     list_free(&l);
 }
 
@@ -229,6 +242,7 @@ int main(void) {
         STORE(the_latest_message_of_a_topic_is_kept),
         STORE(an_empty_message_removes),
         STORE(found_messages_are_appended),
+        STORE(what_is_kept_later_is_left_out),
         STORE(what_was_found_outlives_its_place),
         STORE(the_expired_are_not_found_and_go),
         STORE(the_deepest_and_longest_topics_have_their_place),
