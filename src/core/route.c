@@ -274,9 +274,11 @@ static unsigned deliver_here(const struct delivering *d, const struct route_entr
     for (uint32_t i = 0; i < to->len; i++) {
         const struct route_entry *e = &to->at[i];
         struct session *s = slots_find(&d->worker->sessions, e->session);
-        if (!s || (e->no_local && handle_eq(d->message->publisher, e->session))) continue;
+        bool is_own = handle_eq(d->message->publisher, e->session);
+        if (!s || (is_own && e->no_local)) continue;
+        struct route_entry entry = is_own ? route_entry_own(e) : *e;
         receivers++;
-        deliver_to(d, to, e, s, 0);
+        deliver_to(d, to, &entry, s, 0);
     }
     return receivers;
 }

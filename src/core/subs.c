@@ -400,11 +400,13 @@ static void walk(const struct subs *s, const struct filter_node *n, struct slice
     if (n->plus && !is_system) walk(s, n->plus, topic, at, f);
 }
 
+/* Of one session those without No Local first, see struct route_entry. */
 static int by_session(const void *a, const void *b) {
     const struct subscription *x = *(struct subscription *const *)a;
     const struct subscription *y = *(struct subscription *const *)b;
-    return (x->key.session.slot > y->key.session.slot) -
-           (x->key.session.slot < y->key.session.slot);
+    if (x->key.session.slot != y->key.session.slot)
+        return x->key.session.slot > y->key.session.slot ? 1 : -1;
+    return x->options.no_local - y->options.no_local;
 }
 
 /* Adds one subscription to the entry of its session. */
@@ -413,8 +415,20 @@ static void merge(struct route_entries *out, struct route_entry *e,
     if (sub->options.qos > e->qos) e->qos = sub->options.qos;
     e->no_local = e->no_local && sub->options.no_local;
     e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
-    if (!sub->identifier) return;
-    out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
+    if (sub->identifier)
+        out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
+    if (sub->options.no_local) return;
+    e->own_qos = e->qos;
+    e->own_retain_as_published = e->retain_as_published;
+    e->own_identifiers_len = e->identifiers_len;
+}
+
+struct route_entry route_entry_own(const struct route_entry *e) {
+    struct route_entry own = *e;
+    own.qos = e->own_qos;
+    own.retain_as_published = e->own_retain_as_published;
+    own.identifiers_len = e->own_identifiers_len;
+    return own;
 }
 
 static struct route_entry *entry_add(struct route_entries *out, uint32_t at, struct handle session,

@@ -29,14 +29,16 @@ struct subscription {
 };
 
 /* A subscriber as a route remembers it: overlapping subscriptions of one session are
- * already merged (highest QoS, all identifiers), unless each was asked for. */
+ * already merged (highest QoS, all identifiers), unless each was asked for.  What it
+ * publishes itself comes by those without No Local alone: the `own_` members. */
 struct route_entry {
     struct handle session;
-    uint8_t qos;
-    bool no_local;            /* every merged subscription says so */
-    bool retain_as_published; /* any merged subscription says so */
-    uint16_t identifiers_len;
-    uint32_t identifiers_at; /* first of them in route.identifiers */
+    uint8_t qos, own_qos;
+    bool no_local : 1;            /* every merged subscription says so */
+    bool retain_as_published : 1; /* any merged subscription says so */
+    bool own_retain_as_published : 1;
+    uint16_t identifiers_len, own_identifiers_len; /* the own are the first of them */
+    uint32_t identifiers_at;                       /* first of them in route.identifiers */
 };
 
 /* A shared subscription's members on a route: at[first .. first + len). */
@@ -86,6 +88,8 @@ struct route_entries {
  * and the members of shares wherever they live. */
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out);
+/* The entry for what its session publishes itself. */
+struct route_entry route_entry_own(const struct route_entry *e);
 /* The members of one share alone (out->shares_len is 1), or none when it has gone. */
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
 /* Frees what `e` owns and leaves it empty. */

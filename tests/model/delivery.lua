@@ -68,23 +68,9 @@ local function room(s)
     return s.conn.window - delivery.open_len(s)
 end
 
-local function drop_eldest(s, at)
-    local is_certain = true
-    for i = at, #s.queue do is_certain = is_certain and s.queue[i].is_sure end
-    if is_certain then
-        table.remove(s.queue, at)
-        return
-    end
-    for i = at, #s.queue do
-        local e = s.queue[i]
-        if e.token then e.token.is_owed = false end
-    end
-    for i = at, #s.queue do
-        if s.queue[i].is_sure then
-            s.queue[i].is_sure = false
-            return
-        end
-    end
+local function unsure(entry)
+    entry.is_sure = false
+    if entry.token then entry.token.is_owed = false end
 end
 
 local function count(queue)
@@ -98,9 +84,31 @@ local function count(queue)
     return all, sure
 end
 
-local function unsure(entry)
-    entry.is_sure = false
-    if entry.token then entry.token.is_owed = false end
+--- One of those that wait makes room: the eldest, whichever that is.
+local function drop_eldest(s, at, is_certain)
+    if is_certain then
+        table.remove(s.queue, at)
+        return
+    end
+    for i = at, #s.queue do
+        local e = s.queue[i]
+        local was_sure = e.is_sure
+        unsure(e)
+        if was_sure then return end
+    end
+end
+
+--- What comes in one step comes in no order: which of it a full queue loses is open.
+local function share_the_loss(s, entry)
+    local is_alone = true
+    for _, e in ipairs(s.queue) do
+        if e.step == entry.step then
+            unsure(e)
+            is_alone = false
+        end
+    end
+    if not is_alone then unsure(entry) end
+    return not is_alone
 end
 
 local function queue(m, s, entry)
@@ -108,10 +116,11 @@ local function queue(m, s, entry)
     local all, sure = count(s.queue)
     local free = room(s)
     local most, least = math.max(0, all - free), math.max(0, sure - free)
+    local is_open = most >= limit and share_the_loss(s, entry)
     if most >= limit and m.config.drop == "oldest" then
-        drop_eldest(s, free + 1)
-    elseif least >= limit then
-        if entry.token then entry.token.is_owed = false end
+        drop_eldest(s, free + 1, not is_open and all == #s.queue and sure == all)
+    elseif least >= limit and not is_open then
+        unsure(entry)
         delivery.forsake(m, entry)
         return
     elseif most >= limit then
