@@ -153,23 +153,31 @@ static bool window_open(const struct session *s) {
     return s->ring_open < s->window && s->open_bytes < s->window_bytes && conn_has_room(s->conn);
 }
 
+/* PUBRELs do not wait for the window [MQTT-3.3.4-10]. */
+static void release_again(struct session *s) {
+    for (uint32_t i = s->ring_again; s->ring_releases && i < s->ring_sent; i++) {
+        struct delivery *d = ring_at(s, i);
+        if (d->state != DELIVERY_REL_AGAIN) continue;
+        d->state = DELIVERY_RELEASED;
+        s->ring_releases--;
+        s->ring_open++;
+        conn_send_ack(s->conn, PKT_PUBREL, id_at(s, i), RC_SUCCESS, NULL);
+    }
+}
+
 static void send_again(struct session *s) {
+    release_again(s);
     while (s->ring_again < s->ring_sent && window_open(s)) {
         uint32_t i = s->ring_again;
         struct delivery *d = ring_at(s, i);
         s->ring_again++;
-        if (d->state != DELIVERY_RESEND && d->state != DELIVERY_REL_AGAIN) continue;
+        if (d->state != DELIVERY_RESEND) continue;
         s->ring_open++;
-        if (d->state == DELIVERY_REL_AGAIN) {
-            d->state = DELIVERY_RELEASED;
-            conn_send_ack(s->conn, PKT_PUBREL, id_at(s, i), RC_SUCCESS, NULL);
-        } else {
-            d->state = DELIVERY_SENT; /* [MQTT-4.4.0-1]: also when it has expired meanwhile */
-            s->open_bytes += message_weight(d->message);
-            if (send_publish(s, d, id_at(s, i), true) == SEND_OK) continue;
-            s->ring_open--;
-            skip(s, d);
-        }
+        d->state = DELIVERY_SENT; /* [MQTT-4.4.0-1]: also when it has expired meanwhile */
+        s->open_bytes += message_weight(d->message);
+        if (send_publish(s, d, id_at(s, i), true) == SEND_OK) continue;
+        s->ring_open--;
+        skip(s, d);
     }
 }
 
@@ -471,7 +479,7 @@ int session_pubcomp(struct session *s, uint16_t packet_id) {
 /* ---- life --------------------------------------------------------------- */
 
 void delivery_rewind(struct session *s) {
-    s->ring_again = s->ring_open = 0;
+    s->ring_again = s->ring_open = s->ring_releases = 0;
     s->open_bytes = 0;
     for (uint32_t i = 0; i < s->ring_sent; i++) {
         struct delivery *d = ring_at(s, i);
@@ -479,6 +487,7 @@ void delivery_rewind(struct session *s) {
             d->state = DELIVERY_RESEND;
         else if (d->state == DELIVERY_RELEASED)
             d->state = DELIVERY_REL_AGAIN;
+        s->ring_releases += d->state == DELIVERY_REL_AGAIN;
     }
 }
 

@@ -78,17 +78,18 @@ struct session {
     /* outgoing */
     struct delivery *ring; /* owned; ring_cap is 0 or a power of two */
     uint32_t ring_cap, ring_head, ring_len;
-    uint32_t ring_sent;    /* entries with a packet id: the first of the ring */
-    uint32_t ring_again;   /* of those, so many at the front are out on this connection;
-                              the rest must be sent again first */
-    uint32_t ring_open;    /* sent on this connection and not acknowledged: against window */
-    uint16_t first_id;     /* packet id of the entry at the head */
-    uint16_t window;       /* the client's Receive Maximum and max_inflight */
-    uint32_t ring_gaps;    /* dropped entries at the front of those waiting */
-    uint32_t waiting_qos0; /* QoS 0 entries that wait */
-    size_t queued_bytes;   /* weights of the messages in the ring */
-    size_t open_bytes;     /* of those in state DELIVERY_SENT: against window_bytes */
-    size_t window_bytes;   /* max_inflight_bytes; SIZE_MAX: no limit */
+    uint32_t ring_sent;     /* entries with a packet id: the first of the ring */
+    uint32_t ring_again;    /* of those, so many at the front are out on this connection;
+                               the rest must be sent again first */
+    uint32_t ring_open;     /* sent on this connection and not acknowledged: against window */
+    uint16_t first_id;      /* packet id of the entry at the head */
+    uint16_t window;        /* the client's Receive Maximum and max_inflight */
+    uint32_t ring_releases; /* PUBRELs to be sent again on this connection */
+    uint32_t ring_gaps;     /* dropped entries at the front of those waiting */
+    uint32_t waiting_qos0;  /* QoS 0 entries that wait */
+    size_t queued_bytes;    /* weights of the messages in the ring */
+    size_t open_bytes;      /* of those in state DELIVERY_SENT: against window_bytes */
+    size_t window_bytes;    /* max_inflight_bytes; SIZE_MAX: no limit */
     struct held *held, **held_tail; /* owned: to be shown to the deliver hooks, in order */
     struct hook_call *asking;       /* the deliver call in progress, or NULL */
     uint32_t held_len;

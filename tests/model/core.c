@@ -26,8 +26,8 @@ enum { CONNS_MAX = 512, TURNS_MAX = 1000 };
 static const char BROKER[] = "model.broker";
 
 struct model {
-    struct rig *rig; /* owned; NULL once freed */
-    int fds[CONNS_MAX];  /* of connections by number; -1: closed */
+    struct rig *rig;    /* owned; NULL once freed */
+    int fds[CONNS_MAX]; /* of connections by number; -1: closed */
     int len;
 };
 
@@ -188,9 +188,8 @@ static int l_free(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    { "open", l_open },       { "send", l_send },     { "close", l_close },
-    { "advance", l_advance }, { "settle", l_settle }, { "free", l_free },
-    { "__gc", l_free },       { NULL, NULL },
+    { "open", l_open },     { "send", l_send }, { "close", l_close }, { "advance", l_advance },
+    { "settle", l_settle }, { "free", l_free }, { "__gc", l_free },   { NULL, NULL },
 };
 
 static const luaL_Reg functions[] = { { "new", l_new }, { NULL, NULL } };

@@ -317,6 +317,7 @@ function act.resend(m, a, conn)
     local id = nth(outgoing(client), a.nth)
     local p = client.outgoing[id]
     if not p then return end
+    if conn.version < 5 then p.expiry, p.message.content_type = nil, nil end
     send_publish(m, conn, p, p.message.topic, nil, true)
     take_in(m, conn, s, p)
     p.state = "received"

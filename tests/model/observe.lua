@@ -84,6 +84,32 @@ local function right_expiry(m, message, p)
     return said == left // 1000 or said == (left + 999) // 1000 or (left < 1000 and said == 1)
 end
 
+--- To a 3.1.1 connection copies of a message by several subscriptions look alike: which of
+--- them an entry is stays open.
+local function confuse(s, entry)
+    local alike = {}
+    for _, list in ipairs { s.flight, s.queue } do
+        for _, e in ipairs(list) do
+            if e.message == entry.message then alike[#alike + 1] = e end
+        end
+    end
+    if #alike == 0 then return end
+    alike[#alike + 1] = entry
+    local identifiers = {}
+    for i, e in ipairs(alike) do identifiers[i] = e.identifiers end
+    for _, e in ipairs(alike) do e.alternatives = e.alternatives or identifiers end
+end
+
+local function right_identifiers(entry, p)
+    local said = p.props.subscription_ids or {}
+    table.sort(said)
+    if same_list(entry.identifiers, said) then return true end
+    for _, identifiers in ipairs(entry.alternatives or {}) do
+        if same_list(identifiers, said) then return true end
+    end
+    return false
+end
+
 --- The first respect in which the packet is not what the entry demands; nil: none.
 local function mismatch(m, conn, entry, p)
     local message = entry.message
@@ -92,9 +118,7 @@ local function mismatch(m, conn, entry, p)
     if entry.qos ~= p.qos then return "QoS", entry.qos end
     if entry.retain ~= p.retain then return "RETAIN", entry.retain end
     if conn.version < 5 then return end
-    local identifiers = p.props.subscription_ids or {}
-    table.sort(identifiers)
-    if not same_list(entry.identifiers, identifiers) then
+    if not right_identifiers(entry, p) then
         return "subscription identifiers", table.concat(entry.identifiers, " ")
     end
     if p.props.content_type ~= message.content_type then return "content type", message.content_type end
@@ -180,25 +204,10 @@ local function take(m, conn, s, p)
     return remove(s.replays, find(m, conn, s.replays, p)) or unexpected(m, conn, p)
 end
 
---- To a 3.1.1 connection copies of a message by several subscriptions look alike; now that
---- they do not, the entry may turn out to be another one.
-local function reconsider(m, conn, s, entry, p)
-    for _, list in ipairs { s.flight, s.queue } do
-        for _, e in ipairs(list) do
-            if e.message == entry.message and e.qos == entry.qos and not mismatch(m, conn, e, p) then
-                e.identifiers, entry.identifiers = entry.identifiers, e.identifiers
-                e.filter, entry.filter = entry.filter, e.filter
-                return
-            end
-        end
-    end
-end
-
 local function sent_again(m, conn, s, p)
     for _, e in ipairs(s.flight) do
         if e.state == "sent" and e.conn ~= conn then
             if e.id ~= p.id then m.fail("%s for %s: %d is next", mqtt.describe(p), conn.id, e.id) end
-            if mismatch(m, conn, e, p) then reconsider(m, conn, s, e, p) end
             local field, value = mismatch(m, conn, e, p)
             if field then m.fail("%s for %s: %s should be %s", mqtt.describe(p), conn.id, field, tostring(value)) end
             e.conn = conn
@@ -236,6 +245,7 @@ local function observe_publish(m, conn, p)
         local entry = take(m, conn, s, p)
         delivery.redeem(entry)
         if p.qos == 0 then return end
+        if conn.version < 5 then confuse(s, entry) end
         s.sent = s.sent + 1
         entry.id, entry.conn, entry.state, entry.nth = p.id, conn, "sent", s.sent
         table.insert(s.flight, entry)
