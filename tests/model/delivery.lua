@@ -157,6 +157,7 @@ end
 
 -- Subscribers ------------------------------------------------------------------------------------
 
+--- The pairs of a table in the order of its keys.
 local function by_key(t)
     local keys = {}
     for key in pairs(t) do keys[#keys + 1] = key end
@@ -168,6 +169,13 @@ local function by_key(t)
     end
 end
 delivery.by_key = by_key
+
+--- The sessions there are, in the order of their clients.
+function delivery.sessions(m)
+    local out = {}
+    for _, id in ipairs(m.ids) do out[#out + 1] = m.sessions[id] end
+    return out
+end
 
 local function deliver_plain(m, s, subs, message)
     if m.config.overlapping == "each" then
@@ -186,7 +194,7 @@ end
 
 local function members_of(m, filter)
     local out = {}
-    for _, s in by_key(m.sessions) do
+    for _, s in ipairs(delivery.sessions(m)) do
         local sub = s.subs[filter]
         if sub then out[#out + 1] = { session = s, sub = sub } end
     end
@@ -215,14 +223,14 @@ end
 --- standard leaves open who counts.
 function delivery.route(m, message)
     local shares, who = {}, "none"
-    for id, s in by_key(m.sessions) do
+    for _, s in ipairs(delivery.sessions(m)) do
         local subs = {}
-        for filter, sub in by_key(s.subs) do
-            local _, group = topics.shared(filter)
-            if topics.match(topics.shared(filter), message.topic) then
+        for filter, sub in pairs(s.subs) do
+            local inner, group = topics.shared(filter)
+            if topics.match(inner, message.topic) then
                 if group then
                     shares[filter] = true
-                elseif not (sub.no_local and id == message.from) then
+                elseif not (sub.no_local and s.id == message.from) then
                     subs[#subs + 1] = sub
                 end
                 if who == "none" then who = "maybe" end
@@ -282,6 +290,7 @@ end
 -- At rest ----------------------------------------------------------------------------------------
 
 local function settle_queue(m, s)
+    if #s.queue == 0 then return end
     local owed
     for _, e in ipairs(s.queue) do
         if delivery.is_open(e) and not delivery.is_expired(m, e.message) then
@@ -301,6 +310,7 @@ function delivery.settle(m, s)
         if e.conn ~= s.conn then m.fail("%s is not sent to %s again", e.message.name, s.id) end
     end
     settle_queue(m, s)
+    if #s.replays == 0 then return end
     for _, e in ipairs(s.replays) do
         if e.is_sure and delivery.is_current(m, e) then
             m.fail("the retained %s is not sent to %s", e.message.name, s.id)

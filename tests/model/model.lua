@@ -18,7 +18,7 @@ local FOREVER = math.huge
 --- send(n, packet, version), close(n).
 function model.new(config, wire)
     local m = { config = config, wire = wire, now = 0, step = 0, said = 0, sessions = {}, conns = {}, clients = {},
-        retained = {} }
+        ids = {}, retained = {} }
     function m.fail(...) error({ fault = string.format(...) }, 0) end
     return m
 end
@@ -80,6 +80,8 @@ local function client_of(m, id)
     if not client then
         client = { id = id, outgoing = {} }
         m.clients[id] = client
+        table.insert(m.ids, id)
+        table.sort(m.ids)
     end
     return client
 end
@@ -439,7 +441,7 @@ end
 --- What is due at this moment happens.
 function model.events(m)
     m.step = m.step + 1
-    for _, s in delivery.by_key(m.sessions) do
+    for _, s in ipairs(delivery.sessions(m)) do
         if s.conn then
             if s.conn.keep_alive > 0 and s.conn.heard + s.conn.keep_alive * 1500 <= m.now then
                 throw_out(m, s.conn, 0x8D)

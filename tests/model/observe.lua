@@ -279,6 +279,7 @@ function observe.rest(m, conn)
     local missing = conn.answers[1]
     if missing then m.fail("no %s comes for %s", missing.type, conn.id) end
     if conn.must_end then m.fail("the connection of %s is not closed", conn.id) end
+    if #conn.now == 0 then return end
     for _, e in ipairs(conn.now) do
         if e.is_sure then m.fail("%s is not sent to %s", e.message.name, conn.id) end
         if delivery.is_open(e) then delivery.forsake(m, e) end

@@ -93,14 +93,14 @@ end
 --- All that follows has come: is it what it should be?
 local function check(m, broker, say)
     local input = broker:settle()
-    for n, conn in delivery.by_key(m.conns) do
-        if input[n] then hear(m, conn, input[n], say) end
+    if next(input) then
+        for n in delivery.by_key(input) do hear(m, m.conns[n], input[n], say) end
     end
-    for n, conn in delivery.by_key(m.conns) do
+    for n, conn in pairs(m.conns) do
         observe.rest(m, conn)
         if conn.is_over then m.conns[n] = nil end
     end
-    for _, s in delivery.by_key(m.sessions) do delivery.settle(m, s) end
+    for _, s in pairs(m.sessions) do delivery.settle(m, s) end
 end
 
 local function advance(m, broker, ms)
@@ -122,9 +122,8 @@ local function pass(m, broker, ms, say)
         model.events(m)
         check(m, broker, say)
     end
-    if say and stop > m.now then say("   ... %.3f s pass", (stop - m.now) / 1000) end
+    if say and stop - m.now > 1 then say("   ... %.3f s pass", (stop - m.now) / 1000) end
     advance(m, broker, stop - m.now)
-    check(m, broker, say)
 end
 
 local ACKS_MAX = 200

@@ -9,6 +9,8 @@
 
 package.path = "tests/?.lua;" .. package.path
 
+collectgarbage "generational" -- a sequence leaves nothing behind
+
 local core = require "core"
 local generate = require "model.generate"
 local player = require "model.player"

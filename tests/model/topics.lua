@@ -14,6 +14,7 @@ end
 
 --- What is shared, and by which group; the filter itself when it is not shared.
 function topics.shared(filter)
+    if filter:byte(2) ~= 115 then return filter end -- "$s"
     local group, inner = filter:match("^%$share/([^/]+)/(.+)$")
     return inner or filter, group
 end
