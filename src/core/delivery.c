@@ -502,7 +502,8 @@ void delivery_deinit(struct session *s) {
         struct delivery *d = ring_at(s, i);
         /* Its group has others who can still have it [MQTT-4.8.2-5]. */
         bool may_move = d->qos == 1 || d->state == DELIVERY_QUEUED; /* QoS 2: only once, ever */
-        if (d->share && may_move && d->message && !s->worker->stopping)
+        bool is_good = d->share && d->message && !is_expired(s, d->message);
+        if (is_good && may_move && !s->worker->stopping)
             route_share_again(s->worker, d->share, d->message);
         let_go(s, d);
     }
