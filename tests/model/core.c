@@ -11,6 +11,13 @@
  *     out = broker:settle()       all that follows is done: { [n] = { bytes, is_over } }
  *     broker:free()
  *
+ * and, for what ends a program,
+ *
+ *     core.note(n)                     a number that survives
+ *     n = core.noted()
+ *     code = core.survive(function)    calls it in a process of its own; gives what it
+ *                                      returns, or nil when it died
+ *
  * Whatever offers the same can be tested in its place. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/rig.h"
@@ -20,6 +27,8 @@
 #include <lualib.h>
 
 #include <poll.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 enum { CONNS_MAX = 512, TURNS_MAX = 1000 };
 
@@ -192,7 +201,43 @@ static const luaL_Reg methods[] = {
     { "settle", l_settle }, { "free", l_free }, { "__gc", l_free },   { NULL, NULL },
 };
 
-static const luaL_Reg functions[] = { { "new", l_new }, { NULL, NULL } };
+/* ---- crashes ------------------------------------------------------------------ */
+
+static lua_Integer *noted; /* shared with the processes that come of this one */
+
+static int l_note(lua_State *L) {
+    *noted = luaL_checkinteger(L, 1);
+    return 0;
+}
+
+static int l_noted(lua_State *L) {
+    lua_pushinteger(L, *noted);
+    return 1;
+}
+
+static int l_survive(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) return luaL_error(L, "fork: %s", strerror(errno));
+    if (child == 0) {
+        lua_settop(L, 1);
+        lua_call(L, 0, 1); /* code */
+        exit((int)lua_tointeger(L, -1));
+    }
+    while (waitpid(child, &status, 0) < 0) must(errno == EINTR);
+    if (WIFEXITED(status) && WEXITSTATUS(status) <= 1)
+        lua_pushinteger(L, WEXITSTATUS(status));
+    else
+        lua_pushnil(L);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    { "new", l_new },         { "note", l_note }, { "noted", l_noted },
+    { "survive", l_survive }, { NULL, NULL },
+};
 
 static int open_core(lua_State *L) {
     luaL_newmetatable(L, BROKER); /* metatable */
@@ -212,7 +257,8 @@ static int traceback(lua_State *L) {
 
 int main(int argc, char **argv) {
     lua_State *L = luaL_newstate();
-    must(L && argc > 1);
+    noted = mmap(NULL, sizeof *noted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    must(L && noted != MAP_FAILED && argc > 1);
     luaL_openlibs(L);
     luaL_requiref(L, "core", open_core, 0); /* module */
     lua_settop(L, 0);

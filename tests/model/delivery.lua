@@ -118,7 +118,7 @@ local function queue(m, s, entry)
     local most, least = math.max(0, all - free), math.max(0, sure - free)
     local is_open = most >= limit and share_the_loss(s, entry)
     if most >= limit and m.config.drop == "oldest" then
-        drop_eldest(s, free + 1, not is_open and all == #s.queue and sure == all)
+        drop_eldest(s, free + 1, entry.is_sure and not is_open and sure == #s.queue)
     elseif least >= limit and not is_open then
         unsure(entry)
         delivery.forsake(m, entry)

@@ -180,7 +180,7 @@ function act.connect(m, a)
     resume(conn, s)
 end
 
-function act.drop(m, a, conn)
+function act.drop(m, _, conn)
     leave(m, conn, true)
     m.wire.close(conn.n)
     conn.is_over = true

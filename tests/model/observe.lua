@@ -10,6 +10,10 @@ local mqtt = require "support.mqtt"
 
 local observe = {}
 
+local function wrong(m, conn, p, field, value)
+    m.fail("%s for %s: %s should be %s", mqtt.describe(p), conn.id, field, tostring(value))
+end
+
 -- Answers ----------------------------------------------------------------------------------------
 
 local function is_code(expected, rc)
@@ -44,8 +48,7 @@ local function observe_answer(m, conn, p)
         if expected.type == p.type then
             local field = differs(expected, p)
             if field then
-                m.fail("%s for %s: %s should be %s", mqtt.describe(p), conn.id, field,
-                    tostring(expected[field] or expected.props[field]))
+                wrong(m, conn, p, field, expected[field] or expected.props[field])
             end
             table.remove(conn.answers, i)
             if p.type == "PUBREL" then conn.released[p.id] = true end
@@ -185,7 +188,7 @@ local function unexpected(m, conn, p)
         for _, e in ipairs(list) do
             if e.message.payload == p.payload and e.message.topic == p.topic then
                 local field, value = mismatch(m, conn, e, p)
-                if field then m.fail("%s for %s: %s should be %s", mqtt.describe(p), conn.id, field, tostring(value)) end
+                if field then wrong(m, conn, p, field, value) end
             end
         end
     end
@@ -209,7 +212,7 @@ local function sent_again(m, conn, s, p)
         if e.state == "sent" and e.conn ~= conn then
             if e.id ~= p.id then m.fail("%s for %s: %d is next", mqtt.describe(p), conn.id, e.id) end
             local field, value = mismatch(m, conn, e, p)
-            if field then m.fail("%s for %s: %s should be %s", mqtt.describe(p), conn.id, field, tostring(value)) end
+            if field then wrong(m, conn, p, field, value) end
             e.conn = conn
             return
         end

@@ -5,15 +5,16 @@
 --     build/release/model/core tests/model/run.lua --count 5000
 --     ... --seed 4711 --count 1 --tell        one of them, with all that was said
 --
--- Seeds count up from --seed.  A sequence that fails is shrunk and printed.
+-- The regressions come first, then sequences at random whose seeds count up from --seed.
+-- One that fails, or ends the broker, is shrunk and printed.
 
 package.path = "tests/?.lua;" .. package.path
-
 collectgarbage "generational" -- a sequence leaves nothing behind
 
 local core = require "core"
 local generate = require "model.generate"
 local player = require "model.player"
+local regressions = require "model.regressions"
 local shrink = require "model.shrink"
 
 local options = { seed = 1, count = 1000, length = 40, seconds = 0, faults = 1, tell = false }
@@ -23,41 +24,76 @@ local function usage(word)
     os.exit(2)
 end
 
-local i = 1
-while arg[i] do
-    local name = arg[i]:match("^%-%-(%l+)$")
-    if options[name] == nil then usage(arg[i]) end
-    if name == "tell" then
-        options.tell = true
-        i = i + 1
-    else
-        options[name] = math.tointeger(tonumber(arg[i + 1])) or usage(arg[i])
-        i = i + 2
+local function read_options()
+    local i = 1
+    while arg[i] do
+        local name = arg[i]:match("^%-%-(%l+)$")
+        if options[name] == nil then usage(arg[i]) end
+        options[name] = name == "tell" or math.tointeger(tonumber(arg[i + 1])) or usage(arg[i])
+        i = i + (name == "tell" and 1 or 2)
     end
 end
 
 local function say(...) print("    " .. string.format(...)) end
 
-local function report(seed, sequence, fault)
-    print(("Failure: seed %d: %s"):format(seed, fault))
-    local shortest = shrink.shortest(sequence, function(s) return player.play(core.new, s) ~= nil end)
+local function fault_of(sequence) return player.play(core.new, sequence) end
+
+--- Does it end the broker?  Tried where that does no harm.
+local function kills(sequence)
+    return core.survive(function()
+        io.stderr:close()
+        fault_of(sequence)
+        return 0
+    end) == nil
+end
+
+local function report(what, sequence, fault, fails)
+    print(("Failure: %s: %s"):format(what, fault))
+    local shortest = shrink.shortest(sequence, fails)
     print(("The shortest that fails, %d actions:"):format(#shortest))
     print(shrink.source(shortest))
     print("What was said:")
-    print("    => " .. tostring(player.play(core.new, shortest, say)))
+    core.survive(function()
+        io.stdout:setvbuf("line")
+        print("    => " .. tostring(player.play(core.new, shortest, say)))
+        return 0
+    end)
 end
 
-local began, failed, played = os.time(), 0, 0
-for seed = options.seed, options.seed + options.count - 1 do
-    local sequence = generate.sequence(seed, options.length)
-    local fault = player.play(core.new, sequence, options.tell and say or nil)
-    played = played + 1
-    if fault then
-        failed = failed + 1
-        report(seed, sequence, fault)
-    end
-    if failed >= options.faults then break end
-    if options.seconds > 0 and os.time() - began >= options.seconds then break end
+--- The nth sequence of this run, and its name.
+local function sequence_of(n)
+    local kept = regressions[n]
+    if kept then return kept.sequence, kept.name end
+    local seed = options.seed + n - #regressions - 1
+    return generate.sequence(seed, options.length), "seed " .. seed
 end
-print(("%d successes / %d failures / 0 errors / 0 pending : %d s"):format(played - failed, failed, os.time() - began))
-return failed > 0 and 1 or 0
+
+local function summary(played, failed, began)
+    print(("%d successes / %d failures / 0 errors / 0 pending : %d s"):format(played - failed, failed,
+        os.time() - began))
+    return failed > 0 and 1 or 0
+end
+
+local function play_all()
+    local began, failed, played = os.time(), 0, 0
+    for n = 1, #regressions + options.count do
+        core.note(n)
+        local sequence, name = sequence_of(n)
+        local fault = player.play(core.new, sequence, options.tell and say or nil)
+        played = played + 1
+        if fault then
+            failed = failed + 1
+            report(name, sequence, fault, fault_of)
+        end
+        if failed >= options.faults then break end
+        if options.seconds > 0 and os.time() - began >= options.seconds then break end
+    end
+    return summary(played, failed, began)
+end
+
+read_options()
+local code = core.survive(play_all)
+if code then return code end
+local sequence, name = sequence_of(core.noted())
+report(name, sequence, "the broker died", kills)
+return summary(core.noted(), 1, os.time())
