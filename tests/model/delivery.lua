@@ -249,15 +249,19 @@ end
 --- that was on its way.
 function delivery.give_back(m, s)
     local back = {}
-    for _, e in ipairs(s.flight) do
-        if e.filter and e.qos == 1 then back[#back + 1] = e end
-    end
-    for _, e in ipairs(s.queue) do
-        if e.filter and delivery.is_open(e) then back[#back + 1] = e end
+    local function give(e)
+        for filter in by_key(e.filters or { [e.filter or ""] = true }) do back[#back + 1] = { filter, e.message } end
         if e.token then e.token.is_owed = false end
     end
-    for _, e in ipairs(back) do
-        if not delivery.is_expired(m, e.message) then deliver_shared(m, e.filter, e.message, false) end
+    for _, e in ipairs(s.flight) do
+        if e.qos == 1 then give(e) end
+    end
+    for _, e in ipairs(s.queue) do
+        if delivery.is_open(e) then give(e) end
+    end
+    for _, row in ipairs(back) do
+        local filter, message = table.unpack(row)
+        if not delivery.is_expired(m, message) then deliver_shared(m, filter, message, false) end
     end
 end
 

@@ -297,16 +297,19 @@ end
 
 function act.publish(m, a, conn)
     local client, s, is5 = m.clients[a.c], m.sessions[a.c], conn.version == 5
-    if a.qos > 0 and is_full(conn, client) then return end
+    -- Empty ones look alike: none of them may wait.
+    local is_empty = a.empty and not m.config.queue_qos0
+    local qos = is_empty and 0 or a.qos
+    if qos > 0 and is_full(conn, client) then return end
     m.said = m.said + 1
-    local p = { qos = a.qos, expiry = is5 and a.expiry or nil, id = a.qos > 0 and free_id(client) or nil,
-        message = { topic = a.topic, payload = a.empty and "" or "message " .. m.said, retain = a.retain or false,
+    local p = { qos = qos, expiry = is5 and a.expiry or nil, id = qos > 0 and free_id(client) or nil,
+        message = { topic = a.topic, payload = is_empty and "" or "message " .. m.said, retain = a.retain or false,
             content_type = is5 and a.content_type or nil, name = "message " .. m.said } }
     local topic, alias = alias_for(m, conn, a)
     local is_lost = vanishes(m, a)
     send_publish(m, conn, p, topic, alias, false)
     take_in(m, conn, s, p)
-    if a.qos > 0 and (is_lost or a.qos == 2) then
+    if qos > 0 and (is_lost or qos == 2) then
         p.state = is_lost and "sent" or "received"
         client.outgoing[p.id] = p
     end

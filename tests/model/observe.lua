@@ -48,7 +48,9 @@ local function observe_answer(m, conn, p)
         if expected.type == p.type then
             local field = differs(expected, p)
             if field then
-                wrong(m, conn, p, field, expected[field] or expected.props[field])
+                local value = expected[field]
+                if value == nil then value = expected.props[field] end
+                wrong(m, conn, p, field, value)
             end
             table.remove(conn.answers, i)
             if p.type == "PUBREL" then conn.released[p.id] = true end
@@ -87,9 +89,9 @@ local function right_expiry(m, message, p)
     return said == left // 1000 or said == (left + 999) // 1000 or (left < 1000 and said == 1)
 end
 
---- To a 3.1.1 connection copies of a message by several subscriptions look alike: which of
---- them an entry is stays open.
-local function confuse(s, entry)
+--- Copies of a message by several subscriptions may look alike, to 3.1.1 always: by which
+--- of them the entry came stays open then.
+local function confuse(s, conn, entry)
     local alike = {}
     for _, list in ipairs { s.flight, s.queue } do
         for _, e in ipairs(list) do
@@ -98,9 +100,16 @@ local function confuse(s, entry)
     end
     if #alike == 0 then return end
     alike[#alike + 1] = entry
-    local identifiers = {}
-    for i, e in ipairs(alike) do identifiers[i] = e.identifiers end
-    for _, e in ipairs(alike) do e.alternatives = e.alternatives or identifiers end
+    local identifiers, filters = {}, {}
+    for i, e in ipairs(alike) do
+        identifiers[i] = e.identifiers
+        if e.filter then filters[e.filter] = true end
+        for filter in pairs(e.filters or {}) do filters[filter] = true end
+    end
+    for _, e in ipairs(alike) do
+        e.filters = filters
+        if conn.version < 5 then e.alternatives = e.alternatives or identifiers end
+    end
 end
 
 local function right_identifiers(entry, p)
@@ -248,7 +257,7 @@ local function observe_publish(m, conn, p)
         local entry = take(m, conn, s, p)
         delivery.redeem(entry)
         if p.qos == 0 then return end
-        if conn.version < 5 then confuse(s, entry) end
+        confuse(s, conn, entry)
         s.sent = s.sent + 1
         entry.id, entry.conn, entry.state, entry.nth = p.id, conn, "sent", s.sent
         table.insert(s.flight, entry)
