@@ -8,7 +8,8 @@
 --
 -- What nobody can see from outside is left open.  Which member of a shared subscription
 -- gets a message is known when it comes: until then each of them has an *unsure* entry, tied
--- together by a token; exactly one may be redeemed.  Where the count of a full queue is open
+-- together by a token; exactly one may be redeemed (of several groups with a common member,
+-- to which their copies look alike, as many as there are groups).  Where the count of a full queue is open
 -- for that reason, so is what it loses, and those entries become unsure, too.
 -- Not here: packets (observe.lua), what clients do (model.lua).
 
@@ -29,18 +30,21 @@ function delivery.forsake(m, entry)
     local token = entry.token
     if not token then return end
     token.open = token.open - 1
-    if token.open == 0 and token.is_owed and not token.is_redeemed then
-        m.fail("%s for the shared subscription %s reached no member", entry.message.name, token.filter)
+    if token.open < token.left and token.is_owed then
+        m.fail("%s for the shared subscription %s reached no member", entry.message.name, entry.filter)
     end
 end
 
---- The message came to a member: nobody else may have it.
+--- The message came to a member.
 function delivery.redeem(entry)
-    if entry.token then entry.token.is_redeemed = true end
+    local token = entry.token
+    if not token then return end
+    token.left = token.left - 1
+    token.open = token.open - 1
 end
 
 --- Can this entry still be redeemed?
-function delivery.is_open(entry) return not (entry.token and entry.token.is_redeemed) end
+function delivery.is_open(entry) return not (entry.token and entry.token.left == 0) end
 
 -- Queues -----------------------------------------------------------------------------------------
 
@@ -86,8 +90,15 @@ end
 
 --- One of those that wait makes room: the eldest, whichever that is.
 local function drop_eldest(s, at, is_certain)
-    if is_certain then
+    local eldest, next_one = s.queue[at], s.queue[at + 1]
+    if is_certain and not (next_one and next_one.step == eldest.step) then
         table.remove(s.queue, at)
+        return
+    end
+    if is_certain then -- one of those that came together
+        for _, e in ipairs(s.queue) do
+            if e.step == eldest.step then unsure(e) end
+        end
         return
     end
     for i = at, #s.queue do
@@ -201,21 +212,41 @@ local function members_of(m, filter)
     return out
 end
 
---- To one of the members; `is_owed`: it must reach one.
-local function deliver_shared(m, filter, message, is_owed)
-    local able = {}
-    for _, member in ipairs(members_of(m, filter)) do
-        if takes(m, member.session, math.min(message.qos, member.sub.qos)) then able[#able + 1] = member end
-    end
-    local token = { filter = filter, open = #able, is_owed = is_owed }
-    for _, member in ipairs(able) do
-        local entry = entry_of(message, member.sub, { member.sub.identifier })
-        entry.filter = filter
-        if #able > 1 or not is_owed then
-            entry.token = token
-            entry.is_sure = false
+--- The members of each filter that can take the message, and whether some are in two.
+local function able_members(m, filters, message)
+    local able, is_common, seen = {}, false, {}
+    for filter in by_key(filters) do
+        able[filter] = {}
+        for _, member in ipairs(members_of(m, filter)) do
+            if takes(m, member.session, math.min(message.qos, member.sub.qos)) then
+                table.insert(able[filter], member)
+                is_common = is_common or seen[member.session] or false
+                seen[member.session] = true
+            end
         end
-        deliver(m, member.session, entry)
+    end
+    return able, is_common
+end
+
+--- To one of the members of each filter; `is_owed`: it must reach one.
+local function deliver_shared(m, filters, message, is_owed)
+    local able, is_common = able_members(m, filters, message)
+    local common = { open = 0, left = 0, is_owed = is_owed }
+    for filter, members in by_key(able) do
+        local token = is_common and common or { open = 0, left = 0, is_owed = is_owed }
+        local is_sure = #members == 1 and is_owed
+        if not is_sure then
+            token.open = token.open + #members
+            token.left = token.left + math.min(#members, 1)
+        end
+        for _, member in ipairs(members) do
+            member.entry = entry_of(message, member.sub, { member.sub.identifier })
+            member.entry.filter, member.entry.is_sure = filter, is_sure
+            member.entry.token = not is_sure and token or nil
+        end
+    end
+    for _, members in by_key(able) do
+        for _, member in ipairs(members) do deliver(m, member.session, member.entry) end
     end
 end
 
@@ -241,16 +272,20 @@ function delivery.route(m, message)
             deliver_plain(m, s, subs, message)
         end
     end
-    for filter in by_key(shares) do deliver_shared(m, filter, message, true) end
+    if next(shares) then deliver_shared(m, shares, message, true) end
     return who
 end
 
 --- The session is gone: what it was to share may go to the others (4.8.2), but for QoS 2
 --- that was on its way.
 function delivery.give_back(m, s)
-    local back = {}
+    local messages, filters = {}, {}
     local function give(e)
-        for filter in by_key(e.filters or { [e.filter or ""] = true }) do back[#back + 1] = { filter, e.message } end
+        if not filters[e.message] then messages[#messages + 1] = e.message end
+        local back = filters[e.message] or {}
+        filters[e.message] = back
+        if e.filter then back[e.filter] = true end
+        for filter in pairs(e.filters or {}) do back[filter] = true end
         if e.token then e.token.is_owed = false end
     end
     for _, e in ipairs(s.flight) do
@@ -259,9 +294,8 @@ function delivery.give_back(m, s)
     for _, e in ipairs(s.queue) do
         if delivery.is_open(e) then give(e) end
     end
-    for _, row in ipairs(back) do
-        local filter, message = table.unpack(row)
-        if not delivery.is_expired(m, message) then deliver_shared(m, filter, message, false) end
+    for _, message in ipairs(messages) do
+        if not delivery.is_expired(m, message) then deliver_shared(m, filters[message], message, false) end
     end
 end
 

@@ -209,11 +209,12 @@ local function take(m, conn, s, p)
     local entry = p.qos == 0 and find(m, conn, conn.now, p)
     if entry then return remove(conn.now, entry) end
     entry = find_next(m, conn, s.queue, p)
-    if entry then
+    local retained = find(m, conn, s.replays, p)
+    if entry and (entry.is_sure or not (retained and retained.is_sure)) then
         pass_over(m, s, entry)
         return entry
     end
-    return remove(s.replays, find(m, conn, s.replays, p)) or unexpected(m, conn, p)
+    return remove(s.replays, retained) or unexpected(m, conn, p)
 end
 
 local function sent_again(m, conn, s, p)
