@@ -138,24 +138,30 @@ void *map_find(const struct map *m, struct slice key) {
     return m->len ? map_find_hashed(m, key, map_hash(m, key)) : NULL;
 }
 
-void *map_put(struct map *m, void *obj) {
+void *map_put_hashed(struct map *m, void *obj, uint64_t hash) {
     must(obj);
     if (!m->cells)
         resize(m, CELLS_MIN);
     else if ((m->len + 1) * 4 > cell_count(m) * 3)
         resize(m, cell_count(m) * 2);
-    struct slice key = m->key(obj);
-    uint64_t hash = map_hash(m, key);
-    struct map_cell *cell = cell_of(m, key, hash);
+    struct map_cell *cell = cell_of(m, m->key(obj), hash);
     void *before = cell->obj;
     *cell = (struct map_cell){ obj, hash };
     if (!before) m->len++;
     return before;
 }
 
+void *map_put(struct map *m, void *obj) {
+    return map_put_hashed(m, obj, map_hash(m, m->key(obj)));
+}
+
 void *map_del(struct map *m, struct slice key) {
+    return m->len ? map_del_hashed(m, key, map_hash(m, key)) : NULL;
+}
+
+void *map_del_hashed(struct map *m, struct slice key, uint64_t hash) {
     if (m->len == 0) return NULL;
-    struct map_cell *cell = cell_of(m, key, map_hash(m, key));
+    struct map_cell *cell = cell_of(m, key, hash);
     void *obj = cell->obj;
     if (!obj) return NULL;
     close_gap(m, (size_t)(cell - m->cells));

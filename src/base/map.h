@@ -39,8 +39,10 @@ void *map_find_hashed(const struct map *m, struct slice key, uint64_t hash);
 /* Files `obj` (borrowed until deleted) under its key; gives the object that had
  * this key before, or NULL. */
 void *map_put(struct map *m, void *obj);
+void *map_put_hashed(struct map *m, void *obj, uint64_t hash);
 /* Takes the object with this key out and gives it back, or NULL. */
 void *map_del(struct map *m, struct slice key);
+void *map_del_hashed(struct map *m, struct slice key, uint64_t hash);
 
 /* Walks the objects in no order: start with *at == 0; NULL ends the walk.  The map
  * must not change during the walk. */

@@ -6,9 +6,8 @@
  *     a/+/c   a/#          root --a--> [ ] --+--> [ ] --c--> [subscribers]
  *                                       \---#--> [subscribers]
  *
- * The children of all trie nodes lie in one map under (parent's id, level); `+` and `#`
- * are ordinary children that the parent also points to, so a lookup follows at most three
- * branches a level.  A shared subscription, $share/GROUP/FILTER, is a node of its own in
+ * The children of all trie nodes lie in one map under (parent, level), but for `+` and `#`,
+ * which the parent points to: a lookup follows at most three branches a level.  A shared subscription, $share/GROUP/FILTER, is a node of its own in
  * the map `shares`, listed by the node of FILTER.  Invariant: a node without subscribers,
  * shares and children does not exist, but for the root.  Every change bumps the epoch of the part
  * its filter's first level falls in, or epoch_wide when that level is a wildcard. */
@@ -23,17 +22,29 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+/* A filter without wildcards, one level of those with, or a shared filter.  There may be
+ * millions: what few of them need lies elsewhere. */
 struct filter_node {
-    struct filter_node *parent;      /* NULL: an exact filter, or the root */
-    struct filter_node *plus, *hash; /* the `+` and `#` children, or NULL */
-    struct share *shares;            /* groups that share this filter */
-    struct subscription **subs;      /* owned array of lent subscriptions */
+    struct branch *below; /* owned; NULL: no children */
+    struct share *shares; /* groups that share this filter */
+    union {
+        struct subscription *one;   /* lent; while subs_cap is 0 */
+        struct subscription **many; /* owned array of lent ones */
+    };
     uint32_t subs_len, subs_cap;
-    uint32_t children; /* `+` and `#` included */
-    uint32_t key_len;  /* bytes of key: parent's id and level may exceed 65,535 */
-    bool is_share;     /* the node of a struct share */
-    uint64_t id;       /* of a trie node; 0: the root or an exact filter */
-    uint8_t key[];     /* exact and share: the filter; trie: parent's id, level */
+    uint16_t len;    /* bytes of the filter or level in key */
+    uint16_t part;   /* of the tree that a change here concerns; PART_WIDE: all of it */
+    uint8_t kind;    /* enum node_kind */
+    bool is_crowded; /* its subscriptions are in the map `crowd` */
+    uint8_t key[];   /* LEVEL: the parent's address, then the level; else the filter */
+};
+
+enum node_kind { EXACT, LEVEL, SHARE };
+
+/* The children of a LEVEL that the map `levels` does not find. */
+struct branch {
+    struct filter_node *plus, *hash;
+    uint32_t children; /* these and those in the map */
 };
 
 /* One group on one filter. */
@@ -44,18 +55,21 @@ struct share {
     struct filter_node node; /* its members; last, for its key */
 };
 
-enum { ID = sizeof(uint64_t) };
+enum {
+    PARENT = sizeof(struct filter_node *), /* bytes at the start of a LEVEL's key */
+    PART_WIDE = SUBS_PARTS,
+    CROWD = 32 /* subscriptions of one node that are still searched one by one */
+};
 
 struct subs {
     pthread_rwlock_t lock;
     struct map exact;   /* filter_node by filter */
-    struct map levels;  /* filter_node by parent's id and level */
+    struct map levels;  /* filter_node by parent and level */
     struct map shares;  /* filter_node of a share, by its whole filter */
-    struct map entries; /* subscription by subscription_key */
+    struct map crowd;   /* subscription by subscription_key, those of crowded nodes */
     struct filter_node *root;
-    uint64_t last_id;
     uint32_t last_share_id;
-    size_t filters;
+    size_t subscriptions, filters;
     _Atomic uint64_t epoch_wide;
     _Atomic uint64_t epoch[SUBS_PARTS];
 };
@@ -69,12 +83,16 @@ static uint32_t part_of(struct slice topic) {
     return h & (SUBS_PARTS - 1);
 }
 
-static void bump(struct subs *s, struct slice filter) {
-    struct slice group, inner;
-    bool valid;
-    if (topic_shared(filter, &group, &inner, &valid)) filter = inner;
-    bool wide = filter.at[0] == '#' || filter.at[0] == '+';
-    atomic_fetch_add_explicit(wide ? &s->epoch_wide : &s->epoch[part_of(filter)], 1,
+static bool is_level(struct slice level, char wildcard) {
+    return level.len == 1 && level.at[0] == wildcard;
+}
+
+static bool is_wide(struct slice filter) {
+    return filter.at[0] == '#' || filter.at[0] == '+';
+}
+
+static void bump(struct subs *s, const struct filter_node *n) {
+    atomic_fetch_add_explicit(n->part == PART_WIDE ? &s->epoch_wide : &s->epoch[n->part], 1,
                               memory_order_release);
 }
 
@@ -87,70 +105,99 @@ bool subs_current(const struct subs *s, uint32_t part, uint64_t epoch, uint64_t 
 
 static struct slice node_key(const void *obj) {
     const struct filter_node *n = obj;
-    return slice_of(n->key, n->key_len);
+    return slice_of(n->key, n->len + (n->kind == LEVEL ? PARENT : 0u));
 }
 
-static struct slice entry_key(const void *obj) {
+static struct slice crowd_key(const void *obj) {
     return slice_of(&((const struct subscription *)obj)->key, sizeof(struct subscription_key));
 }
 
-static struct filter_node *node_new(size_t key_len) {
-    struct filter_node *n = xcalloc(1, sizeof *n + key_len);
-    n->key_len = (uint32_t)key_len;
-    return n;
+/* NULL: the root, or no LEVEL. */
+static struct filter_node *parent_of(const struct filter_node *n) {
+    struct filter_node *parent = NULL;
+    if (n->kind == LEVEL) memcpy(&parent, n->key, PARENT);
+    return parent;
+}
+
+static struct slice node_level(const struct filter_node *n) {
+    return slice_of(n->key + PARENT, n->len);
 }
 
 static struct share *share_of(struct filter_node *n) {
     return CONTAINER_OF(n, struct share, node);
 }
 
+static struct subscription *const *subs_of(const struct filter_node *n) {
+    return n->subs_cap ? n->many : &n->one;
+}
+
+static struct filter_node *node_new(enum node_kind kind, struct slice key) {
+    struct filter_node *n = xcalloc(1, sizeof *n + key.len);
+    n->kind = (uint8_t)kind;
+    n->len = (uint16_t)(kind == LEVEL ? key.len - PARENT : key.len);
+    memcpy(n->key, key.at, key.len);
+    return n;
+}
+
 static void level_key(uint8_t *out, const struct filter_node *parent, struct slice level) {
-    memcpy(out, &parent->id, ID);
-    if (level.len) memcpy(out + ID, level.at, level.len);
+    memcpy(out, &parent, PARENT);
+    if (level.len) memcpy(out + PARENT, level.at, level.len);
 }
 
-static struct slice node_level(const struct filter_node *n) {
-    return slice_of(n->key + ID, n->key_len - ID);
-}
-
-static bool is_level(struct slice level, char wildcard) {
-    return level.len == 1 && level.at[0] == wildcard;
+/* The place of a `+` or `#` child, or NULL for one that the map has. */
+static struct filter_node **wildcard_of(struct branch *b, struct slice level) {
+    if (is_level(level, '+')) return &b->plus;
+    if (is_level(level, '#')) return &b->hash;
+    return NULL;
 }
 
 static struct filter_node *child_find(const struct subs *s, const struct filter_node *parent,
                                       struct slice level) {
-    if (is_level(level, '+')) return parent->plus;
-    if (is_level(level, '#')) return parent->hash;
-    uint8_t key[ID + level.len];
+    if (!parent->below) return NULL;
+    struct filter_node **wildcard = wildcard_of(parent->below, level);
+    if (wildcard) return *wildcard;
+    uint8_t key[PARENT + level.len];
     level_key(key, parent, level);
     return map_find(&s->levels, slice_of(key, sizeof key));
 }
 
-static struct filter_node *child_add(struct subs *s, struct filter_node *parent,
+static struct filter_node *child_new(struct subs *s, struct filter_node *parent, struct slice key) {
+    struct filter_node *n = node_new(LEVEL, key);
+    struct slice level = node_level(n);
+    n->part = parent->part;
+    if (parent == s->root)
+        n->part = level.len && is_wide(level) ? PART_WIDE : (uint16_t)part_of(level);
+    parent->below->children++;
+    return n;
+}
+
+static struct filter_node *child_get(struct subs *s, struct filter_node *parent,
                                      struct slice level) {
-    struct filter_node *n = node_new(ID + level.len);
-    level_key(n->key, parent, level);
-    n->parent = parent;
-    n->id = ++s->last_id;
-    parent->children++;
-    if (is_level(level, '+'))
-        parent->plus = n;
-    else if (is_level(level, '#'))
-        parent->hash = n;
-    else
-        map_put(&s->levels, n);
+    uint8_t bytes[PARENT + level.len];
+    struct slice key = slice_of(bytes, sizeof bytes);
+    level_key(bytes, parent, level);
+    if (!parent->below) parent->below = xcalloc(1, sizeof *parent->below);
+    struct filter_node **wildcard = wildcard_of(parent->below, level);
+    if (wildcard) return *wildcard ? *wildcard : (*wildcard = child_new(s, parent, key));
+    uint64_t hash = map_hash(&s->levels, key);
+    struct filter_node *n = map_find_hashed(&s->levels, key, hash);
+    if (n) return n;
+    n = child_new(s, parent, key);
+    map_put_hashed(&s->levels, n, hash);
     return n;
 }
 
 static void child_del(struct subs *s, struct filter_node *n) {
-    struct filter_node *parent = n->parent;
-    if (parent->plus == n)
-        parent->plus = NULL;
-    else if (parent->hash == n)
-        parent->hash = NULL;
+    struct filter_node *parent = parent_of(n);
+    struct filter_node **wildcard = wildcard_of(parent->below, node_level(n));
+    if (wildcard)
+        *wildcard = NULL;
     else
         map_del(&s->levels, node_key(n));
-    parent->children--;
+    if (--parent->below->children == 0) {
+        free(parent->below);
+        parent->below = NULL;
+    }
     free(n);
 }
 
@@ -170,11 +217,12 @@ static struct filter_node *node_find(const struct subs *s, struct slice filter) 
 }
 
 static struct filter_node *exact_get(struct subs *s, struct slice filter) {
-    struct filter_node *n = map_find(&s->exact, filter);
+    uint64_t hash = map_hash(&s->exact, filter);
+    struct filter_node *n = map_find_hashed(&s->exact, filter, hash);
     if (n) return n;
-    n = node_new(filter.len);
-    memcpy(n->key, filter.at, filter.len);
-    map_put(&s->exact, n);
+    n = node_new(EXACT, filter);
+    n->part = (uint16_t)part_of(filter);
+    map_put_hashed(&s->exact, n, hash);
     return n;
 }
 
@@ -182,10 +230,7 @@ static struct filter_node *plain_get(struct subs *s, struct slice filter) {
     if (!topic_has_wildcard(filter)) return exact_get(s, filter);
     struct filter_node *n = s->root;
     struct slice level;
-    for (size_t at = 0; topic_next_level(filter, &at, &level);) {
-        struct filter_node *child = child_find(s, n, level);
-        n = child ? child : child_add(s, n, level);
-    }
+    for (size_t at = 0; topic_next_level(filter, &at, &level);) n = child_get(s, n, level);
     return n;
 }
 
@@ -193,11 +238,12 @@ static struct filter_node *share_get(struct subs *s, struct slice filter, struct
     struct filter_node *n = map_find(&s->shares, filter);
     if (n) return n;
     struct share *share = xcalloc(1, sizeof *share + filter.len);
-    share->node.key_len = (uint32_t)filter.len;
-    share->node.is_share = true;
+    share->node.kind = SHARE;
+    share->node.len = (uint16_t)filter.len;
     memcpy(share->node.key, filter.at, filter.len);
     share->id = ++s->last_share_id;
     share->inner = plain_get(s, inner);
+    share->node.part = share->inner->part;
     share->next = share->inner->shares;
     share->link = &share->inner->shares;
     if (share->next) share->next->link = &share->next;
@@ -214,31 +260,28 @@ static struct filter_node *node_get(struct subs *s, struct slice filter) {
 }
 
 static bool is_unused(const struct filter_node *n) {
-    return !n->subs_len && !n->shares && !n->children;
+    return !n->subs_len && !n->shares && !n->below;
 }
 
 /* Removes the node if the invariant says so, then its parents likewise. */
 static void plain_prune(struct subs *s, struct filter_node *n) {
-    if (!n->parent) {
-        if (n == s->root || !is_unused(n)) return;
+    if (n->kind == EXACT && is_unused(n)) {
         map_del(&s->exact, node_key(n));
         free(n);
         return;
     }
-    while (n->parent && is_unused(n)) {
-        struct filter_node *parent = n->parent;
+    for (struct filter_node *parent; (parent = parent_of(n)) && is_unused(n); n = parent)
         child_del(s, n);
-        n = parent;
-    }
 }
 
 /* The last subscriber of `n` has gone. */
 static void node_prune(struct subs *s, struct filter_node *n) {
-    free(n->subs);
-    n->subs = NULL;
+    if (n->subs_cap) free(n->many);
+    n->many = NULL;
     n->subs_cap = 0;
+    n->is_crowded = false;
     s->filters--;
-    if (!n->is_share) {
+    if (n->kind != SHARE) {
         plain_prune(s, n);
         return;
     }
@@ -253,26 +296,52 @@ static void node_prune(struct subs *s, struct filter_node *n) {
 
 /* ---- subscriptions ------------------------------------------------------ */
 
+static void make_room(struct filter_node *n) {
+    if (n->subs_len == 0 || n->subs_len < n->subs_cap) return; /* the first has its place */
+    uint32_t cap = n->subs_cap ? n->subs_cap * 2 : 4;
+    struct subscription *one = n->subs_cap ? NULL : n->one;
+    n->many = xrealloc(n->subs_cap ? n->many : NULL, cap * sizeof(struct subscription *));
+    n->subs_cap = cap;
+    if (one) n->many[0] = one;
+}
+
 static void node_push(struct subs *s, struct filter_node *n, struct subscription *sub) {
-    if (n->subs_len == 0) s->filters++;
-    if (n->subs_len == n->subs_cap) {
-        n->subs_cap = n->subs_cap ? n->subs_cap * 2 : 1;
-        n->subs = xrealloc(n->subs, n->subs_cap * sizeof *n->subs);
+    make_room(n);
+    sub->at = n->subs_len++;
+    if (n->subs_cap)
+        n->many[sub->at] = sub;
+    else
+        n->one = sub;
+    s->filters += sub->at == 0;
+    s->subscriptions++;
+    if (!n->is_crowded && n->subs_len > CROWD) {
+        n->is_crowded = true;
+        for (uint32_t i = 0; i < sub->at; i++) map_put(&s->crowd, n->many[i]);
     }
-    sub->at = n->subs_len;
-    n->subs[n->subs_len++] = sub;
+    if (n->is_crowded) map_put(&s->crowd, sub);
+}
+
+/* The subscription of `session` to this node, or NULL. */
+static struct subscription *node_sub(const struct subs *s, const struct filter_node *n,
+                                     struct handle session) {
+    if (n->is_crowded) {
+        struct subscription_key key = { (struct filter_node *)(uintptr_t)n, session };
+        return map_find(&s->crowd, slice_of(&key, sizeof key));
+    }
+    for (uint32_t i = 0; i < n->subs_len; i++)
+        if (handle_eq(subs_of(n)[i]->key.session, session)) return subs_of(n)[i];
+    return NULL;
 }
 
 static void remove_locked(struct subs *s, struct subscription *sub) {
     struct filter_node *n = sub->key.node;
-    AUTO(buf_deinit) struct buf filter = BUF_INIT;
-    subs_filter(sub, &filter);
-    map_del(&s->entries, entry_key(sub));
-    struct subscription *last = n->subs[--n->subs_len];
-    n->subs[sub->at] = last;
+    bump(s, n);
+    if (n->is_crowded) map_del(&s->crowd, crowd_key(sub));
+    struct subscription *last = subs_of(n)[--n->subs_len];
     last->at = sub->at;
+    if (n->subs_cap) n->many[sub->at] = last;
+    s->subscriptions--;
     if (!n->subs_len) node_prune(s, n);
-    bump(s, buf_slice(&filter));
     if (sub->next) sub->next->link = sub->link;
     *sub->link = sub->next;
     free(sub);
@@ -282,13 +351,11 @@ int subs_add(struct subs *s, struct subscription **list, struct handle session, 
              const struct subscribe_options *options, uint32_t identifier) {
     pthread_rwlock_wrlock(&s->lock);
     struct filter_node *n = node_get(s, filter);
-    struct subscription_key key = { n, session };
-    struct subscription *sub = map_find(&s->entries, slice_of(&key, sizeof key));
+    struct subscription *sub = node_sub(s, n, session);
     int r = sub ? SUBS_REPLACED : SUBS_NEW;
     if (!sub) {
         sub = xcalloc(1, sizeof *sub);
-        sub->key = key;
-        map_put(&s->entries, sub);
+        sub->key = (struct subscription_key){ n, session };
         node_push(s, n, sub);
         sub->next = *list;
         sub->link = list;
@@ -297,15 +364,15 @@ int subs_add(struct subs *s, struct subscription **list, struct handle session, 
     }
     sub->options = *options;
     sub->identifier = identifier;
-    bump(s, filter);
+    bump(s, n);
     pthread_rwlock_unlock(&s->lock);
     return r;
 }
 
 static struct subscription *find_locked(const struct subs *s, struct handle session,
                                         struct slice filter) {
-    struct subscription_key key = { node_find(s, filter), session };
-    return key.node ? map_find(&s->entries, slice_of(&key, sizeof key)) : NULL;
+    const struct filter_node *n = node_find(s, filter);
+    return n ? node_sub(s, n, session) : NULL;
 }
 
 bool subs_has(struct subs *s, struct handle session, struct slice filter) {
@@ -331,8 +398,9 @@ void subs_del_all(struct subs *s, struct subscription **list) {
 }
 
 static void add_levels(const struct filter_node *n, struct buf *out) {
-    if (n->parent->parent) {
-        add_levels(n->parent, out);
+    const struct filter_node *parent = parent_of(n);
+    if (parent_of(parent)) {
+        add_levels(parent, out);
         buf_add(out, "/", 1);
     }
     buf_add_slice(out, node_level(n));
@@ -340,7 +408,7 @@ static void add_levels(const struct filter_node *n, struct buf *out) {
 
 void subs_filter(const struct subscription *sub, struct buf *out) {
     const struct filter_node *n = sub->key.node;
-    if (n->parent)
+    if (n->kind == LEVEL)
         add_levels(n, out);
     else
         buf_add_slice(out, node_key(n));
@@ -376,9 +444,10 @@ static void collect(struct found *f, const struct filter_node *n) {
         f->at = xrealloc(f->at, f->cap * sizeof(struct subscription *));
     }
     for (uint32_t i = 0; i < n->subs_len; i++) {
-        unsigned owner = handle_owner(n->subs[i]->key.session);
+        struct subscription *sub = subs_of(n)[i];
+        unsigned owner = handle_owner(sub->key.session);
         if (owner == f->worker)
-            f->at[f->len++] = n->subs[i];
+            f->at[f->len++] = sub;
         else
             f->remote |= UINT64_C(1) << owner;
     }
@@ -390,14 +459,16 @@ static void walk(const struct subs *s, const struct filter_node *n, struct slice
                  struct found *f) {
     struct slice level;
     bool is_system = n == s->root && topic.len && topic.at[0] == '$'; /* [MQTT-4.7.2-1] */
-    if (!is_system) collect(f, n->hash); /* also the parent level itself */
+    const struct branch *below = n->below;
+    if (below && !is_system) collect(f, below->hash); /* also the parent level itself */
     if (!topic_next_level(topic, &at, &level)) {
         collect(f, n);
         return;
     }
-    struct filter_node *child = n->children ? child_find(s, n, level) : NULL;
+    if (!below) return;
+    struct filter_node *child = child_find(s, n, level);
     if (child) walk(s, child, topic, at, f);
-    if (n->plus && !is_system) walk(s, n->plus, topic, at, f);
+    if (below->plus && !is_system) walk(s, below->plus, topic, at, f);
 }
 
 /* Of one session those without No Local first, see struct route_entry. */
@@ -462,8 +533,8 @@ static uint32_t build_shares(const struct found *f, struct route_entries *out, u
         out->shares[out->shares_len++] =
             (struct route_share){ .first = at, .len = n->subs_len, .id = f->shares[i]->id };
         for (uint32_t k = 0; k < n->subs_len; k++) {
-            struct route_entry *e = entry_add(out, at++, n->subs[k]->key.session, ids);
-            merge(out, e, n->subs[k]);
+            struct route_entry *e = entry_add(out, at++, subs_of(n)[k]->key.session, ids);
+            merge(out, e, subs_of(n)[k]);
             e->no_local = false; /* has no meaning here [MQTT-3.8.3-4] */
             ids += e->identifiers_len;
         }
@@ -533,18 +604,18 @@ struct subs *subs_new(void) {
     map_init(&s->exact, node_key);
     map_init(&s->levels, node_key);
     map_init(&s->shares, node_key);
-    map_init(&s->entries, entry_key);
-    s->root = node_new(0);
+    map_init(&s->crowd, crowd_key);
+    s->root = node_new(LEVEL, slice_of("\0\0\0\0\0\0\0\0", PARENT));
     return s;
 }
 
 void subs_free(struct subs *s) {
     if (!s) return;
-    must(s->entries.len == 0);
+    must(s->subscriptions == 0);
     map_deinit(&s->exact);
     map_deinit(&s->levels);
     map_deinit(&s->shares);
-    map_deinit(&s->entries);
+    map_deinit(&s->crowd);
     free(s->root);
     pthread_rwlock_destroy(&s->lock);
     free(s);
@@ -552,7 +623,7 @@ void subs_free(struct subs *s) {
 
 size_t subs_count(struct subs *s) {
     pthread_rwlock_rdlock(&s->lock);
-    size_t n = s->entries.len;
+    size_t n = s->subscriptions;
     pthread_rwlock_unlock(&s->lock);
     return n;
 }
