@@ -11,6 +11,7 @@
 #include "core/auth.h"
 #include "core/mail.h"
 #include "core/packets.h"
+#include "core/route.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
@@ -610,6 +611,7 @@ void conns_reap(struct worker *w) {
         closure_deinit(&c->flush.closure);
         closure_deinit(&c->resume.closure);
         auth_free(c->auth);
+        route_forget(w, &c->route);
         client_unref(c->client);
         free(c);
     }

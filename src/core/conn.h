@@ -23,6 +23,7 @@
 
 struct auth;
 struct client;
+struct route;
 struct session;
 struct worker;
 
@@ -48,6 +49,7 @@ struct conn {
     struct worker *worker;   /* lent */
     struct client *client;   /* owned reference */
     struct session *session; /* lent; NULL until CONNECT is accepted */
+    struct route *route;     /* owned reference: of the topic it published to last; or NULL */
     struct auth *auth;       /* owned; NULL: CONNECT named no authentication method */
     /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
     void (*parked_cancel)(void *obj);

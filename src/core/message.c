@@ -15,11 +15,19 @@ static uint8_t *put(uint8_t *at, struct slice s) {
     return at + s.len;
 }
 
-struct message *message_new(const struct message_parts *parts) {
-    /* What cannot be a topic becomes an empty one, which message_invalid refuses. */
-    struct slice topic = parts->topic.len <= UINT16_MAX ? parts->topic : SLICE("");
-    size_t tail = 2 + topic.len + parts->props.len + parts->payload.len;
-    struct message *m = xmalloc(sizeof *m + tail);
+enum { DRAFT_BYTES = 512 };
+
+/* What cannot be a topic becomes an empty one, which message_invalid refuses. */
+static struct slice topic_of(const struct message_parts *parts) {
+    return parts->topic.len <= UINT16_MAX ? parts->topic : SLICE("");
+}
+
+static size_t size_of(const struct message_parts *parts) {
+    return sizeof(struct message) + 2 + topic_of(parts).len + parts->props.len + parts->payload.len;
+}
+
+static struct message *fill(struct message *m, const struct message_parts *parts) {
+    struct slice topic = topic_of(parts);
     *m = (struct message){ .refs = 1,
                            .payload_len = (uint32_t)parts->payload.len,
                            .expires_ms = parts->expires_ms,
@@ -36,6 +44,26 @@ struct message *message_new(const struct message_parts *parts) {
     at = put(at, parts->props);
     put(at, parts->payload);
     return m;
+}
+
+struct message *message_new(const struct message_parts *parts) {
+    return fill(xmalloc(size_of(parts)), parts);
+}
+
+struct message *message_draft(void **draft, const struct message_parts *parts) {
+    if (size_of(parts) > DRAFT_BYTES) return message_new(parts);
+    void *place = *draft ? *draft : xmalloc(DRAFT_BYTES);
+    *draft = NULL;
+    return fill(place, parts);
+}
+
+void message_discard(void **draft, struct message *m) {
+    bool is_small = sizeof *m + 2 + message_weight(m) <= DRAFT_BYTES;
+    bool is_kept = m->is_shared || atomic_load_explicit(&m->refs, memory_order_relaxed) > 1;
+    if (*draft || !is_small || is_kept)
+        message_unref(m);
+    else
+        *draft = m;
 }
 
 struct message *message_unref(struct message *m) {

@@ -46,6 +46,14 @@ enum { MESSAGE_HOPS_MAX = 20 };
 
 /* Gives a message with one reference. */
 struct message *message_new(const struct message_parts *parts);
+
+/* For a message that is most likely gone again at once: made in the memory at *draft, which
+ * is taken, if it is there and large enough. */
+struct message *message_draft(void **draft, const struct message_parts *parts);
+/* Gives up the reference to a message made so; its memory goes to *draft if nobody has kept
+ * the message and the place is empty.  free() what is there in the end. */
+void message_discard(void **draft, struct message *m);
+
 static inline struct message *message_ref(struct message *m) {
     if (m->is_shared)
         atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);

@@ -50,22 +50,28 @@ static void on_published(struct publish *p, uint8_t reason_code, const char *rea
     acknowledge(c, p->qos, p->packet_id, reason_code, reason);
 }
 
-static struct message *message_from(const struct conn *c, const struct pkt_publish *p) {
+/* Properties that travel are rare: the others need no buffer. */
+static struct message *message_with_props(const struct conn *c, const struct pkt_publish *p,
+                                          struct message_parts *parts) {
     AUTO(buf_deinit) struct buf props = BUF_INIT;
+    message_props_from(&p->props, &props);
+    parts->props = buf_slice(&props);
+    if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
+        parts->expires_ms =
+            loop_now_ms(c->worker->loop) + (uint64_t)p->props.message_expiry_interval * 1000;
+    return message_new(parts);
+}
+
+static struct message *message_from(const struct conn *c, const struct pkt_publish *p) {
     struct message_parts parts = { .topic = p->topic,
                                    .payload = p->payload,
                                    .expires_ms = MESSAGE_NEVER,
                                    .publisher = c->session->handle,
                                    .qos = p->qos,
                                    .retain = p->retain };
-    if (p->props.present) {
-        message_props_from(&p->props, &props);
-        parts.props = buf_slice(&props);
-        if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
-            parts.expires_ms =
-                loop_now_ms(c->worker->loop) + (uint64_t)p->props.message_expiry_interval * 1000;
-    }
-    return message_new(&parts);
+    if (p->props.present) return message_with_props(c, p, &parts);
+    /* Of QoS 0 nothing is left, as a rule, when its receivers have their copies. */
+    return p->qos ? message_new(&parts) : message_draft(&c->worker->draft, &parts);
 }
 
 /* The way through the hooks. */
@@ -91,7 +97,10 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
         struct message *m = message_from(c, pkt);
         if (pkt->retain) route_retain(c->worker, m);
         receivers = route_deliver(c->worker, r, m, c);
-        message_unref(m);
+        if (pkt->qos || pkt->props.present)
+            message_unref(m);
+        else
+            message_discard(&c->worker->draft, m);
     }
     acknowledge(c, pkt->qos, pkt->packet_id, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS,
                 NULL);
@@ -138,7 +147,7 @@ static bool stop_at_limits(struct conn *c, const struct frame *f, const struct p
 
 static void on_publish(struct conn *c, const struct frame *f) {
     struct pkt_publish p;
-    int r = publish_decode(f, c->version, &p);
+    int r = publish_decode(f, c->version, c->route ? c->route->topic : SLICE_NONE, &p);
     if (r == 0) r = publish_check(c, &p);
     if (r) {
         refuse(c, r, "malformed or forbidden PUBLISH");
@@ -154,7 +163,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
         refuse(c, RC_RECEIVE_MAXIMUM_EXCEEDED, "Receive Maximum exceeded");
         return;
     }
-    struct route *route = route_find(c->worker, p.topic);
+    struct route *route = route_again(c->worker, p.topic, &c->route);
     if (route->is_too_long) {
         refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels or bytes");
         return;

@@ -15,18 +15,29 @@
 /* ---- the route cache ---------------------------------------------------- */
 
 enum {
-    ROUTES_MAX = 32768,     /* topics remembered per worker */
-    RECEIVERS_MAX = 2000000 /* and receivers of all of them (20 bytes each) */
+    ROUTES_MAX = 131072,     /* topics remembered per worker */
+    RECEIVERS_MAX = 2000000, /* and receivers of all of them (24 bytes each) */
+    SEEN_MAX = 65536,        /* topics met lately, by hash */
+    ROOM_MIN = 32,           /* bytes for a topic */
+    SPARE_MAX = 64           /* receivers of a route whose memory is kept */
 };
 
 static struct slice route_key(const void *obj) {
     return ((const struct route *)obj)->topic;
 }
 
-static void route_unref(struct route *r) {
-    if (--r->refs) return;
+static void route_free(struct route *r) {
+    if (!r) return;
     route_entries_deinit(&r->to);
     free(r);
+}
+
+static void route_unref(struct worker *w, struct route *r) {
+    if (--r->refs) return;
+    if (w->route_spare || r->to.cap > SPARE_MAX)
+        route_free(r);
+    else
+        w->route_spare = r;
 }
 
 static size_t receivers_of(const struct route *r) {
@@ -43,33 +54,53 @@ static void route_enter(struct worker *w, struct route *r, unsigned place) {
 
 static void route_leave(struct worker *w, struct route *r) {
     w->route_receivers -= receivers_of(r);
-    route_unref(r);
+    route_unref(w, r);
 }
 
 void route_cache_init(struct worker *w) {
     map_init(&w->routes, route_key);
     w->route_hand = xcalloc(ROUTES_MAX, sizeof(struct route *));
+    w->route_seen = xcalloc(SEEN_MAX, sizeof *w->route_seen);
     w->route_len = w->route_at = 0;
 }
 
 void route_cache_clear(struct worker *w) {
     for (unsigned i = 0; i < w->route_len; i++) {
-        map_del(&w->routes, w->route_hand[i]->topic);
-        route_leave(w, w->route_hand[i]);
+        struct route *r = w->route_hand[i];
+        map_del_hashed(&w->routes, r->topic, r->hash);
+        route_leave(w, r);
     }
     w->route_len = w->route_at = 0;
+    route_forget(w, &w->route_passing);
 }
 
 void route_cache_deinit(struct worker *w) {
     route_cache_clear(w);
     map_deinit(&w->routes);
     free(w->route_hand);
+    free(w->route_seen);
+    route_free(w->route_spare);
+    w->route_spare = NULL;
     w->route_hand = NULL;
+    w->route_seen = NULL;
 }
 
-static struct route *route_new(struct worker *w, struct slice topic) {
-    struct route *r = xmalloc(sizeof *r + topic.len);
-    *r = (struct route){ .refs = 1 };
+/* Room for a route, with what room for receivers the spare one has. */
+static struct route *route_alloc(struct worker *w, size_t topic_len) {
+    struct route *r = w->route_spare;
+    w->route_spare = NULL;
+    if (r && r->room >= topic_len) return r;
+    route_free(r);
+    size_t room = topic_len < ROOM_MIN ? ROOM_MIN : topic_len;
+    r = xmalloc(sizeof *r + room);
+    r->room = (uint32_t)room;
+    r->to = (struct route_entries){ 0 };
+    return r;
+}
+
+static struct route *route_new(struct worker *w, struct slice topic, uint64_t hash) {
+    struct route *r = route_alloc(w, topic.len);
+    *r = (struct route){ .refs = 1, .room = r->room, .to = r->to, .hash = hash };
     memcpy(r->topic_bytes, topic.at, topic.len);
     r->topic = slice_of(r->topic_bytes, topic.len);
     r->is_too_long = topic.len > w->config->max_topic_length ||
@@ -89,7 +120,7 @@ static unsigned place_for(struct worker *w) {
         struct route *r = w->route_hand[place];
         w->route_at = (place + 1) % ROUTES_MAX;
         if (!r->referenced) {
-            map_del(&w->routes, r->topic);
+            map_del_hashed(&w->routes, r->topic, r->hash);
             route_leave(w, r);
             return place;
         }
@@ -97,20 +128,35 @@ static unsigned place_for(struct worker *w) {
     }
 }
 
-static struct route *route_add(struct worker *w, struct slice topic) {
-    struct route *r = route_new(w, topic);
+/* Notes that this topic was met; was it before, lately? */
+static bool seen_before(struct worker *w, uint64_t hash) {
+    uint16_t *place = &w->route_seen[hash % SEEN_MAX], mark = (uint16_t)(hash >> 48 | 1);
+    bool before = *place == mark;
+    *place = mark;
+    return before;
+}
+
+/* With the cache full a topic has to come twice to be remembered: those that come once
+ * pass by without driving out the others. */
+static struct route *route_add(struct worker *w, struct slice topic, uint64_t hash) {
+    route_forget(w, &w->route_passing);
+    struct route *r = route_new(w, topic, hash);
+    if (w->route_len == ROUTES_MAX && !seen_before(w, hash)) {
+        w->route_passing = r;
+        return r;
+    }
     /* Many receivers of many topics: building such a route costs no more than delivering
      * to it, so starting anew is cheap enough. */
     if (w->route_receivers > RECEIVERS_MAX) route_cache_clear(w);
     route_enter(w, r, place_for(w));
-    map_put(&w->routes, r);
+    map_put_hashed(&w->routes, r, hash);
     return r;
 }
 
 static struct route *route_renew(struct worker *w, struct route *old) {
-    struct route *r = route_new(w, old->topic);
+    struct route *r = route_new(w, old->topic, old->hash);
     route_enter(w, r, old->place);
-    map_put(&w->routes, r); /* in place of the old one */
+    map_put_hashed(&w->routes, r, r->hash); /* in place of the old one */
     route_leave(w, old);
     return r;
 }
@@ -120,11 +166,30 @@ static bool is_current(const struct worker *w, const struct route *r) {
 }
 
 struct route *route_find(struct worker *w, struct slice topic) {
-    struct route *r = map_find(&w->routes, topic);
-    if (!r) return route_add(w, topic);
+    uint64_t hash = map_hash(&w->routes, topic);
+    struct route *r = map_find_hashed(&w->routes, topic, hash);
+    if (!r) return route_add(w, topic, hash);
     if (!is_current(w, r)) r = route_renew(w, r);
     r->referenced = true;
     return r;
+}
+
+struct route *route_again(struct worker *w, struct slice topic, struct route **memo) {
+    struct route *r = *memo;
+    bool same = r && (topic.at == r->topic.at || slice_eq(topic, r->topic));
+    if (same && r->policy == w->policies && is_current(w, r)) {
+        r->referenced = true;
+        return r;
+    }
+    r = route_find(w, topic);
+    r->refs++; /* first: the topic may be the old one's */
+    route_forget(w, memo);
+    return *memo = r;
+}
+
+void route_forget(struct worker *w, struct route **memo) {
+    if (*memo) route_unref(w, *memo);
+    *memo = NULL;
 }
 
 /* ---- receivers ---------------------------------------------------------- */
@@ -261,7 +326,7 @@ static void share_arrived(const struct delivering *d, const struct route_entries
 /* ---- everybody ------------------------------------------------------------ */
 
 void route_share_again(struct worker *w, uint32_t share, struct message *m) {
-    struct route_entries to;
+    struct route_entries to = { 0 };
     struct delivering d = { .worker = w, .message = m, .ask = hooks_for_delivery(w->hooks, m) };
     subs_share(w->broker->subs, share, &to);
     if (to.shares_len) share_deliver(&d, &to, to.shares);
@@ -292,7 +357,7 @@ unsigned route_deliver(struct worker *w, struct route *r, struct message *m, str
     receivers += deliver_here(&d, &r->to);
     for (uint32_t i = 0; i < r->to.shares_len; i++)
         receivers += share_deliver(&d, &r->to, &r->to.shares[i]);
-    route_unref(r);
+    route_unref(w, r);
     return receivers;
 }
 
@@ -305,7 +370,7 @@ void route_arrived(struct worker *w, const struct parcel *p) {
     if (!p->share) deliver_here(&d, &r->to);
     for (uint32_t i = 0; p->share && i < r->to.shares_len; i++)
         if (r->to.shares[i].id == p->share) share_arrived(&d, &r->to, &r->to.shares[i], p);
-    route_unref(r);
+    route_unref(w, r);
 }
 
 /* ---- one message on its way in ------------------------------------------ */
@@ -346,7 +411,7 @@ static struct route *route_of(struct publish *p) {
     struct slice topic = message_topic(p->message);
     struct route *r = p->route;
     if (r && r->policy == w->policies && slice_eq(r->topic, topic) && is_current(w, r)) return r;
-    if (r) route_unref(r);
+    if (r) route_unref(w, r);
     p->route = route_find(w, topic);
     p->route->refs++;
     return p->route;
@@ -355,7 +420,7 @@ static struct route *route_of(struct publish *p) {
 static void publish_free(struct publish *p) {
     struct worker *w = p->worker;
     unlink_waiting(p);
-    if (p->route) route_unref(p->route);
+    if (p->route) route_unref(w, p->route);
     hook_call_deinit(&p->call);
     message_unref(p->before);
     message_unref(p->message);

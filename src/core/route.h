@@ -21,10 +21,12 @@ struct route {
     uint32_t refs;
     uint32_t wants;   /* HOOK_BITs whose filters match */
     unsigned place;   /* in the eviction ring */
+    uint32_t room;    /* bytes for the topic */
+    uint64_t hash;    /* of the topic, as the cache has it */
     bool is_too_long; /* more levels or bytes than a client's topic may have */
     unsigned policy;  /* worker->policies when `wants` was asked */
     struct route_entries to;
-    struct slice topic; /* owned, behind the struct */
+    struct slice topic; /* behind the struct */
     bool referenced;    /* used since the clock hand passed (cache eviction) */
     uint8_t topic_bytes[];
 };
@@ -70,6 +72,10 @@ void route_publish_trusted(struct worker *w, const struct message_parts *parts);
 
 /* The topic's route, from the cache or fresh; lends it until the next route call. */
 struct route *route_find(struct worker *w, struct slice topic);
+/* Likewise for one who often asks for the topic it asked for last: *memo (NULL at first) is its
+ * own reference to that route, which route_forget gives back. */
+struct route *route_again(struct worker *w, struct slice topic, struct route **memo);
+void route_forget(struct worker *w, struct route **memo);
 /* Hand `m` (borrowed) to everyone on the route; gives the number of receivers, where each
  * other worker that has some counts for one.
  * `from` is the publishing connection, slowed when receivers lag; or NULL. */

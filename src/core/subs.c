@@ -7,10 +7,11 @@
  *                                       \---#--> [subscribers]
  *
  * The children of all trie nodes lie in one map under (parent, level), but for `+` and `#`,
- * which the parent points to: a lookup follows at most three branches a level.  A shared subscription, $share/GROUP/FILTER, is a node of its own in
- * the map `shares`, listed by the node of FILTER.  Invariant: a node without subscribers,
- * shares and children does not exist, but for the root.  Every change bumps the epoch of the part
- * its filter's first level falls in, or epoch_wide when that level is a wildcard. */
+ * which the parent points to: a lookup follows at most three branches a level.  A shared
+ * subscription, $share/GROUP/FILTER, is a node of its own in the map `shares`, listed by the node
+ * of FILTER.  Invariant: a node without subscribers, shares and children does not exist, but for
+ * the root.  Every change bumps the epoch of the part its filter's first level falls in, or
+ * epoch_wide when that level is a wildcard. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/subs.h"
 
@@ -63,10 +64,11 @@ enum {
 
 struct subs {
     pthread_rwlock_t lock;
-    struct map exact;   /* filter_node by filter */
-    struct map levels;  /* filter_node by parent and level */
-    struct map shares;  /* filter_node of a share, by its whole filter */
-    struct map crowd;   /* subscription by subscription_key, those of crowded nodes */
+    struct map exact;     /* filter_node by filter */
+    struct map levels;    /* filter_node by parent and level */
+    struct map shares;    /* filter_node of a share, by its whole filter */
+    struct map share_ids; /* share by its id */
+    struct map crowd;     /* subscription by subscription_key, those of crowded nodes */
     struct filter_node *root;
     uint32_t last_share_id;
     size_t subscriptions, filters;
@@ -106,6 +108,10 @@ bool subs_current(const struct subs *s, uint32_t part, uint64_t epoch, uint64_t 
 static struct slice node_key(const void *obj) {
     const struct filter_node *n = obj;
     return slice_of(n->key, n->len + (n->kind == LEVEL ? PARENT : 0u));
+}
+
+static struct slice share_key(const void *obj) {
+    return slice_of(&((const struct share *)obj)->id, sizeof(uint32_t));
 }
 
 static struct slice crowd_key(const void *obj) {
@@ -249,6 +255,7 @@ static struct filter_node *share_get(struct subs *s, struct slice filter, struct
     if (share->next) share->next->link = &share->next;
     share->inner->shares = share;
     map_put(&s->shares, &share->node);
+    map_put(&s->share_ids, share);
     return &share->node;
 }
 
@@ -288,6 +295,7 @@ static void node_prune(struct subs *s, struct filter_node *n) {
     struct share *share = share_of(n);
     struct filter_node *inner = share->inner;
     map_del(&s->shares, node_key(n));
+    map_del(&s->share_ids, share_key(share));
     if (share->next) share->next->link = share->link;
     *share->link = share->next;
     free(share);
@@ -416,40 +424,59 @@ void subs_filter(const struct subscription *sub, struct buf *out) {
 
 /* ---- matching ----------------------------------------------------------- */
 
+enum { FEW = 32 };
+
 struct found {
     struct subscription **at; /* of plain filters */
     size_t len, cap;
     unsigned nodes; /* that contributed */
+    size_t identifiers;
     struct share **shares;
     size_t shares_len, members;
     unsigned worker; /* whose plain subscribers are collected */
     uint64_t remote; /* bit per worker: others that have some */
     enum overlapping overlapping;
+    struct subscription *few[FEW]; /* `at`, until they are more */
 };
 
-static void collect_shares(struct found *f, struct share *share) {
-    for (; share; share = share->next) {
-        f->shares = xrealloc(f->shares, (f->shares_len + 1) * sizeof *f->shares);
-        f->shares[f->shares_len++] = share;
-        f->members += share->node.subs_len;
-    }
+static void collect_share(struct found *f, struct share *share) {
+    const struct filter_node *n = &share->node;
+    f->shares = xrealloc(f->shares, (f->shares_len + 1) * sizeof *f->shares);
+    f->shares[f->shares_len++] = share;
+    f->members += n->subs_len;
+    for (uint32_t i = 0; i < n->subs_len; i++) f->identifiers += subs_of(n)[i]->identifier != 0;
+}
+
+static void found_init(struct found *f, unsigned worker, enum overlapping overlapping) {
+    memset(f, 0, offsetof(struct found, few));
+    f->at = f->few;
+    f->cap = FEW;
+    f->worker = worker;
+    f->overlapping = overlapping;
+}
+
+static void found_grow(struct found *f, size_t more) {
+    if (f->len + more <= f->cap) return;
+    f->cap = (f->len + more) * 2;
+    struct subscription **at = f->at == f->few ? NULL : f->at;
+    f->at = xrealloc(at, f->cap * sizeof(struct subscription *));
+    if (!at) memcpy(f->at, f->few, f->len * sizeof(struct subscription *));
 }
 
 static void collect(struct found *f, const struct filter_node *n) {
     if (!n) return;
-    if (n->shares) collect_shares(f, n->shares);
+    for (struct share *share = n->shares; share; share = share->next) collect_share(f, share);
     if (!n->subs_len) return;
-    if (f->len + n->subs_len > f->cap) {
-        f->cap = (f->len + n->subs_len) * 2;
-        f->at = xrealloc(f->at, f->cap * sizeof(struct subscription *));
-    }
+    found_grow(f, n->subs_len);
     for (uint32_t i = 0; i < n->subs_len; i++) {
         struct subscription *sub = subs_of(n)[i];
         unsigned owner = handle_owner(sub->key.session);
-        if (owner == f->worker)
+        if (owner == f->worker) {
             f->at[f->len++] = sub;
-        else
+            f->identifiers += sub->identifier != 0;
+        } else {
             f->remote |= UINT64_C(1) << owner;
+        }
     }
     f->nodes++;
 }
@@ -545,19 +572,25 @@ static uint32_t build_shares(const struct found *f, struct route_entries *out, u
 static void build(struct found *f, struct route_entries *out) {
     size_t total = f->len + f->members;
     out->remote = f->remote;
-    if (total) {
-        if (f->nodes > 1) qsort(f->at, f->len, sizeof *f->at, by_session);
+    if (total > out->cap) {
+        free(out->at);
         out->at = xmalloc(total * sizeof *out->at);
-        out->identifiers = xmalloc(total * sizeof *out->identifiers);
-        uint32_t ids = build_plain(f, out);
-        if (f->shares_len) ids = build_shares(f, out, ids);
-        if (!ids) {
-            free(out->identifiers);
-            out->identifiers = NULL;
-        }
+        out->cap = (uint32_t)total;
     }
-    free(f->at);
+    if (f->identifiers) out->identifiers = xmalloc(f->identifiers * sizeof *out->identifiers);
+    if (f->nodes > 1) qsort(f->at, f->len, sizeof *f->at, by_session);
+    uint32_t ids = build_plain(f, out);
+    if (f->shares_len) build_shares(f, out, ids);
+    if (f->at != f->few) free(f->at);
     free(f->shares);
+}
+
+/* Empties `out` but for its room. */
+static void entries_reset(struct route_entries *out) {
+    struct route_entries old = *out;
+    free(old.shares);
+    free(old.identifiers);
+    *out = (struct route_entries){ .at = old.at, .cap = old.cap };
 }
 
 void route_entries_deinit(struct route_entries *e) {
@@ -568,25 +601,22 @@ void route_entries_deinit(struct route_entries *e) {
 }
 
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
-    struct found f = { 0 };
-    size_t at = 0;
-    *out = (struct route_entries){ 0 };
+    struct found f;
+    found_init(&f, 0, OVERLAPPING_ONCE);
+    entries_reset(out);
     pthread_rwlock_rdlock(&s->lock);
-    for (struct filter_node *n; !f.shares && (n = map_next(&s->shares, &at));) {
-        struct share *share = share_of(n);
-        if (share->id != id) continue;
-        f.shares = xmalloc(sizeof *f.shares);
-        f.shares[f.shares_len++] = share;
-        f.members = n->subs_len;
-    }
+    struct share *share = map_find(&s->share_ids, slice_of(&id, sizeof id));
+    if (share) collect_share(&f, share);
     build(&f, out);
     pthread_rwlock_unlock(&s->lock);
 }
 
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out) {
-    struct found f = { .worker = worker, .overlapping = overlapping };
-    *out = (struct route_entries){ .part = part_of(topic) };
+    struct found f;
+    found_init(&f, worker, overlapping);
+    entries_reset(out);
+    out->part = part_of(topic);
     pthread_rwlock_rdlock(&s->lock);
     out->epoch = atomic_load_explicit(&s->epoch[out->part], memory_order_acquire);
     out->epoch_wide = atomic_load_explicit(&s->epoch_wide, memory_order_acquire);
@@ -604,6 +634,7 @@ struct subs *subs_new(void) {
     map_init(&s->exact, node_key);
     map_init(&s->levels, node_key);
     map_init(&s->shares, node_key);
+    map_init(&s->share_ids, share_key);
     map_init(&s->crowd, crowd_key);
     s->root = node_new(LEVEL, slice_of("\0\0\0\0\0\0\0\0", PARENT));
     return s;
@@ -615,6 +646,7 @@ void subs_free(struct subs *s) {
     map_deinit(&s->exact);
     map_deinit(&s->levels);
     map_deinit(&s->shares);
+    map_deinit(&s->share_ids);
     map_deinit(&s->crowd);
     free(s->root);
     pthread_rwlock_destroy(&s->lock);

@@ -75,17 +75,19 @@ void subs_filter(const struct subscription *sub, struct buf *out);
 enum overlapping { OVERLAPPING_ONCE, OVERLAPPING_EACH };
 
 struct route_entries {
-    struct route_entry *at;     /* owned by the caller: free() */
+    struct route_entry *at;     /* owned */
     uint32_t len;               /* plain subscribers; members of shares lie behind them */
-    struct route_share *shares; /* owned by the caller: free() */
+    uint32_t cap;               /* entries there is room for */
+    struct route_share *shares; /* owned */
     uint32_t shares_len;
-    uint32_t *identifiers;      /* owned by the caller: free() */
+    uint32_t *identifiers;      /* owned; NULL: none */
     uint64_t remote;            /* bit per worker: others with plain subscribers */
     uint32_t part;              /* the part of the tree that decides its validity */
     uint64_t epoch, epoch_wide; /* as they stood */
 };
 /* Collects the subscribers of a topic name that live on `worker`, which others have some,
- * and the members of shares wherever they live. */
+ * and the members of shares wherever they live.  `out` is zeroed, or from an earlier match,
+ * whose room is used again. */
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out);
 /* The entry for what its session publishes itself. */

@@ -223,6 +223,7 @@ static void worker_deinit(struct worker *w) {
     loop_cancel(w->loop, &w->stop_timer);
     loop_free(w->loop);
     free(w->input);
+    free(w->draft);
 }
 
 /* ---- listeners ---------------------------------------------------------- */

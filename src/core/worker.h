@@ -84,11 +84,16 @@ struct worker {
     struct deferred reap;
     struct session *held_sessions; /* with more for the deliver hooks than one turn takes */
     struct deferred held_again;
-    unsigned policies;         /* that have been in place, this one included */
-    struct map routes;         /* struct route by topic: the route cache */
-    struct route **route_hand; /* eviction ring; private to route.c */
+    unsigned policies; /* that have been in place, this one included */
+    struct map routes; /* struct route by topic: the route cache */
+    /* private to route.c: */
+    struct route **route_hand;   /* owned: eviction ring */
+    struct route *route_passing; /* owned reference: lent, but not remembered */
+    struct route *route_spare;   /* owned: without a reference, for the next one */
+    uint16_t *route_seen;        /* owned: marks of topics met lately */
     unsigned route_len, route_at;
     size_t route_receivers; /* of all routes remembered */
+    void *draft;            /* owned: memory for the next QoS 0 message, or NULL (message_draft) */
     struct publish *free_publishes;
     struct publish *waiting; /* those a hook waits for */
     bool anonymous;          /* what allow_anonymous amounts to */

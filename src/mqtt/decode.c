@@ -215,7 +215,8 @@ static void decode_connack(struct reader *r, uint8_t version, struct packet *out
 
 /* ---- PUBLISH and its acknowledgements ----------------------------------- */
 
-int publish_decode(const struct frame *f, uint8_t version, struct pkt_publish *out) {
+int publish_decode(const struct frame *f, uint8_t version, struct slice known,
+                   struct pkt_publish *out) {
     const bool dup = f->flags & 0x08, retain = f->flags & 0x01;
     const uint8_t qos = f->flags >> 1 & 0x03;
     if (qos == 3) return RC_MALFORMED_PACKET;        /* [MQTT-3.3.1-4] */
@@ -232,7 +233,9 @@ int publish_decode(const struct frame *f, uint8_t version, struct pkt_publish *o
     if (r.error) return r.error;
     if (out->topic.len == 0) /* 3.3.2.1 */
         return props_has(&out->props, PROP_TOPIC_ALIAS) ? 0 : RC_PROTOCOL_ERROR;
-    return topic_check(out->topic);
+    if (!slice_eq(out->topic, known)) return topic_check(out->topic);
+    out->topic = known;
+    return 0;
 }
 
 /* The optional tail of an acknowledgement, DISCONNECT and AUTH: reason code, then
@@ -397,7 +400,7 @@ int packet_decode(const struct frame *f, uint8_t version, struct packet *out) {
     out->type = f->type;
     if (f->type == PKT_CONNECT) out->connect.version = 0;
     if (!flags_allowed(f) || !is_of_version(f, version)) return RC_MALFORMED_PACKET;
-    if (f->type == PKT_PUBLISH) return publish_decode(f, version, &out->publish);
+    if (f->type == PKT_PUBLISH) return publish_decode(f, version, SLICE_NONE, &out->publish);
 
     struct reader r = reader_of(slice_of(f->body, f->body_len));
     packet_rules[f->type].body(&r, version, out);

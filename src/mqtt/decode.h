@@ -46,8 +46,10 @@ int frame_read(const uint8_t *at, size_t len, uint32_t max_packet, struct frame 
  * special in 5.0 only. */
 int packet_decode(const struct frame *f, uint8_t version, struct packet *out);
 
-/* The hot one: PUBLISH only, same contract. */
-int publish_decode(const struct frame *f, uint8_t version, struct pkt_publish *out);
+/* The hot one: PUBLISH only, same contract.  A topic equal to `known`, which was found valid
+ * before, is not checked again: out->topic is `known` itself then. */
+int publish_decode(const struct frame *f, uint8_t version, struct slice known,
+                   struct pkt_publish *out);
 
 /* May a packet of this type bear the code?  MQTT 5.0, table 2-6; 3.x: its return codes. */
 bool reason_code_allowed(enum packet_type type, uint8_t version, uint8_t code);

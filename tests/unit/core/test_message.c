@@ -115,7 +115,7 @@ static void what_travels_is_kept_in_its_order(void **state) {
     struct pkt_publish p;
     struct buf out = BUF_INIT;
     assert_int_equal(frame_read(wire, sizeof wire, 0, &f), FRAME_OK);
-    assert_int_equal(publish_decode(&f, MQTT_5, &p), 0);
+    assert_int_equal(publish_decode(&f, MQTT_5, SLICE_NONE, &p), 0);
     message_props_from(&p.props, &out);
     assert_int_equal(out.len, sizeof kept);
     assert_memory_equal(out.at, kept, sizeof kept); /* [MQTT-3.3.2-17] .. [MQTT-3.3.2-20] */

@@ -57,7 +57,7 @@ static const struct route_entry *entry_of(const struct route_entries *e, unsigne
 }
 
 static bool matches(struct index *x, unsigned session, const char *topic) {
-    struct route_entries e;
+    struct route_entries e = { 0 };
     subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
     bool found = entry_of(&e, session) != NULL;
     route_entries_deinit(&e);
@@ -110,7 +110,7 @@ static void filters_match_as_the_standard_says(void **state) {
 
 static void overlapping_subscriptions_are_one_receiver(void **state) { /* 3.3.4 */
     struct index *x = *state;
-    struct route_entries e;
+    struct route_entries e = { 0 };
     add(x, 1, "a/b", &qos0, 0);
     add(x, 1, "a/+", &qos2, 21);
     add(x, 1, "a/#", &qos1, 268435455);
@@ -129,7 +129,7 @@ static void overlapping_subscriptions_are_one_receiver(void **state) { /* 3.3.4 
 
 static void overlapping_subscriptions_may_be_a_receiver_each(void **state) {
     struct index *x = *state;
-    struct route_entries e;
+    struct route_entries e = { 0 };
     unsigned seen = 0;
     add(x, 1, "a/b", &qos0, 30);
     add(x, 2, "#", &qos1, 0);
@@ -161,7 +161,7 @@ static void one_subscription_can_be_looked_for(void **state) {
 
 static void options_merge_as_wide_as_the_widest(void **state) {
     struct index *x = *state;
-    struct route_entries e;
+    struct route_entries e = { 0 };
     add(x, 1, "a", &(struct subscribe_options){ .no_local = true }, 0);
     add(x, 2, "a", &(struct subscribe_options){ .no_local = true }, 0);
     add(x, 2, "+", &(struct subscribe_options){ .retain_as_published = true }, 0);
@@ -175,7 +175,7 @@ static void options_merge_as_wide_as_the_widest(void **state) {
 
 static void subscribing_again_replaces(void **state) { /* [MQTT-3.8.4-3] */
     struct index *x = *state;
-    struct route_entries e;
+    struct route_entries e = { 0 };
     assert_int_equal(add(x, 1, "a/+", &qos2, 5), SUBS_NEW);
     assert_int_equal(add(x, 1, "a/+", &qos1, 6), SUBS_REPLACED);
     assert_int_equal(subs_count(x->subs), 1);
@@ -235,7 +235,7 @@ static void the_longest_levels_have_their_place(void **state) {
 
 static void a_share_lists_its_members_apart(void **state) { /* 4.8.2 */
     struct index *x = *state;
-    struct route_entries e;
+    struct route_entries e = { 0 };
     add(x, 1, "$share/g/a/+", &qos1, 9);
     add(x, 2, "$share/g/a/+", &qos2, 0);
     add(x, 1, "a/b", &qos0, 4);
@@ -246,7 +246,7 @@ static void a_share_lists_its_members_apart(void **state) { /* 4.8.2 */
     unsigned members = 0;
     for (unsigned i = 0; i < 2; i++) {
         const struct route_share *share = &e.shares[i];
-        struct route_entries alone;
+        struct route_entries alone = { 0 };
         assert_true(share->first >= e.len);
         members += share->len;
         subs_share(x->subs, share->id, &alone);
@@ -286,7 +286,7 @@ static void epochs_change_with_what_matters_only(void **state) {
     };
     struct index *x = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct route_entries before, between;
+        struct route_entries before = { 0 }, between = { 0 };
         subs_match(x->subs, 0, slice_str(rows[i].topic), OVERLAPPING_ONCE, &before);
         assert_true(subs_current(x->subs, before.part, before.epoch, before.epoch_wide));
         add(x, 1, rows[i].filter, &qos0, 0);
@@ -408,7 +408,7 @@ static void check_shares(const struct model *m, const struct route_entries *e, c
 
 static void check_topic(struct index *x, struct model *m) {
     char topic[TEXT];
-    struct route_entries e;
+    struct route_entries e = { 0 };
     random_name(m, topic, false);
     subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
     for (unsigned s = 0; s < SESSIONS; s++) check_entry(m, &e, s, topic);
@@ -486,7 +486,7 @@ static void a_stale_answer_is_never_called_current(void **state) {
     m->seed = 4101842887655102017u;
     for (int i = 0; i < 4000; i++) {
         char topic[TEXT];
-        struct route_entries old, new;
+        struct route_entries old = { 0 }, new = { 0 };
         random_name(m, topic, false);
         subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &old);
         random_change(x, m);

@@ -118,12 +118,12 @@ static void publish_decode_is_packet_decode(void **state) {
     static const uint8_t wire[] = { 0x00, 0x01, 't', 'x', 'y' };
     struct frame f = { .type = PKT_PUBLISH, .head_len = 2, .body_len = sizeof wire, .body = wire };
     struct pkt_publish p;
-    assert_int_equal(publish_decode(&f, MQTT_3_1_1, &p), 0);
+    assert_int_equal(publish_decode(&f, MQTT_3_1_1, SLICE_NONE, &p), 0);
     assert_false(p.dup || p.retain || p.qos || p.packet_id || p.props.present);
     check_slice(p.topic, "t");
     check_slice(p.payload, "xy");
     f.body_len = 3;
-    assert_int_equal(publish_decode(&f, MQTT_3_1_1, &p), 0);
+    assert_int_equal(publish_decode(&f, MQTT_3_1_1, SLICE_NONE, &p), 0);
     assert_non_null(p.payload.at); /* empty, not absent */
     assert_int_equal(p.payload.len, 0);
 }
