@@ -53,6 +53,12 @@ local function view(b, word, version)
         if client_id ~= "" then client_id = word .. client_id end
         return b:client(client_id, all)
     end
+    --- A client whose session outlives its connection.
+    function own.lasting(_, client_id, opts)
+        local all = { clean = false, props = version == 5 and { session_expiry = 60 } or nil }
+        for name, value in pairs(opts or {}) do all[name] = value end
+        return own:client(client_id, all)
+    end
     function own.raw(_, opts)
         local all = { version = version }
         for name, value in pairs(opts or {}) do all[name] = value end
@@ -91,6 +97,19 @@ function M.broker(opts, it, teardown)
     end
 end
 
+M.STANDARD = { [4] = "MQTT 3.1.1", [5] = "MQTT 5.0" }
+
+--- The same for statements that both standards have, `opts.version` saying which it is now:
+--- test(numbers, name, spec), numbers[1] being those of 3.1.1 and numbers[2] those of 5.0, or
+--- `numbers` a string where they are the same.
+function M.both(opts, it, teardown)
+    local test = M.broker(opts, it, teardown)
+    return function(numbers, name, spec)
+        if type(numbers) == "table" then numbers = numbers[opts.version - 3] end
+        test(numbers .. " " .. name, spec)
+    end
+end
+
 --- The next packet of the broker, as bytes.  Nothing may have been expected of `c` but CONNACK.
 function M.packet_bytes(c)
     local deadline = wait.deadline()
@@ -123,6 +142,13 @@ function M.expect_bytes(c, wanted)
     local normal = M.to_hex(mqtt.hex(wanted))
     if got ~= normal then c:fail("wanted the bytes %s, got %s", normal, got) end
     return c
+end
+
+--- The codes of the SUBACK to one SUBSCRIBE of all these {filter, qos}.
+function M.codes_of(c, ...)
+    local request = {}
+    for i, pair in ipairs { ... } do request[i] = { filter = pair[1], qos = pair[2] } end
+    return c:subscribe(request).last.codes
 end
 
 --- All packets of the inbox, after a round trip.

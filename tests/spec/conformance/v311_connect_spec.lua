@@ -3,9 +3,7 @@
 -- MQTT 3.1.1, sections 3.1 and 3.2: CONNECT and CONNACK.
 
 local mqtt = require "support.mqtt"
-local proc = require "support.proc"
 local shared = require "spec.conformance.shared"
-local wait = require "support.wait"
 
 local hex, str = mqtt.hex, mqtt.str
 
@@ -131,17 +129,6 @@ describe("MQTT 3.1.1", function()
         b:client("late"):subscribe(t, 2):expect_publish(t, "x", { qos = 2, retain = true }):ack()
     end)
 
-    test("[MQTT-3.1.2-10] forgets the will once published, and after DISCONNECT", function(b, t)
-        local w = b:client("w"):subscribe(t)
-        local c = b:client("c", { clean = false, will = { topic = t, payload = "x" } }):drop()
-        w:expect_publish(t, "x")
-        c.opts.will = nil
-        c:reconnect():drop()
-        w:expect_nothing()
-        b:client("d", { will = { topic = t, payload = "y" } }):disconnect()
-        w:expect_nothing()
-    end)
-
     refuses("[MQTT-3.1.2-11] closes on a will in the payload without the flag", connect(0x02, str "w" .. str "x"))
     refuses("[MQTT-3.1.2-11] [MQTT-3.1.2-13] closes on will QoS 1 without a will", connect(0x0A))
     refuses("[MQTT-3.1.2-11] [MQTT-3.1.2-13] closes on will QoS 2 without a will", connect(0x12))
@@ -155,13 +142,6 @@ describe("MQTT 3.1.1", function()
     end)
 
     refuses("[MQTT-3.1.2-14] closes on will QoS 3", connect(0x1E, str "w" .. str "x"))
-    test("[MQTT-3.1.2-14] takes wills of QoS 0, 1 and 2", function(b, t)
-        local w = b:client("w"):subscribe(t, 2)
-        for qos = 0, 2 do
-            b:client("c", { will = { topic = t, payload = "x", qos = qos } }):drop()
-            w:expect_publish(t, "x", { qos = qos }):ack()
-        end
-    end)
 
     test("[MQTT-3.1.2-16] publishes the will without retain", function(b, t)
         local w = b:client("w"):subscribe(t)
@@ -187,17 +167,6 @@ describe("MQTT 3.1.1", function()
         b:client("d", { username = "u", password = "wrong", connack = 4 }):expect_close()
     end)
 
-    test("[MQTT-3.1.2-24] ends a silent connection after one and a half keep-alives", function(b, t)
-        local w = b:client("w"):subscribe(t)
-        local silent = b:client("silent", { keepalive = 1, will = { topic = t, payload = "silent" } })
-        local since = proc.now()
-        b:client("endless", { keepalive = 0 }) -- 0: no limit
-        silent:expect_close(5)
-        local took = proc.now() - since
-        assert.is_true(took > 1.4 and took < wait.scaled(2.5), took .. " s")
-        w:expect_publish(t, "silent") -- as after a network failure
-    end)
-
     test("[MQTT-3.1.3-1] reads identifier, will, user name and password in this order", function(b, t)
         local w = b:client("w"):subscribe(t)
         local c = b:client("c", { username = "u", password = "p", will = { topic = t, payload = "will" } })
@@ -207,27 +176,10 @@ describe("MQTT 3.1.1", function()
         b:raw():send_raw(swapped):expect("CONNACK", { rc = 4 }):expect_close()
     end)
 
-    test("[MQTT-3.1.3-2] knows a session by its client identifier", function(b, t)
-        b:client("one", { clean = false }):subscribe(t, 1):disconnect()
-        assert.is_false(b:client("two", { clean = false }).connack.session_present)
-        assert.is_false(b:client("ONE", { clean = false }).connack.session_present)
-        assert.is_true(b:client("one", { clean = false }).connack.session_present)
-    end)
-
     refuses("[MQTT-3.1.3-3] closes when there is no client identifier",
         mqtt.packet(0x10, str "MQTT" .. "\4\2\0\0"))
     refuses("[MQTT-3.1.3-4] closes when the client identifier is not UTF-8",
         mqtt.packet(0x10, str "MQTT" .. "\4\2\0\0" .. str "\xC3\x28"))
-
-    test("[MQTT-3.1.3-5] takes identifiers of 1 to 23 letters and digits", function(b)
-        local all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        for len = 1, 23 do
-            b:raw():send({ type = "CONNECT", client_id = all:sub(len, 2 * len - 1) }):expect("CONNACK", { rc = 0 })
-        end
-        for at = 1, #all, 23 do
-            b:raw():send({ type = "CONNECT", client_id = all:sub(at, at + 22) }):expect("CONNACK", { rc = 0 })
-        end
-    end)
 
     test("[MQTT-3.1.3-6] gives clients of empty identifier different ones", function(b, t)
         local one, two = b:client(""):subscribe(t), b:client(""):subscribe(t)
@@ -289,20 +241,6 @@ describe("MQTT 3.1.1", function()
             .. mqtt.encode({ type = "PUBLISH", topic = t, payload = "x" }, 4) .. hex "C0 00"
         shared.expect_bytes(b:raw():send_raw(packets), "20 02 00 02"):expect_close()
         w:expect_nothing()
-    end)
-
-    test("[MQTT-3.2.0-1] sends CONNACK before anything else", function(b, t)
-        local c = b:client("c", { clean = false }):subscribe(t, 1):disconnect()
-        b:client("p"):publish(t, "waits", { qos = 1 })
-        c:reconnect() -- the next packet must be CONNACK
-        c:expect_publish(t, "waits"):ack()
-        local packets = mqtt.encode({ type = "CONNECT", client_id = t .. "fast" }, 4) .. hex "C0 00"
-        b:raw():send_raw(packets):expect("CONNACK"):expect("PINGRESP")
-    end)
-
-    test("[MQTT-3.2.2-1] says no session present with clean session", function(b)
-        local c = b:client("c", { clean = false }):disconnect()
-        assert.is_false(c:reconnect({ clean = true }).connack.session_present)
     end)
 
     test("[MQTT-3.2.2-2] [MQTT-3.2.2-3] says whether there is a session", function(b)

@@ -94,42 +94,10 @@ describe("MQTT 3.1.1", function()
         b:client("c"):subscribe(t, 1):publish(t, "x", { qos = 1, id = 65535 }):expect_publish(t, "x"):ack()
     end)
 
-    test("[MQTT-2.3.1-4] gives every message in flight an identifier of its own", function(b, t)
-        local c, p = b:client("c", { clean = false }):subscribe(t, 2), b:client("p")
-        local ids = {}
-        for i = 1, 200 do p:publish(t, tostring(i), { qos = 1 + i % 2 }) end
-        for i = 1, 200 do
-            local m = c:expect_publish(t, tostring(i))
-            assert.is_true(m.id ~= 0 and not ids[m.id])
-            ids[m.id] = m.payload
-        end
-        c:reconnect() -- sent again, each keeps its identifier
-        for i = 1, 200 do assert.equal(tostring(i), ids[c:expect_publish(t, tostring(i), { dup = true }).id]) end
-        c:reconnect { clean = true }
-    end)
-
     test("[MQTT-2.3.1-5] sends and takes QoS 0 without an identifier", function(b, t)
         local c = b:client("c"):subscribe(t)
         c:send_raw(mqtt.packet(0x30, str(t) .. "xyz"))
         assert.equal(mqtt.packet(0x30, str(t) .. "xyz"), shared.packet_bytes(c))
     end)
 
-    test("[MQTT-2.3.1-6] acknowledges with the identifier of the PUBLISH", function(b, t)
-        local c = b:client("c")
-        for _, id in ipairs { 1, 0x1234, 65535 } do
-            c:publish(t, "x", { qos = 1, id = id, wait = false }):expect("PUBACK", { id = id })
-            c:publish(t, "x", { qos = 2, id = id, wait = false }):expect("PUBREC", { id = id })
-            c:send({ type = "PUBREL", id = id }):expect("PUBCOMP", { id = id })
-        end
-        local m = b:client("s"):subscribe(t, 2):publish(t, "x", { qos = 2 }):expect_publish(t, "x")
-        m:send({ type = "PUBREC", id = m.id }):expect("PUBREL", { id = m.id })
-    end)
-
-    test("[MQTT-2.3.1-7] answers SUBSCRIBE and UNSUBSCRIBE with their identifier", function(b, t)
-        local c = b:client("c")
-        for _, id in ipairs { 1, 0x1234, 65535 } do
-            c:send({ type = "SUBSCRIBE", id = id, { filter = t, qos = 0 } }):expect("SUBACK", { id = id })
-            c:send({ type = "UNSUBSCRIBE", id = id, t }):expect("UNSUBACK", { id = id })
-        end
-    end)
 end)

@@ -19,30 +19,7 @@ describe("MQTT 3.1.1", function()
         test(name, function(b) b:client("bad"):send_raw(bytes):expect_close() end)
     end
 
-    test("[MQTT-3.3.1-1] sets DUP when it sends PUBLISH again", function(b, t)
-        local c = b:client("c", { clean = false }):subscribe(t, 2)
-        b:client("p"):publish(t, "1", { qos = 1 }):publish(t, "2", { qos = 2 })
-        c:expect_publish(t, "1", { dup = false })
-        c:expect_publish(t, "2", { dup = false })
-        c:reconnect()
-        c:expect_publish(t, "1", { dup = true }):ack()
-        c:expect_publish(t, "2", { dup = true }):ack()
-    end)
-
-    test("[MQTT-3.3.1-2] sends QoS 0 without DUP", function(b, t)
-        local c = b:client("c"):subscribe(t)
-        b:client("p"):publish(t, "x", { qos = 1, dup = true })
-        c:expect_publish(t, "x", { qos = 0, dup = false })
-    end)
     closes("[MQTT-3.3.1-2] closes on QoS 0 with DUP", hex "38 04 00 01 74 78")
-
-    test("[MQTT-3.3.1-3] does not pass the publisher's DUP on", function(b, t)
-        local c = b:client("c"):subscribe(t, 2)
-        local p = b:client("p"):publish(t, "1", { qos = 1, dup = true }):publish(t, "2", { qos = 2, dup = true })
-        c:expect_publish(t, "1", { qos = 1, dup = false }):ack()
-        c:expect_publish(t, "2", { qos = 2, dup = false }):ack()
-        p:ping()
-    end)
 
     closes("[MQTT-3.3.1-4] closes on QoS 3", hex "36 07 00 01 74 00 01 78 79")
     closes("[MQTT-3.3.1-4] closes on QoS 3 with DUP and RETAIN", hex "3F 07 00 01 74 00 01 78 79")
@@ -106,19 +83,6 @@ describe("MQTT 3.1.1", function()
         b:client("late"):subscribe(t):expect_nothing()
     end)
 
-    test("[MQTT-3.3.1-11] stores no empty retained message", function(b, t)
-        local p = b:client("p")
-        for qos = 0, 2 do p:publish(t, "", { qos = qos, retain = true }) end
-        b:client("late"):subscribe(t):expect_nothing()
-    end)
-
-    test("[MQTT-3.3.1-12] leaves the retained message alone without RETAIN", function(b, t)
-        local p = b:client("p"):publish(t .. "/none", "x", { qos = 1 })
-        p:publish(t .. "/kept", "kept", { qos = 1, retain = true })
-        p:publish(t .. "/kept", "passes", { qos = 1 }):publish(t .. "/kept", "", { qos = 1 })
-        b:client("late"):subscribe(t .. "/#"):expect_publish(t .. "/kept", "kept", { retain = true }):expect_nothing()
-    end)
-
     closes("[MQTT-3.3.2-1] closes on PUBLISH without a topic", hex "30 00")
     closes("[MQTT-3.3.2-1] closes on PUBLISH that is shorter than its topic", hex "30 04 00 09 74 78")
     closes("[MQTT-3.3.2-1] closes on a topic that is not UTF-8", hex "30 05 00 02 C3 28 78")
@@ -136,48 +100,6 @@ describe("MQTT 3.1.1", function()
                 mqtt.packet(0x30 | qos << 1, str(topic) .. (qos > 0 and "\0\1" or "") .. "x"))
         end
     end
-
-    test("[MQTT-3.3.2-3] sends a subscriber what matches its filter, and nothing else", function(b, t)
-        local rows = { -- filter, topic, whether it matches
-            { "/a/b", "/a/b", true }, { "/a/b", "/a", false }, { "/a/b", "/a/b/c", false }, { "/a/b", "/A/b", false },
-            { "/#", "", true }, { "/#", "/a", true }, { "/#", "/a/b/c", true }, { "/+", "/a", true },
-            { "/+", "", false }, { "/+", "/a/b", false }, { "/+", "/", true }, { "/+/b", "/a/b", true },
-            { "/+/b", "/a/c", false }, { "/a/+", "/a/", true }, { "/+/+", "//", true }, { "/+/#", "/a", true },
-            { "/a/#", "/a", true }, { "/a/#", "/ab", false }, { "/a/+/#", "/a/b/c", true }, { "/a/+/#", "/a/b", true },
-            { "/a/+/#", "/a", false },
-        }
-        local p = b:client("p")
-        for i, row in ipairs(rows) do
-            local c = b:client("c" .. i):subscribe(t .. row[1], 1)
-            p:publish(t .. row[2], tostring(i), { qos = 1 })
-            local got = shared.drain(c)
-            assert.equal(row[3] and 1 or 0, #got, row[1] .. " and " .. row[2])
-            if row[3] then assert.equal(t .. row[2], got[1].topic) end
-            c:disconnect()
-        end
-    end)
-
-    test("[MQTT-3.3.4-1] answers PUBLISH as its QoS demands", function(b, t)
-        local c = b:client("c"):publish(t, "0"):expect_nothing()
-        c:publish(t, "1", { qos = 1, id = 5, wait = false }):expect("PUBACK", { id = 5 })
-        c:publish(t, "2", { qos = 2, id = 6, wait = false }):expect("PUBREC", { id = 6 })
-        c:send({ type = "PUBREL", id = 6 }):expect("PUBCOMP", { id = 6 })
-        c:expect_nothing()
-    end)
-
-    test("[MQTT-3.3.5-1] delivers at the highest QoS of overlapping subscriptions", function(b, t)
-        local c, p = b:client("c"), b:client("p")
-        c:subscribe(t .. "/a", 0):subscribe(t .. "/+", 2):subscribe(t .. "/#", 1)
-        for qos = 0, 2 do
-            p:publish(t .. "/a", "x", { qos = qos }):ping()
-            local best = 0
-            for _, m in ipairs(shared.drain(c)) do
-                best = math.max(best, m.qos)
-                m:ack()
-            end
-            assert.equal(qos, best)
-        end
-    end)
 
     test("[MQTT-3.3.5-2] acknowledges a publish that is not allowed, or closes", function(b, t)
         local w = b:client("w"):subscribe(t .. "/#")

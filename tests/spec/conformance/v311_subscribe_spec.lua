@@ -14,13 +14,6 @@ local CONFIG = [[
     end)
 ]]
 
--- A SUBSCRIBE of all these {filter, qos}, and the codes of its SUBACK.
-local function codes_of(c, ...)
-    local packet = {}
-    for i, pair in ipairs { ... } do packet[i] = { filter = pair[1], qos = pair[2] } end
-    return c:subscribe(packet).last.codes
-end
-
 describe("MQTT 3.1.1", function()
     local test = shared.broker({ config = CONFIG }, it, teardown)
 
@@ -37,7 +30,7 @@ describe("MQTT 3.1.1", function()
     closes("[MQTT-3.8.3-1] closes when the second filter is not UTF-8", hex "82 0B 00 01 00 01 74 00 00 02 C3 28 00")
 
     test("[MQTT-3.8.3-2] has wildcards", function(b, t)
-        assert.same({ 0, 1, 2 }, codes_of(b:client("c"), { t .. "/+", 0 }, { t .. "/#", 1 }, { "+/" .. t, 2 }))
+        assert.same({ 0, 1, 2 }, shared.codes_of(b:client("c"), { t .. "/+", 0 }, { t .. "/#", 1 }, { "+/" .. t, 2 }))
     end)
 
     closes("[MQTT-3.8.3-3] closes on SUBSCRIBE without a filter", hex "82 02 00 01")
@@ -78,71 +71,17 @@ describe("MQTT 3.1.1", function()
         assert.equal(50, n)
     end)
 
-    test("[MQTT-3.8.4-4] takes several filters as several subscriptions", function(b, t)
-        local c = b:client("c")
-        b:client("p"):publish(t .. "/a", "kept", { qos = 1, retain = true })
-        assert.same({ 1, 0, 2 }, codes_of(c, { t .. "/a", 1 }, { t .. "/b", 0 }, { t .. "/c", 2 }))
-        c:expect_publish(t .. "/a", "kept", { retain = true, qos = 1 }):ack()
-        c:publish(t .. "/b", "x", { qos = 2 }):expect_publish(t .. "/b", "x", { qos = 0 })
-        c:publish(t .. "/c", "y", { qos = 2 }):expect_publish(t .. "/c", "y", { qos = 2 }):ack()
-        c:unsubscribe(t .. "/b"):publish(t .. "/b", "x"):expect_nothing()
-    end)
-
     test("[MQTT-3.8.4-5] [MQTT-3.9.3-1] [MQTT-3.9.3-2] gives each filter its code, in order", function(b, t)
         local c = b:client("c")
-        assert.same({ 2, 0x80, 0, 1 }, codes_of(c, { t .. "/a", 2 }, { t .. "/forbidden", 2 }, { t .. "/b", 0 },
+        assert.same({ 2, 0x80, 0, 1 }, shared.codes_of(c, { t .. "/a", 2 }, { t .. "/forbidden", 2 }, { t .. "/b", 0 },
             { t .. "/c", 1 }))
-        assert.same({ 0x80 }, codes_of(c, { t .. "/forbidden", 0 }))
+        assert.same({ 0x80 }, shared.codes_of(c, { t .. "/forbidden", 0 }))
         c:publish(t .. "/forbidden", "x"):expect_nothing()
-    end)
-
-    test("[MQTT-3.8.4-6] delivers at the lower QoS of message and subscription", function(b, t)
-        local p = b:client("p")
-        for granted = 0, 2 do
-            local c = b:client("c" .. granted):subscribe(t, granted)
-            for qos = 0, 2 do
-                p:publish(t, "x", { qos = qos }):ping()
-                c:expect_publish(t, "x", { qos = math.min(qos, granted) }):ack()
-            end
-            c:expect_nothing():disconnect()
-        end
     end)
 
     closes("[MQTT-3.10.3-1] closes on UNSUBSCRIBE whose filter is not UTF-8", hex "A2 06 00 01 00 02 C3 28")
     closes("[MQTT-3.10.3-1] closes on UNSUBSCRIBE whose filter is cut off", hex "A2 05 00 01 00 05 74")
     closes("[MQTT-3.10.3-2] closes on UNSUBSCRIBE without a filter", hex "A2 02 00 01")
-
-    test("[MQTT-3.10.4-1] deletes the subscription whose filter is equal, and no other", function(b, t)
-        local c = b:client("c"):subscribe(t .. "/+")
-        for _, filter in ipairs { t .. "/a", t .. "/#", t .. "/+/", t:upper() .. "/+", "#" } do
-            c:unsubscribe(filter):publish(t .. "/a", "x"):expect_publish(t .. "/a", "x")
-        end
-        c:unsubscribe(t .. "/+"):publish(t .. "/a", "x"):expect_nothing()
-    end)
-
-    test("[MQTT-3.10.4-2] adds no message after UNSUBSCRIBE", function(b, t)
-        local c = b:client("c", { clean = false }):subscribe(t, 1):unsubscribe(t)
-        local p = b:client("p"):publish(t, "x", { qos = 1 })
-        c:expect_nothing():disconnect()
-        p:publish(t, "x", { qos = 1 })
-        c:reconnect():expect_nothing()
-    end)
-
-    test("[MQTT-3.10.4-3] completes what it has begun to deliver", function(b, t)
-        local c = b:client("c", { clean = false }):subscribe(t, 2)
-        b:client("p"):publish(t, "1", { qos = 1 }):publish(t, "2", { qos = 2 }):publish(t, "3", { qos = 2 })
-        c:expect_publish(t, "1")
-        local two = c:expect_publish(t, "2")
-        local three = c:expect_publish(t, "3")
-        three:send({ type = "PUBREC", id = three.id }):expect("PUBREL", { id = three.id })
-        c:unsubscribe(t)
-        c:send({ type = "PUBREC", id = two.id }):expect("PUBREL", { id = two.id })
-        c:send({ type = "PUBCOMP", id = two.id })
-        c:reconnect()
-        c:expect_publish(t, "1", { dup = true, qos = 1 }):ack()
-        c:expect("PUBREL", { id = three.id }):send { type = "PUBCOMP", id = three.id }
-        c:reconnect():expect_nothing()
-    end)
 
     test("[MQTT-3.10.4-4] answers UNSUBSCRIBE with UNSUBACK of its identifier", function(b, t)
         local c = b:client("c"):subscribe(t)
@@ -159,11 +98,6 @@ describe("MQTT 3.1.1", function()
         c:unsubscribe { t .. "/a", t .. "/nothing", t .. "/c" }
         c:publish(t .. "/a", "1"):publish(t .. "/b", "2"):publish(t .. "/c", "3")
         c:expect_publish(t .. "/b", "2"):expect_nothing()
-    end)
-
-    test("[MQTT-3.12.4-1] answers PINGREQ with PINGRESP", function(b)
-        local c = b:client("c")
-        for _ = 1, 3 do shared.expect_bytes(c:send_raw(hex "C0 00"), "D0 00") end
     end)
 
     for _, first in ipairs { "E1", "E2", "E4", "E8", "EF" } do
@@ -187,7 +121,7 @@ describe("MQTT 3.1.1 without wildcards", function()
 
     test("[MQTT-3.8.3-2] refuses filters with wildcards, and only those", function(b, t)
         local c = b:client("c")
-        assert.same({ 0x80, 0x80, 1 }, codes_of(c, { t .. "/+", 0 }, { t .. "/#", 1 }, { t .. "/a", 1 }))
+        assert.same({ 0x80, 0x80, 1 }, shared.codes_of(c, { t .. "/+", 0 }, { t .. "/#", 1 }, { t .. "/a", 1 }))
         c:publish(t .. "/b", "x"):publish(t .. "/a", "y"):expect_publish(t .. "/a", "y"):expect_nothing()
     end)
 end)

@@ -5,8 +5,6 @@
 local mqtt = require "support.mqtt"
 local shared = require "spec.conformance.shared"
 
-local hex = mqtt.hex
-
 -- The reason codes of table 3-1.
 local CODES = {}
 for _, code in ipairs { 0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97,
@@ -31,15 +29,6 @@ local CONFIG = ([[
 describe("MQTT 5.0", function()
     local test = shared.broker({ version = 5, config = CONFIG }, it, teardown)
 
-    test("[MQTT-3.2.0-1] sends CONNACK before anything else", function(b, t)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 } }):subscribe(t, 1):disconnect()
-        b:client("p"):publish(t, "waits", { qos = 1 })
-        c:reconnect() -- the next packet must be CONNACK
-        c:expect_publish(t, "waits"):ack()
-        local packets = mqtt.encode({ type = "CONNECT", client_id = t .. "fast" }, 5) .. hex "C0 00"
-        b:raw():send_raw(packets):expect("CONNACK"):expect("PINGRESP")
-    end)
-
     test("[MQTT-3.2.0-2] sends one CONNACK", function(b)
         b:client("c"):ping():expect_nothing()
         b:client("d"):send({ type = "CONNECT", client_id = "d" }):expect("DISCONNECT"):expect_close()
@@ -56,11 +45,6 @@ describe("MQTT 5.0", function()
         local refused = mqtt.encode({ type = "CONNECT", client_id = "deny-87",
             props = { maximum_packet_size = 60 } }, 5)
         assert.equal(0, shared.packet_bytes(b:raw():send_raw(refused)):byte(3))
-    end)
-
-    test("[MQTT-3.2.2-2] says no session present with clean start", function(b)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 } }):disconnect()
-        assert.is_false(c:reconnect({ clean = true }).connack.session_present)
     end)
 
     test("[MQTT-3.2.2-3] says whether there was a session", function(b)

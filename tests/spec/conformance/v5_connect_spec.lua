@@ -5,7 +5,6 @@
 local mqtt = require "support.mqtt"
 local proc = require "support.proc"
 local shared = require "spec.conformance.shared"
-local wait = require "support.wait"
 
 local hex, str = mqtt.hex, mqtt.str
 
@@ -146,29 +145,10 @@ describe("MQTT 5.0", function()
         assert.same(props, got)
     end)
 
-    test("[MQTT-3.1.2-10] forgets the will once published, and after DISCONNECT 0", function(b, t)
-        local w = b:client("w"):subscribe(t)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 }, will = { topic = t, payload = "x" } })
-        c:drop()
-        w:expect_publish(t, "x")
-        c.opts.will = nil
-        c:reconnect():drop()
-        w:expect_nothing()
-        b:client("d", { will = { topic = t, payload = "y" } }):disconnect()
-        w:expect_nothing()
-    end)
-
     refuses("[MQTT-3.1.2-11] refuses will QoS 1 without a will", connect(0x0A))
     refuses("[MQTT-3.1.2-11] refuses will QoS 2 without a will", connect(0x12))
     refuses("[MQTT-3.1.2-12] refuses will QoS 3", connect(0x1E, "\0" .. str "w" .. str "x"))
     refuses("[MQTT-3.1.2-13] refuses will retain without a will", connect(0x22))
-    test("[MQTT-3.1.2-12] takes wills of QoS 0, 1 and 2", function(b, t)
-        local w = b:client("w"):subscribe(t, 2)
-        for qos = 0, 2 do
-            b:client("c", { will = { topic = t, payload = "x", qos = qos } }):drop()
-            w:expect_publish(t, "x", { qos = qos }):ack()
-        end
-    end)
 
     test("[MQTT-3.1.2-14] publishes the will without retain", function(b, t)
         local w = b:client("w"):subscribe(t, 0, { retain_as_published = true })
@@ -194,17 +174,6 @@ describe("MQTT 5.0", function()
     end)
     test("[MQTT-3.1.2-19] takes a password without a user name", function(b)
         b:client("c", { password = "\0\xFF" }):ping()
-    end)
-
-    test("[MQTT-3.1.2-22] ends a silent connection after one and a half keep-alives", function(b, t)
-        local w = b:client("w"):subscribe(t)
-        local silent = b:client("silent", { keepalive = 1, will = { topic = t, payload = "silent" } })
-        local since = proc.now()
-        b:client("endless", { keepalive = 0 }) -- 0: no limit
-        silent:expect("DISCONNECT", { rc = 0x8D }, 5):expect_close()
-        local took = proc.now() - since
-        assert.is_true(took > 1.4 and took < wait.scaled(2.5), took .. " s")
-        w:expect_publish(t, "silent") -- as after a network failure
     end)
 
     test("[MQTT-3.1.2-23] keeps the session after the connection when its expiry is above 0", function(b)
@@ -306,28 +275,10 @@ describe("MQTT 5.0", function()
         b:raw():send_raw(connect(0xC2, str "p" .. str "u")):expect("CONNACK", { rc = 0x86 }):expect_close()
     end)
 
-    test("[MQTT-3.1.3-2] knows a session by its client identifier", function(b)
-        local opts = { clean = false, props = { session_expiry = 60 } }
-        b:client("one", opts):disconnect()
-        assert.is_false(b:client("two", opts).connack.session_present)
-        assert.is_false(b:client("ONE", opts).connack.session_present)
-        assert.is_true(b:client("one", opts).connack.session_present)
-    end)
-
     refuses("[MQTT-3.1.3-3] refuses a CONNECT without client identifier",
         mqtt.packet(0x10, str "MQTT" .. "\5\2\0\0\0"))
     refuses("[MQTT-3.1.3-4] refuses a client identifier that is not UTF-8",
         mqtt.packet(0x10, str "MQTT" .. "\5\2\0\0\0" .. str "\xC3\x28"), { 0x81, 0x85 })
-
-    test("[MQTT-3.1.3-5] takes identifiers of 1 to 23 letters and digits", function(b)
-        local all = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-        for len = 1, 23 do
-            b:raw():send({ type = "CONNECT", client_id = all:sub(len, 2 * len - 1) }):expect("CONNACK", { rc = 0 })
-        end
-        for at = 1, #all, 23 do
-            b:raw():send({ type = "CONNECT", client_id = all:sub(at, at + 22) }):expect("CONNACK", { rc = 0 })
-        end
-    end)
 
     test("[MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16] assigns an identifier and tells it", function(b, t)
         local opts = { clean = false, props = { session_expiry = 60 } }

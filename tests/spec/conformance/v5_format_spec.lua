@@ -145,37 +145,6 @@ describe("MQTT 5.0", function()
         end)
     end
 
-    test("[MQTT-2.2.1-4] gives every message in flight an identifier of its own", function(b, t)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 } }):subscribe(t, 2)
-        local p, ids = b:client("p"), {}
-        for i = 1, 200 do p:publish(t, tostring(i), { qos = 1 + i % 2 }) end
-        for i = 1, 200 do
-            local m = c:expect_publish(t, tostring(i))
-            assert.is_true(m.id ~= 0 and not ids[m.id])
-            ids[m.id] = m.payload
-        end
-        c:reconnect { clean = true, props = {} }
-    end)
-
-    test("[MQTT-2.2.1-5] acknowledges with the identifier of the PUBLISH", function(b, t)
-        local c = b:client("c")
-        for _, id in ipairs { 1, 0x1234, 65535 } do
-            c:publish(t, "x", { qos = 1, id = id, wait = false }):expect("PUBACK", { id = id })
-            c:publish(t, "x", { qos = 2, id = id, wait = false }):expect("PUBREC", { id = id })
-            c:send({ type = "PUBREL", id = id }):expect("PUBCOMP", { id = id })
-        end
-        local m = b:client("s"):subscribe(t, 2):publish(t, "x", { qos = 2 }):expect_publish(t, "x")
-        m:send({ type = "PUBREC", id = m.id }):expect("PUBREL", { id = m.id })
-    end)
-
-    test("[MQTT-2.2.1-6] answers SUBSCRIBE and UNSUBSCRIBE with their identifier", function(b, t)
-        local c = b:client("c")
-        for _, id in ipairs { 1, 0x1234, 65535 } do
-            c:send({ type = "SUBSCRIBE", id = id, { filter = t, qos = 0 } }):expect("SUBACK", { id = id })
-            c:send({ type = "UNSUBSCRIBE", id = id, t }):expect("UNSUBACK", { id = id })
-        end
-    end)
-
     test("[MQTT-2.2.2-1] writes a length of 0 where there are no properties", function(b, t)
         local c = b:client("c")
         shared.expect_bytes(c:send_raw(packet(0x82, "\0\1\0" .. str(t) .. "\0")), "90 04 00 01 00 00")

@@ -19,29 +19,7 @@ describe("MQTT 5.0", function()
     -- PUBLISH of QoS 0 to "t" with these properties
     local function with(props) return packet(0x30, str "t" .. mqtt.properties(props) .. "x") end
 
-    test("[MQTT-3.3.1-1] sets DUP when it sends PUBLISH again", function(b, t)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 } }):subscribe(t, 2)
-        b:client("p"):publish(t, "1", { qos = 1 }):publish(t, "2", { qos = 2 })
-        c:expect_publish(t, "1", { dup = false })
-        c:expect_publish(t, "2", { dup = false })
-        c:reconnect()
-        c:expect_publish(t, "1", { dup = true }):ack()
-        c:expect_publish(t, "2", { dup = true }):ack()
-    end)
-
-    test("[MQTT-3.3.1-2] sends QoS 0 without DUP", function(b, t)
-        local c = b:client("c"):subscribe(t)
-        b:client("p"):publish(t, "x", { qos = 1, dup = true })
-        c:expect_publish(t, "x", { qos = 0, dup = false })
-    end)
     ends("[MQTT-3.3.1-2] closes on QoS 0 with DUP", hex "38 05 00 01 74 00 78", { 0x81, 0x82 })
-
-    test("[MQTT-3.3.1-3] does not pass the publisher's DUP on", function(b, t)
-        local c = b:client("c"):subscribe(t, 2)
-        b:client("p"):publish(t, "1", { qos = 1, dup = true }):publish(t, "2", { qos = 2, dup = true })
-        c:expect_publish(t, "1", { qos = 1, dup = false }):ack()
-        c:expect_publish(t, "2", { qos = 2, dup = false }):ack()
-    end)
 
     ends("[MQTT-3.3.1-4] closes on QoS 3", hex "36 08 00 01 74 00 01 00 78 79")
 
@@ -61,19 +39,6 @@ describe("MQTT 5.0", function()
         p:publish(t, "", { qos = 1, retain = true, props = { content_type = "none" } })
         c:expect_publish(t, "", { retain = true })
         b:client("late"):subscribe(t):expect_nothing()
-    end)
-
-    test("[MQTT-3.3.1-7] stores no empty retained message", function(b, t)
-        local p = b:client("p")
-        for qos = 0, 2 do p:publish(t, "", { qos = qos, retain = true }) end
-        b:client("late"):subscribe(t):expect_nothing()
-    end)
-
-    test("[MQTT-3.3.1-8] leaves the retained message alone without RETAIN", function(b, t)
-        local p = b:client("p"):publish(t .. "/none", "x", { qos = 1 })
-        p:publish(t .. "/kept", "kept", { qos = 1, retain = true })
-        p:publish(t .. "/kept", "passes", { qos = 1 }):publish(t .. "/kept", "", { qos = 1 })
-        b:client("late"):subscribe(t .. "/#"):expect_publish(t .. "/kept", "kept", { retain = true }):expect_nothing()
     end)
 
     test("[MQTT-3.3.1-9] brings all retained messages with retain handling 0, every time", function(b, t)
@@ -129,26 +94,6 @@ describe("MQTT 5.0", function()
             end)
         end
     end
-
-    test("[MQTT-3.3.2-3] sends a subscriber what matches its filter, and nothing else", function(b, t)
-        local rows = { -- filter, topic, whether it matches
-            { "/a/b", "/a/b", true }, { "/a/b", "/a", false }, { "/a/b", "/a/b/c", false }, { "/a/b", "/A/b", false },
-            { "/#", "", true }, { "/#", "/a", true }, { "/#", "/a/b/c", true }, { "/+", "/a", true },
-            { "/+", "", false }, { "/+", "/a/b", false }, { "/+", "/", true }, { "/+/b", "/a/b", true },
-            { "/+/b", "/a/c", false }, { "/a/+", "/a/", true }, { "/+/+", "//", true }, { "/+/#", "/a", true },
-            { "/a/#", "/a", true }, { "/a/#", "/ab", false }, { "/a/+/#", "/a/b/c", true }, { "/a/+/#", "/a/b", true },
-            { "/a/+/#", "/a", false },
-        }
-        local p = b:client("p")
-        for i, row in ipairs(rows) do
-            local c = b:client("c" .. i):subscribe(t .. row[1], 1)
-            p:publish(t .. row[2], tostring(i), { qos = 1 })
-            local got = shared.drain(c)
-            assert.equal(row[3] and 1 or 0, #got, row[1] .. " and " .. row[2])
-            if row[3] then assert.equal(t .. row[2], got[1].topic) end
-            c:disconnect()
-        end
-    end)
 
     -- a property must reach a subscriber who is there, one who was away, and one who comes later
     local function passed_on(name, prop, values)
@@ -242,28 +187,6 @@ describe("MQTT 5.0", function()
             { 0x81, 0x82, 0x90 })
     end
     ends("[MQTT-3.3.2-19] closes on a content type that is not UTF-8", with { content_type = "\xC3\x28" })
-
-    test("[MQTT-3.3.4-1] answers PUBLISH as its QoS demands", function(b, t)
-        local c = b:client("c"):publish(t, "0"):expect_nothing()
-        c:publish(t, "1", { qos = 1, id = 5, wait = false }):expect("PUBACK", { id = 5 })
-        c:publish(t, "2", { qos = 2, id = 6, wait = false }):expect("PUBREC", { id = 6 })
-        c:send({ type = "PUBREL", id = 6 }):expect("PUBCOMP", { id = 6 })
-        c:expect_nothing()
-    end)
-
-    test("[MQTT-3.3.4-2] delivers at the highest QoS of overlapping subscriptions", function(b, t)
-        local c, p = b:client("c"), b:client("p")
-        c:subscribe(t .. "/a", 0):subscribe(t .. "/+", 2):subscribe(t .. "/#", 1)
-        for qos = 0, 2 do
-            p:publish(t .. "/a", "x", { qos = qos }):ping()
-            local best = 0
-            for _, m in ipairs(shared.drain(c)) do
-                best = math.max(best, m.qos)
-                m:ack()
-            end
-            assert.equal(qos, best)
-        end
-    end)
 
     test("[MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5] sends the identifiers of all that match", function(b, t)
         local c = b:client("c")

@@ -42,45 +42,6 @@ describe("MQTT 5.0", function()
         c:publish(t, "x", { qos = 1 }):expect_nothing()
     end)
 
-    test("[MQTT-4.2.0-1] loses and reorders nothing of a long stream", function(b, t)
-        local c = b:client("c"):subscribe(t, 1)
-        for i = 1, 40 do
-            local payload = ("%d "):format(i):rep(1 + i * 400)
-            c:publish(t, payload, { qos = 1 }):expect_publish(t, payload):ack()
-        end
-    end)
-
-    test("[MQTT-4.3.1-1] sends QoS 0 without DUP, and once", function(b, t)
-        local c = b:client("c", LASTING):subscribe(t, 0)
-        b:client("p"):publish(t, "x", { qos = 2 })
-        c:expect_publish(t, "x", { qos = 0, dup = false })
-        c:reconnect():expect_nothing()
-    end)
-
-    test("[MQTT-4.3.2-1] [MQTT-4.3.2-2] [MQTT-4.3.2-3] sends QoS 1 until PUBACK", function(b, t)
-        local c = b:client("c", LASTING):subscribe(t, 1)
-        b:client("p"):publish(t, "1", { qos = 1 }):publish(t, "2", { qos = 1 })
-        local one = c:expect_publish(t, "1", { qos = 1, dup = false })
-        local two = c:expect_publish(t, "2", { qos = 1, dup = false })
-        assert.not_equal(one.id, two.id)
-        for _ = 1, 2 do
-            c:reconnect()
-            c:expect_publish(t, "1", { id = one.id, dup = true })
-            c:expect_publish(t, "2", { id = two.id, dup = true })
-        end
-        one:ack():ping()
-        c:reconnect():expect_publish(t, "2", { id = two.id, dup = true }):ack():ping()
-        c:reconnect():expect_nothing()
-    end)
-
-    test("[MQTT-4.3.2-4] [MQTT-4.3.2-5] answers QoS 1 with PUBACK, and takes the identifier anew", function(b, t)
-        local c = b:client("c"):subscribe(t)
-        for i, dup in ipairs { false, true, true } do
-            c:publish(t, tostring(i), { qos = 1, id = 10, dup = dup }):expect_publish(t, tostring(i))
-        end
-        c:expect_nothing()
-    end)
-
     test("[MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.3.3-3] sends QoS 2 until PUBREC", function(b, t)
         local c = b:client("c", LASTING):subscribe(t, 2)
         b:client("p"):publish(t, "1", { qos = 2 }):publish(t, "2", { qos = 2 })
@@ -156,30 +117,6 @@ describe("MQTT 5.0", function()
         c:send({ type = "PUBREL", id = 8 }):expect("PUBCOMP", { id = 8, rc = 0 })
     end)
 
-    test("[MQTT-4.4.0-1] sends what is unacknowledged again, with its identifiers, and only then", function(b, t)
-        local c = b:client("c", LASTING):subscribe(t, 2)
-        local p, ids = b:client("p"), {}
-        for i = 1, 6 do p:publish(t, tostring(i), { qos = 1 + i % 2 }) end
-        for i = 1, 6 do ids[i] = c:expect_publish(t, tostring(i)).id end
-        c:send({ type = "PUBREC", id = ids[1] }):expect("PUBREL", { id = ids[1] })
-        c:send({ type = "PUBACK", id = ids[2] }):ping()
-        for _ = 1, 4 do
-            proc.sleep(0.1)
-            c:expect_nothing() -- no repetition on the same connection
-        end
-        c:reconnect()
-        local seen = {}
-        for _ = 1, 5 do
-            local m = c:take()
-            seen[m.id] = m.type
-            if m.type == "PUBLISH" then assert.is_true(m.dup) end
-        end
-        assert.equal("PUBREL", seen[ids[1]])
-        assert.is_nil(seen[ids[2]])
-        for i = 3, 6 do assert.equal("PUBLISH", seen[ids[i]]) end
-        c:expect_nothing()
-    end)
-
     test("[MQTT-4.4.0-2] does not repeat what was refused with PUBACK or PUBREC", function(b, t)
         local c = b:client("c", LASTING):subscribe(t, 2)
         b:client("p"):publish(t, "1", { qos = 1 }):publish(t, "2", { qos = 2 })
@@ -187,59 +124,6 @@ describe("MQTT 5.0", function()
         c:send { type = "PUBREC", id = c:expect_publish(t, "2").id, rc = 0x97 }
         c:expect_nothing()
         c:reconnect():expect_nothing()
-    end)
-
-    test("[MQTT-4.5.0-1] adds a message to every session with a matching subscription", function(b, t)
-        local clients = {}
-        for i, filter in ipairs { t .. "/a", t .. "/+", t .. "/#", "+/a" } do
-            clients[i] = b:client("c" .. i, LASTING):subscribe(filter, 1)
-            if i % 2 == 0 then clients[i]:disconnect() end
-        end
-        b:client("p"):publish(t .. "/a", "x", { qos = 1 })
-        for i, c in ipairs(clients) do
-            if i % 2 == 0 then c:reconnect() end
-            c:expect_publish(t .. "/a", "x", { qos = 1 }):ack():expect_nothing()
-        end
-    end)
-
-    test("[MQTT-4.6.0-1] sends again in the original order", function(b, t)
-        local c, p = b:client("c", LASTING):subscribe(t, 2), b:client("p")
-        for i = 1, 30 do p:publish(t, tostring(i), { qos = 1 + i % 2 }) end
-        for i = 1, 30 do c:expect_publish(t, tostring(i)) end
-        p:publish(t, "31", { qos = 1 })
-        c:reconnect()
-        for i = 1, 31 do c:expect_publish(t, tostring(i)) end
-    end)
-
-    test("[MQTT-4.6.0-5] [MQTT-4.6.0-6] keeps a publisher's order in every topic", function(b, t)
-        local exact, wild = b:client("exact"):subscribe(t .. "/a", 2), b:client("wild"):subscribe(t .. "/#", 2)
-        local slow = b:client("slow", { props = { receive_maximum = 3 } }):subscribe(t .. "/#", 1)
-        local one, two = b:client("one"), b:client("two")
-        for i = 1, 60 do
-            one:publish(t .. "/a", tostring(i), { qos = i % 3, wait = false })
-            two:publish(t .. "/b", tostring(i), { qos = 1, wait = false })
-        end
-        one:ping()
-        two:ping()
-        local function in_order(packets)
-            local last = {} -- topic and QoS -> number
-            for _, m in ipairs(packets) do
-                local key, n = m.topic .. m.qos, tonumber(m.payload)
-                assert.is_true(n > (last[key] or 0), key)
-                last[key] = n
-            end
-            return last
-        end
-        for _, c in ipairs { exact, wild } do
-            local last = in_order(shared.drain(c))
-            assert.is_truthy(last[t .. "/a0"] and last[t .. "/a1"])
-        end
-        local got = {}
-        while #got < 120 do
-            got[#got + 1] = slow:expect("PUBLISH")
-            got[#got]:ack()
-        end
-        in_order(got)
     end)
 
     test("[MQTT-4.9.0-1] [MQTT-4.9.0-2] begins with a quota within the receive maximum", function(b, t)

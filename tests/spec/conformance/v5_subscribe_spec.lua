@@ -25,13 +25,6 @@ local CONFIG = ([[
     end)
 ]]):format(REASON)
 
--- A SUBSCRIBE of all these {filter, qos}, and the codes of its SUBACK.
-local function codes_of(c, ...)
-    local request = {}
-    for i, pair in ipairs { ... } do request[i] = { filter = pair[1], qos = pair[2] } end
-    return c:subscribe(request).last.codes
-end
-
 describe("MQTT 5.0", function()
     local test = shared.broker({ version = 5, config = CONFIG }, it, teardown)
 
@@ -112,33 +105,11 @@ describe("MQTT 5.0", function()
         for _ = 1, 3 do d:subscribe(t, 1):expect_publish(t, "kept", { retain = true }):ack() end
     end)
 
-    test("[MQTT-3.8.4-5] takes several filters as several subscriptions", function(b, t)
-        local c = b:client("c")
-        b:client("p"):publish(t .. "/a", "kept", { qos = 1, retain = true })
-        assert.same({ 1, 0, 2 }, codes_of(c, { t .. "/a", 1 }, { t .. "/b", 0 }, { t .. "/c", 2 }))
-        c:expect_publish(t .. "/a", "kept", { retain = true, qos = 1 }):ack()
-        c:publish(t .. "/b", "x", { qos = 2 }):expect_publish(t .. "/b", "x", { qos = 0 })
-        c:publish(t .. "/c", "y", { qos = 2 }):expect_publish(t .. "/c", "y", { qos = 2 }):ack()
-        c:unsubscribe(t .. "/b"):publish(t .. "/b", "x"):expect_nothing()
-    end)
-
     test("[MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1] gives each filter its code, in order", function(b, t)
         local c = b:client("c")
-        assert.same({ 2, 0x87, 0, 0x8F, 1 }, codes_of(c, { t .. "/a", 2 }, { t .. "/deny/87", 2 }, { t .. "/b", 0 },
-            { t .. "/deny/8F", 0 }, { t .. "/c", 1 }))
+        assert.same({ 2, 0x87, 0, 0x8F, 1 }, shared.codes_of(c, { t .. "/a", 2 }, { t .. "/deny/87", 2 },
+            { t .. "/b", 0 }, { t .. "/deny/8F", 0 }, { t .. "/c", 1 }))
         c:publish(t .. "/deny/87", "x"):expect_nothing()
-    end)
-
-    test("[MQTT-3.8.4-8] delivers at the lower QoS of message and subscription", function(b, t)
-        local p = b:client("p")
-        for granted = 0, 2 do
-            local c = b:client("c" .. granted):subscribe(t, granted)
-            for qos = 0, 2 do
-                p:publish(t, "x", { qos = qos }):ping()
-                c:expect_publish(t, "x", { qos = math.min(qos, granted) }):ack()
-            end
-            c:expect_nothing():disconnect()
-        end
     end)
 
     test("[MQTT-3.9.2-1] [MQTT-3.9.2-2] leaves a reason out of SUBACK that would make it too large", function(b, t)
@@ -151,7 +122,7 @@ describe("MQTT 5.0", function()
     test("[MQTT-3.9.3-2] uses the codes that are made for SUBACK", function(b, t)
         local c = b:client("c")
         for code = 0x80, 0xA2 do
-            local rc = codes_of(c, { ("%s/deny/%02X"):format(t, code), 0 })[1]
+            local rc = shared.codes_of(c, { ("%s/deny/%02X"):format(t, code), 0 })[1]
             assert.is_true(rc >= 0x80 and SUBACK[rc], ("SUBACK 0x%02X"):format(rc))
             if SUBACK[code] then assert.equal(code, rc) end
         end
@@ -160,39 +131,6 @@ describe("MQTT 5.0", function()
     ends("[MQTT-3.10.3-1] closes on UNSUBSCRIBE whose filter is not UTF-8", hex "A2 07 00 01 00 00 02 C3 28")
     ends("[MQTT-3.10.3-1] closes on UNSUBSCRIBE whose filter is cut off", hex "A2 06 00 01 00 00 05 74")
     ends("[MQTT-3.10.3-2] closes on UNSUBSCRIBE without a filter", hex "A2 03 00 01 00", { 0x82, 0x81 })
-
-    test("[MQTT-3.10.4-1] deletes the subscription whose filter is equal, and no other", function(b, t)
-        local c = b:client("c"):subscribe(t .. "/+")
-        local others = { t .. "/a", t .. "/#", t .. "/+/", t:upper() .. "/+", "#", "$share/g/" .. t .. "/+" }
-        for _, filter in ipairs(others) do
-            c:unsubscribe(filter):publish(t .. "/a", "x"):expect_publish(t .. "/a", "x")
-        end
-        c:unsubscribe(t .. "/+"):publish(t .. "/a", "x"):expect_nothing()
-    end)
-
-    test("[MQTT-3.10.4-2] adds no message after UNSUBSCRIBE", function(b, t)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 } }):subscribe(t, 1):unsubscribe(t)
-        local p = b:client("p"):publish(t, "x", { qos = 1 })
-        c:expect_nothing():disconnect()
-        p:publish(t, "x", { qos = 1 })
-        c:reconnect():expect_nothing()
-    end)
-
-    test("[MQTT-3.10.4-3] completes what it has begun to deliver", function(b, t)
-        local c = b:client("c", { clean = false, props = { session_expiry = 60 } }):subscribe(t, 2)
-        b:client("p"):publish(t, "1", { qos = 1 }):publish(t, "2", { qos = 2 }):publish(t, "3", { qos = 2 })
-        c:expect_publish(t, "1")
-        local two = c:expect_publish(t, "2")
-        local three = c:expect_publish(t, "3")
-        three:send({ type = "PUBREC", id = three.id }):expect("PUBREL", { id = three.id })
-        c:unsubscribe(t)
-        c:send({ type = "PUBREC", id = two.id }):expect("PUBREL", { id = two.id })
-        c:send({ type = "PUBCOMP", id = two.id })
-        c:reconnect()
-        c:expect_publish(t, "1", { dup = true, qos = 1 }):ack()
-        c:expect("PUBREL", { id = three.id }):send { type = "PUBCOMP", id = three.id }
-        c:reconnect():expect_nothing()
-    end)
 
     test("[MQTT-3.10.4-4] [MQTT-3.10.4-5] answers UNSUBSCRIBE with UNSUBACK of its identifier", function(b, t)
         local c = b:client("c"):subscribe(t)
@@ -214,8 +152,4 @@ describe("MQTT 5.0", function()
         assert.same({}, c:unsubscribe({ t .. "/a", t .. "/b", t .. "/c" }).last.props)
     end)
 
-    test("[MQTT-3.12.4-1] answers PINGREQ with PINGRESP", function(b)
-        local c = b:client("c")
-        for _ = 1, 3 do shared.expect_bytes(c:send_raw(hex "C0 00"), "D0 00") end
-    end)
 end)
