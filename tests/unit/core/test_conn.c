@@ -437,6 +437,24 @@ static void a_reader_that_stands_still_is_waited_for_no_longer(void **state) {
     peer_drop(&p);
 }
 
+static void whoever_comes_later_does_not_wait_again(void **state) {
+    struct rig *r = *state;
+    struct peer p, q, s;
+    join(&p, r, MQTT_5, "p", true);
+    join(&q, r, MQTT_5, "q", true);
+    join(&s, r, MQTT_5, "s", true);
+    subscribe(&s, "t", 0);
+    post_until_paused(&p, 0);
+    client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    peer_drop(&p);
+    rig_pass_ms(r, 1000); /* nobody has waited so long, but the reader has had its time */
+    publish(&q, "t", "x", 1, 9);
+    assert_false(peer_conn(&q)->is_paused);
+    expect(&q, PKT_PUBACK);
+    peer_drop(&q);
+    peer_drop(&s);
+}
+
 static void a_publisher_may_go_while_it_waits(void **state) {
     struct rig *r = *state;
     struct peer p, s;
@@ -532,6 +550,7 @@ int main(void) {
         RIG(waiting_for_a_hook_is_not_silence),
         RIG(a_lagging_reader_slows_its_publisher),
         RIG(a_reader_that_stands_still_is_waited_for_no_longer),
+        RIG(whoever_comes_later_does_not_wait_again),
         RIG(a_publisher_may_go_while_it_waits),
         RIG(a_socket_filled_within_a_turn_is_filled_on),
         RIG(answers_nobody_reads_are_bounded),

@@ -286,19 +286,23 @@ static void queued_bytes_are_bounded_and_given_back(void **state) {
     peer_drop(&p);
 }
 
-static void what_a_client_cannot_take_is_passed_over(void **state) { /* [MQTT-3.1.2-24] */
-    struct rig *r = *state;
-    struct peer p;
+/* A topic that makes every PUBLISH larger than the 40 bytes a small client takes. */
+static const char long_topic[] = "tttttttttttttttttttttttttttttttttttttttt";
+
+static void join_small(struct peer *p, struct rig *r) {
     struct packet c = connect_packet(MQTT_5, "s", false);
     c.connect.props.present |= PROP_BIT(PROP_MAXIMUM_PACKET_SIZE);
     c.connect.props.maximum_packet_size = 40;
-    join_with(&p, r, &c);
+    join_with(p, r, &c);
+}
+
+static void what_a_client_cannot_take_is_passed_over(void **state) { /* [MQTT-3.1.2-24] */
+    struct rig *r = *state;
+    struct peer p;
+    join_small(&p, r);
     subscribe(&p, "#", 1);
-    char topic[41];
-    memset(topic, 't', 40);
-    topic[40] = 0;
     say(r, "t", 0, 1, MESSAGE_NEVER);
-    say(r, topic, 1, 1, MESSAGE_NEVER); /* as if it had been received [MQTT-3.1.2-25] */
+    say(r, long_topic, 1, 1, MESSAGE_NEVER); /* as if it had been received [MQTT-3.1.2-25] */
     say(r, "t", 2, 1, MESSAGE_NEVER);
     uint16_t id = expect_publish(&p, "t", "0")->packet_id;
     assert_int_equal(number_of(expect(&p, PKT_PUBLISH)->publish.payload), 2);
@@ -307,6 +311,33 @@ static void what_a_client_cannot_take_is_passed_over(void **state) { /* [MQTT-3.
     ack(&p, PKT_PUBACK, id, 0);
     ack(&p, PKT_PUBACK, p.packet.publish.packet_id, 0);
     assert_int_equal(session_of(r, "s")->ring_len, 0);
+    peer_drop(&p);
+}
+
+static void what_it_takes_no_more_is_not_repeated(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    r->config->queue_qos0 = true;
+    join(&p, r, MQTT_5, "s", false);
+    subscribe(&p, "#", 1);
+    for (unsigned n = 0; n < 4; n++) say(r, n % 2 ? long_topic : "t", n, 1, MESSAGE_NEVER);
+    for (unsigned n = 0; n < 4; n++) expect(&p, PKT_PUBLISH);
+    peer_drop(&p);
+    say(r, long_topic, 4, 0, MESSAGE_NEVER);
+    say(r, "t", 5, 0, MESSAGE_NEVER);
+    join_small(&p, r);
+    assert_true(expect_publish(&p, "t", "0")->dup);
+    assert_true(expect_publish(&p, "t", "2")->dup);
+    expect_publish(&p, "t", "5");
+    expect_nothing(&p);
+    const struct session *s = session_of(r, "s");
+    assert_int_equal(s->ring_open, 2); /* the window has all its other places */
+    ack(&p, PKT_PUBACK, 1, 0);
+    ack(&p, PKT_PUBACK, 3, 0);
+    assert_int_equal(s->ring_open, 0);
+    assert_int_equal(s->ring_len, 0);
+    assert_int_equal(s->open_bytes + s->queued_bytes + s->waiting_qos0, 0);
+    assert_int_equal(r->worker->counters.dropped_too_large, 3);
     peer_drop(&p);
 }
 
@@ -344,6 +375,7 @@ int main(void) {
         RIG(qos0_may_wait_for_an_absent_client),
         RIG(queued_bytes_are_bounded_and_given_back),
         RIG(what_a_client_cannot_take_is_passed_over),
+        RIG(what_it_takes_no_more_is_not_repeated),
         RIG(one_message_never_acknowledged_does_not_grow_the_ring),
     };
     return cmocka_run_group_tests_name("core/delivery", tests, NULL, NULL);

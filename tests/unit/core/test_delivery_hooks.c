@@ -91,6 +91,95 @@ static void what_waits_is_bounded(void **state) {
     peer_drop(&s);
 }
 
+/* ---- many at once --------------------------------------------------------------------- */
+
+enum { PILE = 200, PER_RUN = 64 /* held.c: HELD_PER_RUN */ };
+
+/* `n` subscribers, each with a pile that waits for the first verdict. */
+static void pile_up(struct rig *r, struct peer *peers, int n) {
+    static const char *const ids[] = { "a", "b" };
+    for (int i = 0; i < n; i++) {
+        join(&peers[i], r, MQTT_5, ids[i], true);
+        subscribe(&peers[i], "t", 0);
+    }
+    on_delivery(r, fake_wait);
+    for (int i = 0; i < PILE; i++) {
+        char number[12];
+        snprintf(number, sizeof number, "%d", i);
+        say(r, "t", number, 0);
+    }
+    assert_int_equal(r->hooks.waiting_len, n);
+    on_delivery(r, NULL);
+    r->hooks.calls[HOOK_DELIVER] = 0;
+}
+
+static void expect_pile(struct peer *p) {
+    for (int i = 0; i < PILE; i++) {
+        char number[12];
+        snprintf(number, sizeof number, "%d", i);
+        expect_publish(p, "t", number);
+    }
+    expect_nothing(p);
+}
+
+static void a_pile_is_shown_to_the_hooks_over_several_turns(void **state) {
+    struct rig *r = *state;
+    struct peer peers[2];
+    pile_up(r, peers, 2);
+    fake_answer(&r->hooks, VERDICT_NONE, 0);
+    assert_int_equal(r->hooks.calls[HOOK_DELIVER], PER_RUN);
+    fake_answer(&r->hooks, VERDICT_NONE, 0); /* the other need not wait for the whole pile */
+    assert_int_equal(r->hooks.calls[HOOK_DELIVER], 2 * PER_RUN);
+    rig_turns(r, 1);
+    assert_int_equal(r->hooks.calls[HOOK_DELIVER], 4 * PER_RUN);
+    rig_settle(r);
+    assert_int_equal(r->hooks.calls[HOOK_DELIVER], 2 * (PILE - 1));
+    for (int i = 0; i < 2; i++) {
+        expect_pile(&peers[i]);
+        peer_drop(&peers[i]);
+    }
+}
+
+static void a_pile_goes_with_its_session(void **state) {
+    struct rig *r = *state;
+    struct peer peers[2];
+    pile_up(r, peers, 2);
+    struct peer *goes = r->hooks.waiting[0]->client == peers[0].client ? &peers[0] : &peers[1];
+    struct peer *stays = goes == &peers[0] ? &peers[1] : &peers[0];
+    fake_answer(&r->hooks, VERDICT_NONE, 0);
+    fake_answer(&r->hooks, VERDICT_NONE, 0);
+    client_disconnect(goes->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    unsigned asked = r->hooks.calls[HOOK_DELIVER];
+    rig_settle(r);
+    assert_int_equal(r->hooks.calls[HOOK_DELIVER] - asked, PILE - 1 - PER_RUN); /* of one */
+    expect_pile(stays);
+    peer_drop(goes);
+    peer_drop(stays);
+}
+
+static struct peer *to_end;
+
+static void end_the_other(struct fake *f, struct hook_call *call) {
+    if (call->client == to_end->client || f->calls[HOOK_DELIVER] < 3 * PER_RUN) return;
+    client_disconnect(to_end->client, RC_ADMINISTRATIVE_ACTION, NULL);
+}
+
+static void a_hook_may_end_a_session_whose_pile_waits(void **state) {
+    struct rig *r = *state;
+    struct peer peers[2];
+    for (int i = 0; i < 2; i++) { /* whichever comes first */
+        pile_up(r, peers, 2);
+        to_end = &peers[i];
+        on_delivery(r, end_the_other);
+        fake_answer(&r->hooks, VERDICT_NONE, 0);
+        fake_answer(&r->hooks, VERDICT_NONE, 0);
+        rig_settle(r);
+        assert_null(session_find(r->worker, slice_str(i == 0 ? "a" : "b")));
+        expect_pile(&peers[1 - i]);
+        for (int k = 0; k < 2; k++) peer_drop(&peers[k]);
+    }
+}
+
 /* ---- changes ------------------------------------------------------------------------ */
 
 static const char *new_topic;
@@ -320,6 +409,9 @@ int main(void) {
         RIG(each_receiver_waits_for_itself),
         RIG(nobody_is_asked_about_what_goes_nowhere),
         RIG(what_waits_is_bounded),
+        RIG(a_pile_is_shown_to_the_hooks_over_several_turns),
+        RIG(a_pile_goes_with_its_session),
+        RIG(a_hook_may_end_a_session_whose_pile_waits),
         RIG(each_receiver_has_its_own_copy),
         RIG(authorize_comes_before_deliver),
         RIG(retained_messages_are_asked_about_one_by_one),
