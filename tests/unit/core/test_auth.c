@@ -429,6 +429,23 @@ static void a_client_authenticates_again_as_often_as_it_likes(void **state) {
     peer_drop(&p);
 }
 
+static void allow_at_length(struct fake *f, struct hook_call *call) {
+    static const uint8_t bytes[200];
+    (void)f;
+    auth_reply(call->auth, slice_of(bytes, sizeof bytes));
+    call->verdict = VERDICT_ALLOW;
+}
+
+static void a_last_word_too_large_for_the_client_ends_it(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    join_by_exchange(&p, r);
+    peer_conn(&p)->max_out = 100;
+    fake_on(&r->hooks, HOOK_AUTH, allow_at_length);
+    say_auth(&p, RC_REAUTHENTICATE, SLICE("more"));
+    expect_disconnect(&p, RC_NOT_AUTHORIZED);
+}
+
 static void refuse_with_quota(struct fake *f, struct hook_call *call) {
     denied_with_reason(f, call);
     call->reason_code = RC_QUOTA_EXCEEDED;
@@ -544,6 +561,7 @@ int main(void) {
         RIG(the_limit_of_connections_holds_at_the_end),
         RIG(a_reply_too_large_for_the_client_refuses),
         RIG(a_client_authenticates_again_as_often_as_it_likes),
+        RIG(a_last_word_too_large_for_the_client_ends_it),
         RIG(failing_again_ends_the_connection),
         RIG(auth_out_of_turn_ends_the_connection),
         RIG(a_second_exchange_that_waits_parks_its_client_alone),
