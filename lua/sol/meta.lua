@@ -41,6 +41,10 @@ max_queued_bytes = 67108864
 ---@type integer
 max_output_bytes = 8388608
 
+---CONNECT packets that are not decided, of all connections, bytes.
+---@type integer
+max_connect_bytes = 67108864
+
 ---Levels of a topic or filter.
 ---@type integer
 max_topic_levels = 200
@@ -129,6 +133,10 @@ shared_subscription = true
 ---@type boolean
 subscription_identifiers = true
 
+---Whether a payload that is said to be UTF-8 must be.
+---@type boolean
+validate_payload_format = false
+
 ---Whether a client may leave its name to the broker.
 ---@type boolean
 allow_empty_client_id = true
@@ -159,11 +167,42 @@ log_level = "info"
 ---@type "text"|"json"
 log_format = "text"
 
----@class sol.listen_options
+---What can be set for one client, for those of a listener, and for all.
+---@class sol.limits
+---@field max_packet_size? integer
+---@field max_inflight? integer
+---@field max_inflight_bytes? integer
+---@field max_queued? integer
+---@field max_queued_bytes? integer
+---@field max_topic_levels? integer
+---@field max_topic_length? integer
+---@field max_topic_alias? integer
+---@field max_payload_size? integer
+---@field max_qos? 0|1|2
+---@field max_keepalive? integer
+---@field max_subscriptions? integer
+---@field max_session_expiry? number|"never"
+---@field message_rate? integer
+---@field byte_rate? integer
+---@field retain_available? boolean
+---@field wildcard_subscription? boolean
+---@field shared_subscription? boolean
+---@field subscription_identifiers? boolean
+---@field validate_payload_format? boolean
+
+---@class sol.listen_options: sol.limits
 ---@field [1]? string     URL
 ---@field url? string     URL
 ---@field backlog? integer
 ---@field mode? integer   permissions of a unix socket's file
+---@field mount_point? string what its clients' topics lie below; ends in "/"
+---@field allow_anonymous? boolean
+---@field max_connections? integer of this listener
+---@field session_expiry_3x? number|"never"
+---@field connect_timeout? number seconds
+---@field protocol_versions? (3|4|5)[]
+---@field allow_empty_client_id? boolean
+---@field strict_3_1_ids? boolean
 
 ---Open a door: `listen "mqtt://0.0.0.0:1883"`, `listen "unix:///run/sol/mqtt.sock"`.
 ---@param where string|sol.listen_options
@@ -186,15 +225,17 @@ function plugin(name, options) end
 ---@field readonly keep_alive integer seconds
 ---@field readonly connected_at number seconds since 1970
 ---@field readonly connected boolean
+---@field readonly mount_point? string what its topics lie below
 ---@field readonly attributes table<string, string|number|boolean|nil>
 local client = {}
 
 ---End its connection.
 ---@param code? integer default 0x98
 ---@param reason? string
+---@param options? {server_reference?: string} with 0x9C and 0x9D
 ---@return true? ok
 ---@return "closed"? err
-function client:disconnect(code, reason) end
+function client:disconnect(code, reason, options) end
 
 ---@class sol.user_properties
 ---@field [integer] {[1]: string, [2]: string}
@@ -239,6 +280,9 @@ function message:copy() end
 ---@field keep_alive integer seconds
 ---@field session_expiry number seconds; math.huge: for ever
 ---@field will? sol.will
+---@field mount_point? string what its topics lie below; ends in "/"
+---@field response_information? string for a client that asks for it
+---@field limits sol.limits of this client
 
 ---@class sol.credentials
 ---@field readonly client_id string
@@ -362,8 +406,9 @@ function sol.continue(data) end
 ---No.
 ---@param code? integer reason code, 0x80 to 0xFF
 ---@param reason? string for the client
+---@param options? {server_reference?: string} connect, authenticate and auth; with 0x9C and 0x9D
 ---@return sol.verdict
-function sol.deny(code, reason) end
+function sol.deny(code, reason, options) end
 
 ---Acknowledge a publish and go no further; do not deliver.
 ---@return sol.verdict

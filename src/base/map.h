@@ -45,7 +45,7 @@ void *map_del(struct map *m, struct slice key);
 void *map_del_hashed(struct map *m, struct slice key, uint64_t hash);
 
 /* Walks the objects in no order: start with *at == 0; NULL ends the walk.  The map
- * must not change during the walk. */
+ * must not change during the walk, or some are met twice or not at all. */
 void *map_next(const struct map *m, size_t *at);
 
 /* SipHash-1-3 of `key` under `seed`; the one keyed hash of the tree. */

@@ -53,7 +53,8 @@ static void reauth_settled(struct auth *a, const struct auth_outcome *o) {
     if (o->reason_code != RC_SUCCESS) { /* [MQTT-4.12.1-2] */
         /* What CONNACK may say DISCONNECT may not always [MQTT-3.14.2-1]. */
         bool fits = reason_code_allowed(PKT_DISCONNECT, MQTT_5, o->reason_code);
-        conn_end(c, fits ? o->reason_code : RC_NOT_AUTHORIZED, o->reason, o->why);
+        conn_end_with(c, &(struct farewell){ fits ? o->reason_code : RC_NOT_AUTHORIZED, o->reason,
+                                             o->server_reference, o->why });
         return;
     }
     client_set_username(c->client, o->username);
@@ -93,7 +94,7 @@ void auth_leave(struct auth *a) {
 
 static void arm(struct auth *a) {
     struct worker *w = a->conn->worker;
-    loop_arm(w->loop, &a->timer, loop_now_ms(w->loop) + w->config->connect_timeout_ms);
+    loop_arm(w->loop, &a->timer, loop_now_ms(w->loop) + a->conn->limits->connect_timeout_ms);
 }
 
 static void on_timer(struct closure *self, unsigned events) {
@@ -132,7 +133,11 @@ static void take_verdict(struct auth *a) {
     case VERDICT_NONE:
         refuse(a, RC_BAD_AUTHENTICATION_METHOD, NULL, "nobody knows the authentication method");
         break;
-    default: refuse(a, hook_denial(call, RC_NOT_AUTHORIZED), call->reason, "refused by policy");
+    default:
+        settle(a, &(struct auth_outcome){ .reason_code = hook_denial(call, RC_NOT_AUTHORIZED),
+                                          .reason = call->reason,
+                                          .server_reference = call->server_reference,
+                                          .why = "refused by policy" });
     }
 }
 

@@ -21,10 +21,11 @@ struct props;
 
 /* How an exchange ended; all lent during the call. */
 struct auth_outcome {
-    uint8_t reason_code;   /* RC_SUCCESS, or why not */
-    const char *reason;    /* for the client; or NULL */
-    const char *why;       /* for the log */
-    struct slice username; /* RC_SUCCESS: the client's; SLICE_NONE: it has none */
+    uint8_t reason_code;          /* RC_SUCCESS, or why not */
+    const char *reason;           /* for the client; or NULL */
+    const char *server_reference; /* for the client; or NULL */
+    const char *why;              /* for the log */
+    struct slice username;        /* RC_SUCCESS: the client's; SLICE_NONE: it has none */
 };
 typedef void auth_settled_fn(void *obj, const struct auth_outcome *o);
 

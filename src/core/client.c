@@ -3,6 +3,9 @@
 #include "core/client.h"
 
 #include "base/mem.h"
+#include "core/gate.h"
+#include "core/limits.h"
+#include "core/mount.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -14,12 +17,32 @@ static uint64_t wall_clock_ms(void) {
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+static void replace(struct slice *old, struct slice s) {
+    struct slice copy = slice_of(xslicedup(s), s.len);
+    free((void *)old->at);
+    *old = copy;
+}
+
+void client_set_mount(struct client *c, struct slice mount) {
+    replace(&c->mount, mount);
+    c->mount_levels = (uint16_t)mount_levels(mount);
+}
+
+void client_set_limits(struct client *c, const struct limits *limits) {
+    const struct limits *old = c->limits;
+    c->limits = limits_share(limits);
+    limits_unref(old);
+}
+
 struct client *client_new(struct worker *w, const char *peer, const char *listener) {
     struct client *c = xcalloc(1, sizeof *c);
     c->refs = 1;
     c->worker = w;
     c->peer = xstrdup(peer);
-    c->listener = listener;
+    c->gate = gate_get(w, listener);
+    c->listener = c->gate->url;
+    c->limits = limits_ref(c->gate->limits);
+    client_set_mount(c, c->gate->mount);
     c->connected_at_ms = wall_clock_ms();
     c->handle = slots_add(&w->clients, c);
     return c;
@@ -28,6 +51,9 @@ struct client *client_new(struct worker *w, const char *peer, const char *listen
 void client_file(struct client *c, struct worker *w) {
     c->worker = w;
     c->handle = slots_add(&w->clients, c);
+    c->gate = gate_get(w, c->listener);
+    c->listener = c->gate->url;
+    c->limits = limits_ref(c->gate->limits);
 }
 
 struct client *client_ref(struct client *c) {
@@ -53,6 +79,8 @@ static void client_free(struct client *c) {
     }
     free((void *)c->id.at);
     free((void *)c->username.at);
+    free((void *)c->mount.at);
+    limits_unref(c->limits);
     free(c->peer);
     free(c);
 }
@@ -60,12 +88,6 @@ static void client_free(struct client *c) {
 struct client *client_unref(struct client *c) {
     if (c && --c->refs == 0) client_free(c);
     return NULL;
-}
-
-static void replace(struct slice *old, struct slice s) {
-    struct slice copy = slice_of(xslicedup(s), s.len);
-    free((void *)old->at);
-    *old = copy;
 }
 
 void client_set_id(struct client *c, struct slice id) {
@@ -121,6 +143,10 @@ struct client *client_copy(const struct client *c) {
     copy->handle = HANDLE_NONE;
     copy->conn = NULL;
     copy->session = NULL;
+    copy->gate = NULL;
+    copy->limits = NULL;
+    copy->mount = SLICE_NONE;
+    client_set_mount(copy, c->mount);
     copy->is_counted = false;
     copy->id = slice_of(xslicedup(c->id), c->id.len);
     copy->username = SLICE_NONE;

@@ -11,6 +11,8 @@
 #include "base/slice.h"
 
 struct conn;
+struct gate;
+struct limits;
 struct session;
 struct worker;
 
@@ -30,28 +32,32 @@ struct attr {
 
 struct client {
     uint32_t refs;
-    struct handle handle;     /* in worker->clients; HANDLE_NONE: a copy */
-    struct worker *worker;    /* lent */
-    struct conn *conn;        /* lent; NULL once the connection has closed */
-    struct session *session;  /* lent; NULL before CONNECT is accepted and after its end */
-    struct slice id;          /* owned */
-    struct slice username;    /* owned; SLICE_NONE: none given */
-    char *peer;               /* owned: "127.0.0.1:4711", "unix" */
-    const char *listener;     /* lent by the configuration's listener: its URL */
-    struct attr *attrs;       /* owned list */
-    uint64_t connected_at_ms; /* wall clock, since 1970 */
-    uint16_t keep_alive;      /* seconds */
-    uint8_t version;          /* enum mqtt_version; 0 before CONNECT */
+    struct handle handle;        /* in worker->clients; HANDLE_NONE: a copy */
+    struct worker *worker;       /* lent */
+    struct conn *conn;           /* lent; NULL once the connection has closed */
+    struct session *session;     /* lent; NULL before CONNECT is accepted and after its end */
+    struct slice id;             /* owned */
+    struct slice username;       /* owned; SLICE_NONE: none given */
+    char *peer;                  /* owned: "127.0.0.1:4711", "unix" */
+    const char *listener;        /* lent by the gate: its URL */
+    struct gate *gate;           /* lent: of the listener it came by */
+    const struct limits *limits; /* owned reference: the gate's until CONNECT is accepted */
+    struct slice mount;          /* owned: what its topics lie below; SLICE_NONE: nothing */
+    struct attr *attrs;          /* owned list */
+    uint64_t connected_at_ms;    /* wall clock, since 1970 */
+    uint16_t keep_alive;         /* seconds */
+    uint16_t mount_levels;       /* of mount */
+    uint8_t version;             /* enum mqtt_version; 0 before CONNECT */
     bool clean_start;
     bool is_counted; /* among worker->connected: CONNECT accepted, not yet closed */
 };
 
-/* Files a new client in worker->clients with one reference.  Copies `peer`. */
+/* Files a new client in worker->clients with one reference.  Copies `peer` and `listener`. */
 struct client *client_new(struct worker *w, const char *peer, const char *listener);
 /* A copy, attributes included, for another thread: with one reference, filed nowhere,
- * without connection and session. */
+ * without connection, session and limits. */
 struct client *client_copy(const struct client *c);
-/* The copy has arrived: files it in w->clients. */
+/* The copy has arrived: files it in w->clients; its limits are those of its listener. */
 void client_file(struct client *c, struct worker *w);
 struct client *client_ref(struct client *c);
 /* Always NULL; NULL is fine.  The last reference frees it. */
@@ -59,6 +65,9 @@ struct client *client_unref(struct client *c);
 /* Copy the new value in. */
 void client_set_id(struct client *c, struct slice id);
 void client_set_username(struct client *c, struct slice username);
+void client_set_mount(struct client *c, struct slice mount);
+/* Copies them: they are this client's own from now on. */
+void client_set_limits(struct client *c, const struct limits *limits);
 
 /* Lends the attribute, or NULL. */
 const struct attr *client_attr_find(const struct client *c, const char *name);

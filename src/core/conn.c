@@ -9,6 +9,8 @@
 
 #include "base/mem.h"
 #include "core/auth.h"
+#include "core/config.h"
+#include "core/gate.h"
 #include "core/mail.h"
 #include "core/packets.h"
 #include "core/route.h"
@@ -28,7 +30,8 @@ enum {
     PAUSE_MS = 1000,       /* the longest a publisher waits for a lagging reader */
     REST_MS = 5,           /* of a publisher, for another worker to catch up */
     STUCK_MS = 10000,      /* after which they wait for it no more, at least so long */
-    WATCH_MS = 1000        /* between looks at the keep-alive of one that waits */
+    WATCH_MS = 1000,       /* between looks at the keep-alive of one that waits */
+    CONNECT_SMALL = 4096   /* bytes every CONNECT may hold, whatever the others do */
 };
 
 /* ---- interest ----------------------------------------------------------- */
@@ -113,7 +116,7 @@ static void arm_timer(struct conn *c) {
     uint64_t now = loop_now_ms(c->worker->loop), due = UINT64_MAX;
     if (c->keep_alive) due = is_waiting(c) ? now + WATCH_MS : keep_alive_due(c);
     if (c->slow_link) due = earlier(due, c->pause_until_ms);
-    if (c->is_throttled) due = earlier(due, limits_wait_ms(&c->limits));
+    if (c->is_throttled) due = earlier(due, rate_wait_ms(c->rate));
     if (c->rest_until_ms) due = earlier(due, c->rest_until_ms);
     if (due != UINT64_MAX) loop_arm(c->worker->loop, &c->timer, due);
 }
@@ -255,7 +258,7 @@ static size_t parse(struct conn *c, struct slice s) {
     size_t at = 0;
     while (at < s.len && may_parse(c)) {
         struct frame f;
-        int r = frame_read(s.at + at, s.len - at, c->worker->config->max_packet_size, &f);
+        int r = frame_read(s.at + at, s.len - at, c->limits->max_packet_size, &f);
         if (r == FRAME_MORE && is_no_connect(c, &f)) {
             conn_close(c, "the first packet is not CONNECT");
             break;
@@ -291,6 +294,23 @@ static void parse_tail(struct conn *c) {
     }
     if (used) buf_drop(&tail, used);
     c->tail = tail;
+}
+
+/* What CONNECTs that are not decided hold, over all connections, is bounded: a client that
+ * has not said who it is yet must not take the memory of those who have. */
+static void note_connect_bytes(struct conn *c) {
+    struct worker *w = c->worker;
+    size_t held = c->state < CONN_OPEN ? c->tail.cap + c->connect_len : 0;
+    if (held == c->connect_bytes) return;
+    COUNT_ADD(w, connect_bytes, held - c->connect_bytes);
+    c->connect_bytes = held;
+}
+
+static void check_connect_bytes(struct conn *c) {
+    note_connect_bytes(c);
+    if (c->connect_bytes > CONNECT_SMALL &&
+        BROKER_SUM(c->worker->broker, connect_bytes) > c->worker->config->max_connect_bytes)
+        conn_close(c, "unfinished CONNECTs hold max_connect_bytes");
 }
 
 static void end_of_input(struct conn *c) {
@@ -353,6 +373,7 @@ static void on_input(struct conn *c, bool has_failed) {
         n = read_large(c);
     else
         n = read_small(c);
+    if (c->state < CONN_OPEN) check_connect_bytes(c);
     if (n == 0)
         end_of_input(c);
     else if (n < 0 && (n != -EAGAIN || has_failed))
@@ -422,7 +443,7 @@ static void check_keep_alive(struct conn *c) {
 
 static void check_pauses(struct conn *c) {
     uint64_t now = loop_now_ms(c->worker->loop);
-    if (c->is_throttled && limits_wait_ms(&c->limits) <= now) {
+    if (c->is_throttled && rate_wait_ms(c->rate) <= now) {
         c->is_throttled = false;
         c->is_paused = c->slow_link || c->rest_until_ms;
         resume(c);
@@ -454,6 +475,7 @@ static void on_timer(struct closure *self, unsigned events) {
 }
 
 void conn_start_keep_alive(struct conn *c) {
+    note_connect_bytes(c);
     loop_cancel(c->worker->loop, &c->timer);
     if (c->keep_alive) loop_arm(c->worker->loop, &c->timer, keep_alive_due(c));
 }
@@ -482,6 +504,7 @@ void conn_open(struct worker *w, const struct stream_type *type, int fd, const c
     c->worker = w;
     c->client = client_new(w, peer, listener);
     c->client->conn = c;
+    c->limits = c->client->limits;
     c->heard_ms = loop_now_ms(w->loop);
     c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
     c->timer.closure = (struct closure){ .fn = on_timer, .obj = c, .name = "connection timer" };
@@ -490,7 +513,7 @@ void conn_open(struct worker *w, const struct stream_type *type, int fd, const c
     list(c);
     COUNT(w, connections);
     loop_watch(w->loop, &c->watch, fd, LOOP_READ);
-    loop_arm(w->loop, &c->timer, c->heard_ms + w->config->connect_timeout_ms);
+    loop_arm(w->loop, &c->timer, c->heard_ms + c->limits->connect_timeout_ms);
 }
 
 void conn_depart(struct conn *c) {
@@ -502,7 +525,10 @@ void conn_depart(struct conn *c) {
     loop_undefer(&c->flush);
     loop_undefer(&c->resume);
     unlist(c);
+    COUNT_ADD(w, connect_bytes, -c->connect_bytes);
+    c->connect_bytes = 0;
     c->client = client_copy(old);
+    c->limits = NULL;
     old->conn = NULL;
     client_unref(old);
 }
@@ -511,6 +537,8 @@ void conn_arrive(struct conn *c, struct worker *w) {
     c->worker = w;
     client_file(c->client, w);
     c->client->conn = c;
+    c->limits = c->client->limits;
+    note_connect_bytes(c);
     list(c);
     c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
     loop_watch(w->loop, &c->watch, c->stream.fd, LOOP_READ);
@@ -525,7 +553,10 @@ static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     c->rest_until_ms = 0;
     wake_waiters(c);
     if (c->session) { /* first of all: from here on nobody finds us by our session */
-        if (c->client->is_counted) COUNT_ADD(w, connected, -1);
+        if (c->client->is_counted) {
+            COUNT_ADD(w, connected, -1);
+            gate_count(c->client->gate, -1);
+        }
         c->client->is_counted = false;
         session_detach(c->session, c->will_on_close);
         hooks_tell(w->hooks, HOOK_DISCONNECTED, c->client,
@@ -566,7 +597,9 @@ void conn_close(struct conn *c, const char *why) {
     chain_deinit(&c->out, &w->chunks);
     buf_deinit(&c->tail);
     aliases_deinit(&c->aliases);
-    limits_deinit(&c->limits);
+    free(c->rate);
+    c->rate = NULL;
+    note_connect_bytes(c);
     stream_close(&c->stream);
     unlist(c);
     c->next = w->closed;
@@ -574,25 +607,27 @@ void conn_close(struct conn *c, const char *why) {
     loop_defer(w->loop, &w->reap);
 }
 
-static void send_disconnect(struct conn *c, uint8_t reason_code, const char *reason) {
-    uint8_t rc = reason_code_for(PKT_DISCONNECT, reason_code, RC_ADMINISTRATIVE_ACTION);
+static void send_disconnect(struct conn *c, const struct farewell *f) {
+    uint8_t rc = reason_code_for(PKT_DISCONNECT, f->reason_code, RC_ADMINISTRATIVE_ACTION);
     struct packet p = { .type = PKT_DISCONNECT, .reason = { .reason_code = rc } };
-    if (reason && c->wants_problem_info) {
-        p.reason.props.present = PROP_BIT(PROP_REASON_STRING);
-        p.reason.props.reason_string = slice_str(reason);
-        if (conn_send(c, &p)) return;
-        p.reason.props.present = 0;
+    if (f->server_reference) {
+        p.reason.props.present |= PROP_BIT(PROP_SERVER_REFERENCE);
+        p.reason.props.server_reference = slice_str(f->server_reference);
     }
-    conn_send(c, &p);
+    if (f->reason && c->wants_problem_info) {
+        p.reason.props.present |= PROP_BIT(PROP_REASON_STRING);
+        p.reason.props.reason_string = slice_str(f->reason);
+    }
+    conn_send_fitting(c, &p, &p.reason.props);
 }
 
-void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {
+void conn_end_with(struct conn *c, const struct farewell *f) {
     if (c->state == CONN_CLOSED || c->state == CONN_ENDING) return;
-    log_end(c, why);
-    if (reason_code && c->version == MQTT_5 && c->state == CONN_OPEN)
-        send_disconnect(c, reason_code, reason);
+    log_end(c, f->why);
+    if (f->reason_code && c->version == MQTT_5 && c->state == CONN_OPEN) send_disconnect(c, f);
     c->state = CONN_ENDING;
-    leave(c, reason_code, why);
+    note_connect_bytes(c);
+    leave(c, f->reason_code, f->why);
     if (c->state == CONN_CLOSED) return;
     if (c->has_hung_up && !c->out.len) {
         conn_close(c, NULL);
@@ -601,6 +636,10 @@ void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const cha
     loop_arm(c->worker->loop, &c->timer, loop_now_ms(c->worker->loop) + LINGER_MS);
     loop_defer(c->worker->loop, &c->flush);
     update_interest(c);
+}
+
+void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {
+    conn_end_with(c, &(struct farewell){ reason_code, reason, NULL, why });
 }
 
 void conns_reap(struct worker *w) {
@@ -617,9 +656,16 @@ void conns_reap(struct worker *w) {
     }
 }
 
-bool client_disconnect(struct client *client, uint8_t reason_code, const char *reason) {
+bool client_disconnect_with(struct client *client, const struct farewell *f) {
     struct conn *c = client->conn;
     if (!c || c->state == CONN_CLOSED || c->state == CONN_ENDING) return false;
-    conn_end(c, reason_code, reason, reason ? reason : "disconnected by policy");
+    struct farewell own = *f;
+    own.why = f->reason ? f->reason : "disconnected by policy";
+    conn_end_with(c, &own);
     return true;
+}
+
+bool client_disconnect(struct client *client, uint8_t reason_code, const char *reason) {
+    return client_disconnect_with(
+        client, &(struct farewell){ .reason_code = reason_code, .reason = reason });
 }

@@ -45,12 +45,13 @@ struct conn {
     struct chain out;
     struct buf tail; /* an unfinished packet */
     struct aliases aliases;
-    struct limits limits;    /* from CONNECT's acceptance on */
-    struct worker *worker;   /* lent */
-    struct client *client;   /* owned reference */
-    struct session *session; /* lent; NULL until CONNECT is accepted */
-    struct route *route;     /* owned reference: of the topic it published to last; or NULL */
-    struct auth *auth;       /* owned; NULL: CONNECT named no authentication method */
+    const struct limits *limits; /* lent by the client */
+    struct rate *rate;           /* owned: how fast it may publish; NULL: as it likes */
+    struct worker *worker;       /* lent */
+    struct client *client;       /* owned reference */
+    struct session *session;     /* lent; NULL until CONNECT is accepted */
+    struct route *route;         /* owned reference: of the topic it published to last; or NULL */
+    struct auth *auth;           /* owned; NULL: CONNECT named no authentication method */
     /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
     void (*parked_cancel)(void *obj);
     void *parked_obj;
@@ -64,6 +65,10 @@ struct conn {
     uint64_t rest_until_ms;              /* loop clock, while another worker is to catch up; or 0 */
     uint64_t told_slow_ms;               /* loop clock, when a far publisher was last slowed */
     size_t packet_len;                   /* of the unfinished packet in tail; 0: not known */
+    size_t connect_len;                  /* bytes of the CONNECT being decided */
+    size_t connect_bytes;                /* our part of counters.connect_bytes */
+    uint32_t max_topic_len;              /* bytes and levels of a topic it may name, its mount */
+    uint32_t max_topic_levels;           /* point included */
     uint32_t max_out;                    /* the client's Maximum Packet Size, bytes; 0: none */
     uint16_t receive_max;                /* what we announced; QoS 1/2 publishes it may have open */
     uint16_t keep_alive;                 /* seconds, 0: off */
@@ -73,6 +78,8 @@ struct conn {
     bool is_paused;                      /* not reading: slow_link, is_throttled, rest_until_ms */
     uint8_t rest_for;                    /* the worker that is to catch up */
     bool is_throttled;                   /* it published faster than its rate */
+    bool checks_publish;                 /* its limits concern more of a PUBLISH than the topic */
+    bool is_mounted;                     /* it sees its topics without a prefix */
     bool is_stuck;                       /* as a subscriber: not waited for until it drains */
     bool has_hung_up;                    /* the peer will send no more */
     bool wants_problem_info;             /* reason strings welcome */
@@ -84,9 +91,16 @@ struct conn {
 void conn_open(struct worker *w, const struct stream_type *type, int fd, const char *peer,
                const char *listener);
 
-/* End the connection.  With reason_code != 0 and MQTT 5 a DISCONNECT goes out first (with
- * `reason` when welcome; lent, or NULL) and the socket lingers briefly so that it is
- * read; `why` (static) is for the log. The will follows the standard. */
+/* How a connection ends; all lent, or NULL. */
+struct farewell {
+    uint8_t reason_code;
+    const char *reason;           /* for the client, when welcome */
+    const char *server_reference; /* for the client: where to go instead */
+    const char *why;              /* static: for the log */
+};
+/* End the connection.  With reason_code != 0 and MQTT 5 a DISCONNECT goes out first and the
+ * socket lingers briefly so that it is read. The will follows the standard. */
+void conn_end_with(struct conn *c, const struct farewell *f);
 void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const char *why);
 /* Close now, without a word. */
 void conn_close(struct conn *c, const char *why);
@@ -106,6 +120,8 @@ void conns_reap(struct worker *w);
 /* Disconnect by policy or operator: conn_end of the client's connection; false when it
  * has none. */
 bool client_disconnect(struct client *c, uint8_t reason_code, const char *reason);
+/* Likewise; `why` is filled in. */
+bool client_disconnect_with(struct client *c, const struct farewell *f);
 
 /* The per-receiver part of a PUBLISH. */
 struct publish_out {
@@ -120,6 +136,8 @@ enum { SEND_OK = 0, SEND_DROPPED = 1 };
 /* Write a PUBLISH.  Borrows `m`.  SEND_DROPPED: larger than the client takes, or QoS 0 to
  * a reader whose buffers are full (counted). */
 int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o);
+/* Without its reason where that is too long for the client; what is too long even so ends
+ * the connection. */
 void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
                    const char *reason);
 /* For conn_send.c: the chain has grown; it leaves at the end of the turn, or now when much
@@ -154,5 +172,10 @@ bool conn_lags(struct conn *c);
  * larger than the client takes: nothing is sent. */
 struct packet;
 bool conn_send(struct conn *c, const struct packet *p);
+/* Likewise, but leaves out of its properties `props` what is for comfort only, as far as
+ * that makes it fit [MQTT-3.2.2-19] [MQTT-3.4.2-2] [MQTT-3.14.2-3]. */
+bool conn_send_fitting(struct conn *c, struct packet *p, struct props *props);
+/* Would conn_send_fitting send it?  Leaves out what has to be. */
+bool conn_make_fit(const struct conn *c, struct packet *p, struct props *props);
 
 #endif

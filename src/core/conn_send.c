@@ -6,7 +6,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/conn.h"
 
+#include "base/mem.h"
+#include "core/client.h"
 #include "core/message.h"
+#include "core/mount.h"
 #include "core/worker.h"
 #include "mqtt/encode.h"
 #include "mqtt/props.h"
@@ -21,26 +24,41 @@ bool conn_send(struct conn *c, const struct packet *p) {
     return true;
 }
 
-static void send_ack_with_reason(struct conn *c, struct packet *p, const char *reason) {
-    p->ack.props.present = PROP_BIT(PROP_REASON_STRING);
-    p->ack.props.reason_string = slice_str(reason);
-    if (conn_send(c, p)) return;
-    p->ack.props.present = 0; /* too long for the client: without [MQTT-3.4.2-2] */
-    conn_send(c, p);
+bool conn_make_fit(const struct conn *c, struct packet *p, struct props *props) {
+    static const enum prop_id comforts[] = { PROP_REASON_STRING, PROP_RESPONSE_INFORMATION,
+                                             PROP_SERVER_REFERENCE };
+    size_t most = c->max_out ? c->max_out : SIZE_MAX, size = packet_size(p, c->version);
+    for (size_t i = 0; i < ARRAY_LEN(comforts) && (!size || size > most); i++) {
+        props->present &= ~PROP_BIT(comforts[i]);
+        size = packet_size(p, c->version);
+    }
+    return size && size <= most;
+}
+
+bool conn_send_fitting(struct conn *c, struct packet *p, struct props *props) {
+    return conn_make_fit(c, p, props) && conn_send(c, p);
 }
 
 void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,
                    const char *reason) {
     if (c->state >= CONN_ENDING) return;
-    if (reason && c->version == MQTT_5 && c->wants_problem_info) {
-        struct packet p = { .type = type,
-                            .ack = { .packet_id = packet_id, .reason_code = reason_code } };
-        send_ack_with_reason(c, &p, reason);
+    bool is_plain = !(reason && c->version == MQTT_5 && c->wants_problem_info);
+    if (is_plain && (!c->max_out || c->max_out >= ACK_MAX_SIZE)) {
+        uint8_t *at = chain_reserve(&c->out, &c->worker->chunks, ACK_MAX_SIZE);
+        uint8_t *end = ack_encode(at, type, packet_id, reason_code, c->version);
+        chain_commit(&c->out, (size_t)(end - at));
+        conn_out_dirty(c);
         return;
     }
-    uint8_t *at = chain_reserve(&c->out, &c->worker->chunks, ACK_MAX_SIZE);
-    chain_commit(&c->out, (size_t)(ack_encode(at, type, packet_id, reason_code, c->version) - at));
-    conn_out_dirty(c);
+    struct packet p = { .type = type,
+                        .ack = { .packet_id = packet_id, .reason_code = reason_code } };
+    if (!is_plain) {
+        p.ack.props.present = PROP_BIT(PROP_REASON_STRING);
+        p.ack.props.reason_string = slice_str(reason);
+    }
+    /* Not to have been understood would leave the exchange open for ever. */
+    if (!conn_send_fitting(c, &p, &p.ack.props))
+        conn_end(c, RC_PACKET_TOO_LARGE, NULL, "it takes no acknowledgement");
 }
 
 /* ---- PUBLISH out -------------------------------------------------------- */
@@ -71,6 +89,7 @@ static uint8_t *put(uint8_t *at, struct slice s) {
 /* A PUBLISH laid out for one receiver. */
 struct layout {
     struct slice topic; /* with its length; a lone zero length when the alias says it */
+    struct slice props; /* that travel with the message, as the client knows them */
     uint16_t alias;     /* 0: none */
     uint32_t props_len; /* without their length */
     uint32_t remaining;
@@ -82,7 +101,7 @@ static void measure(const struct conn *c, const struct message *m, const struct 
                     struct layout *l) {
     size_t props = 0, remaining = l->topic.len + (o->qos ? 2u : 0u) + m->payload_len;
     if (c->version == MQTT_5) {
-        props = m->props_len + (m->expires_ms != MESSAGE_NEVER ? 5u : 0u) + identifiers_size(o) +
+        props = l->props.len + (m->expires_ms != MESSAGE_NEVER ? 5u : 0u) + identifiers_size(o) +
                 (l->alias ? 3u : 0u);
         remaining += varint_size((uint32_t)props) + props;
     }
@@ -99,9 +118,23 @@ static void use_alias(struct conn *c, const struct message *m, const struct publ
     bool is_known;
     uint32_t most = c->max_out ? c->max_out : MQTT_MAX_REMAINING;
     if (l->size + 8 > most) return; /* naming it might not fit */
-    l->alias = alias_for(&c->aliases, message_topic(m), &is_known);
+    l->alias = alias_for(&c->aliases, slice_of(l->topic.at + 2, l->topic.len - 2), &is_known);
     if (is_known) l->topic = slice_of(no_topic, sizeof no_topic);
     if (l->alias) measure(c, m, o, l);
+}
+
+/* Without the prefix this client does not see. */
+static void unmount(struct conn *c, const struct message *m, struct layout *l) {
+    struct slice mount = c->client->mount, topic = mount_strip(mount, message_topic(m));
+    struct buf *out = &c->worker->short_name;
+    size_t topic_len = 2 + topic.len;
+    out->len = 0;
+    put_u16(buf_reserve(out, 2), (uint16_t)topic.len);
+    out->len = 2;
+    buf_add_slice(out, topic);
+    mount_props(mount, l->props, MOUNT_OUT, out);
+    l->topic = slice_of(out->at, topic_len);
+    l->props = slice_of(out->at + topic_len, out->len - topic_len);
 }
 
 /* False when this receiver does not take it. */
@@ -111,7 +144,9 @@ static bool lay_out(struct conn *c, const struct message *m, const struct publis
         COUNT(c->worker, dropped_slow_reader);
         return false;
     }
-    *l = (struct layout){ .topic = slice_of(m->bytes, 2u + m->topic_len) };
+    *l = (struct layout){ .topic = slice_of(m->bytes, 2u + m->topic_len),
+                          .props = message_props(m) };
+    if (c->is_mounted) unmount(c, m, l);
     measure(c, m, o, l);
     if (l->size > (c->max_out ? c->max_out : SIZE_MAX - 1)) {
         COUNT(c->worker, dropped_too_large);
@@ -137,7 +172,7 @@ static uint8_t *put_props(uint8_t *at, const struct conn *c, const struct messag
         *at++ = PROP_TOPIC_ALIAS;
         at = put_u16(at, l->alias);
     }
-    return put(at, message_props(m));
+    return put(at, l->props);
 }
 
 /* Everything up to the payload. */

@@ -12,7 +12,9 @@
 #include "base/uuid.h"
 #include "core/auth.h"
 #include "core/conn.h"
+#include "core/gate.h"
 #include "core/mail.h"
+#include "core/mount.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
@@ -37,6 +39,8 @@ struct connecting {
     uint8_t *bytes;        /* owned: the packet's body */
     struct connect_request request;
     struct hook_call call;
+    const char *server_reference; /* lent while it is refused; or NULL */
+    uint32_t expiry;              /* what the session gets */
     uint16_t asked_keep_alive;
     uint32_t asked_expiry;
     bool is_assigned; /* the client gave no id */
@@ -67,7 +71,9 @@ static uint8_t return_code(uint8_t reason_code) {
     case RC_SERVER_BUSY:
     case RC_SERVER_SHUTTING_DOWN:
     case RC_QUOTA_EXCEEDED:
-    case RC_CONNECTION_RATE_EXCEEDED: return 3;
+    case RC_CONNECTION_RATE_EXCEEDED:
+    case RC_USE_ANOTHER_SERVER:
+    case RC_SERVER_MOVED: return 3;
     default: return 5;
     }
 }
@@ -79,29 +85,46 @@ static void send_connack(struct conn *c, struct pkt_connack *ack) {
     else
         ack->reason_code = reason_code_for(PKT_CONNACK, ack->reason_code, RC_NOT_AUTHORIZED);
     p.connack = *ack;
-    if (conn_send(c, &p)) return;
-    p.connack.props.present &= ~PROP_BIT(PROP_REASON_STRING); /* [MQTT-3.2.2-19] */
-    conn_send(c, &p);
+    conn_send_fitting(c, &p, &p.connack.props);
 }
 
 /* Refuses before the session: CONNACK, then the connection ends. */
-static void refuse(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {
-    struct pkt_connack ack = { .reason_code = reason_code };
-    if (reason && c->wants_problem_info) {
-        ack.props.present = PROP_BIT(PROP_REASON_STRING);
-        ack.props.reason_string = slice_str(reason);
+static void refuse(struct conn *c, const struct farewell *f) {
+    struct pkt_connack ack = { .reason_code = f->reason_code };
+    if (f->reason && c->wants_problem_info) {
+        ack.props.present |= PROP_BIT(PROP_REASON_STRING);
+        ack.props.reason_string = slice_str(f->reason);
+    }
+    if (f->server_reference) {
+        ack.props.present |= PROP_BIT(PROP_SERVER_REFERENCE);
+        ack.props.server_reference = slice_str(f->server_reference);
     }
     COUNT(c->worker, connects_refused);
     if (c->version) send_connack(c, &ack);
-    conn_end(c, 0, NULL, why);
+    conn_end(c, 0, NULL, f->why);
 }
 
-static void set_props(const struct connecting *q, const struct session *s, struct props *p) {
+static void end(struct connecting *q, uint8_t reason_code, const char *reason, const char *why) {
+    q->stage = OVER;
+    log_info(q->conn->worker->log, "connect", "CONNECT of client %.*s refused: 0x%02X %s",
+             SLICE_FMT(q->request.packet.client_id), reason_code, reason ? reason : why);
+    refuse(q->conn, &(struct farewell){ reason_code, reason, q->server_reference, NULL });
+}
+
+static bool wants_response_information(const struct props *p) { /* [MQTT-3.1.2-28] */
+    return props_has(p, PROP_REQUEST_RESPONSE_INFORMATION) && p->request_response_information;
+}
+
+static void set_props(const struct connecting *q, struct props *p) {
     const struct conn *c = q->conn;
-    const struct config *config = c->worker->config;
     p->present = PROP_BIT(PROP_MAXIMUM_PACKET_SIZE);
-    p->maximum_packet_size = config->max_packet_size;
-    limits_announce(&c->limits, p);
+    p->maximum_packet_size = c->limits->max_packet_size;
+    limits_announce(c->limits, p);
+    if (q->request.response_information.at &&
+        wants_response_information(&q->request.packet.props)) {
+        p->present |= PROP_BIT(PROP_RESPONSE_INFORMATION);
+        p->response_information = q->request.response_information;
+    }
     if (c->aliases.in_max) {
         p->present |= PROP_BIT(PROP_TOPIC_ALIAS_MAXIMUM);
         p->topic_alias_maximum = c->aliases.in_max;
@@ -110,9 +133,9 @@ static void set_props(const struct connecting *q, const struct session *s, struc
         p->present |= PROP_BIT(PROP_RECEIVE_MAXIMUM);
         p->receive_maximum = c->receive_max;
     }
-    if (s->expiry != q->asked_expiry) {
+    if (q->expiry != q->asked_expiry) {
         p->present |= PROP_BIT(PROP_SESSION_EXPIRY_INTERVAL);
-        p->session_expiry_interval = s->expiry;
+        p->session_expiry_interval = q->expiry;
     }
     if (c->keep_alive != q->asked_keep_alive) {
         p->present |= PROP_BIT(PROP_SERVER_KEEP_ALIVE);
@@ -127,11 +150,20 @@ static void set_props(const struct connecting *q, const struct session *s, struc
 
 /* ---- accept ------------------------------------------------------------- */
 
+/* The properties of the will that travel on. */
+static void will_props(const struct connecting *q, struct buf *out) {
+    const struct props *p = &q->request.packet.will.props;
+    AUTO(buf_deinit) struct buf props = BUF_INIT;
+    message_props_from(p, &props);
+    mount_props(q->client->mount, buf_slice(&props), MOUNT_IN, out);
+}
+
 static struct pending_will *will_of(struct connecting *q, struct handle publisher) {
     const struct will *will = &q->request.packet.will;
-    AUTO(buf_deinit) struct buf props = BUF_INIT;
+    AUTO(buf_deinit) struct buf props = BUF_INIT, name = BUF_INIT;
     if (!q->request.packet.has_will) return NULL;
-    struct message_parts parts = { .topic = will->topic,
+    must(mount_topic(q->client->mount, will->topic, &name));
+    struct message_parts parts = { .topic = buf_slice(&name),
                                    .payload = will->payload,
                                    .expires_ms = MESSAGE_NEVER,
                                    .publisher = publisher,
@@ -139,7 +171,7 @@ static struct pending_will *will_of(struct connecting *q, struct handle publishe
                                    .retain = will->retain };
     struct pending_will *w = xcalloc(1, sizeof *w);
     if (will->props.present) {
-        message_props_from(&will->props, &props);
+        will_props(q, &props);
         parts.props = buf_slice(&props);
         if (props_has(&will->props, PROP_WILL_DELAY_INTERVAL))
             w->delay = will->props.will_delay_interval;
@@ -151,12 +183,18 @@ static struct pending_will *will_of(struct connecting *q, struct handle publishe
     return w;
 }
 
+/* Its subscriptions lie below a mount point that is not the client's any more. */
+static bool lies_elsewhere(const struct session *s, const struct connecting *q) {
+    return !slice_eq(s->client->mount, q->client->mount);
+}
+
 /* The older connection of this client id goes; with clean start its session too. */
 static struct session *take_over(struct connecting *q) {
     struct worker *w = q->conn->worker;
     struct slice id = q->client->id;
     struct session *s;
-    while ((s = session_find(w, id)) && (s->conn || q->request.packet.clean_start)) {
+    while ((s = session_find(w, id)) &&
+           (s->conn || q->request.packet.clean_start || lies_elsewhere(s, q))) {
         if (s->conn)
             conn_end(s->conn, RC_SESSION_TAKEN_OVER, NULL, "session taken over");
         else
@@ -167,7 +205,7 @@ static struct session *take_over(struct connecting *q) {
 
 static uint16_t window_of(const struct connecting *q) {
     const struct props *p = &q->request.packet.props;
-    uint32_t window = q->conn->worker->config->max_inflight;
+    uint32_t window = q->conn->limits->max_inflight;
     if (props_has(p, PROP_RECEIVE_MAXIMUM) && p->receive_maximum < window)
         window = p->receive_maximum;
     return (uint16_t)window;
@@ -181,19 +219,40 @@ static void count_connected(struct worker *w) {
     }
 }
 
+static void set_aliases(struct conn *c, const struct props *p) {
+    uint16_t ours = (uint16_t)c->limits->max_topic_alias;
+    uint16_t theirs = props_has(p, PROP_TOPIC_ALIAS_MAXIMUM) ? p->topic_alias_maximum : 0;
+    c->aliases.in_max = ours;
+    c->aliases.out_max = theirs < ours ? theirs : ours;
+}
+
+/* From here on the limits of the connection are what they are. */
+static void settle_limits(struct connecting *q) {
+    struct conn *c = q->conn;
+    if (q->request.has_own_limits) client_set_limits(q->client, &q->request.limits);
+    const struct limits *l = c->limits = q->client->limits;
+    uint32_t expiry = q->request.session_expiry;
+    q->expiry = expiry < l->max_session_expiry ? expiry : l->max_session_expiry;
+    c->checks_publish = limits_on_publish(l);
+    c->rate = rate_new(l);
+    c->receive_max = (uint16_t)l->max_inflight;
+    c->is_mounted = q->client->mount.at != NULL;
+    c->max_topic_len = l->max_topic_length + (uint32_t)q->client->mount.len;
+    c->max_topic_levels = l->max_topic_levels + q->client->mount_levels;
+    if (c->version == MQTT_5) set_aliases(c, &q->request.packet.props);
+}
+
 static void open_session(struct connecting *q, struct session *s) {
     struct conn *c = q->conn;
-    const struct config *config = c->worker->config;
-    uint32_t expiry = q->request.session_expiry;
     if (!s) s = session_new(c->worker, q->client);
-    limits_init(&c->limits, config);
     session_attach(s, c, q->client, window_of(q));
-    s->expiry = expiry < config->max_session_expiry ? expiry : config->max_session_expiry;
+    s->expiry = q->expiry;
     session_set_will(s, will_of(q, s->handle));
     c->will_on_close = true;
     c->state = CONN_OPEN;
     c->client->is_counted = true;
     count_connected(c->worker);
+    gate_count(c->client->gate, 1);
     conn_start_keep_alive(c);
 }
 
@@ -211,16 +270,21 @@ static void log_accept(const struct connecting *q, bool present) {
 static void accept(struct connecting *q) {
     struct conn *c = q->conn;
     struct worker *w = c->worker;
+    struct packet ack = { .type = PKT_CONNACK };
+    settle_limits(q);
+    if (c->version == MQTT_5) set_props(q, &ack.connack.props);
+    if (!conn_make_fit(c, &ack, &ack.connack.props)) { /* [MQTT-3.1.2-24] */
+        end(q, RC_PACKET_TOO_LARGE, NULL, "CONNACK larger than the client takes");
+        return;
+    }
     struct session *s = take_over(q);
     if (c->state != CONN_OPENING) return; /* a hook of the old connection's will closed this one */
-    struct pkt_connack ack = { .session_present = s != NULL }; /* [MQTT-3.2.2-2] */
+    bool present = s != NULL;
     open_session(q, s);
-    s = c->session;
-    if (c->version == MQTT_5) set_props(q, s, &ack.props);
-    send_connack(c, &ack);
-    log_accept(q, ack.session_present);
-    hooks_tell(w->hooks, HOOK_CONNECTED, c->client,
-               &(struct fact){ .session_present = ack.session_present });
+    ack.connack.session_present = present; /* [MQTT-3.2.2-2] */
+    conn_send(c, &ack);
+    log_accept(q, present);
+    hooks_tell(w->hooks, HOOK_CONNECTED, c->client, &(struct fact){ .session_present = present });
     if (c->session) session_pump(c->session);
 }
 
@@ -239,19 +303,34 @@ static struct slice assigned_id(struct connecting *q) {
     return connect_keep(&q->request, slice_str(uuid));
 }
 
-/* Judged where the session lives: an id that is connected takes no place. */
+/* Its full names can be said. */
+static bool will_fits(const struct connecting *q) {
+    const struct will *will = &q->request.packet.will;
+    size_t most = UINT16_MAX - q->request.mount.len;
+    return will->topic.len <= most &&
+           !(props_has(&will->props, PROP_RESPONSE_TOPIC) && will->props.response_topic.len > most);
+}
+
+static bool has_reached(uint64_t connected, uint32_t most) {
+    return most && connected >= most;
+}
+
+/* Judged where the session lives: one that takes the place of another is not one more. */
 static bool is_one_too_many(const struct connecting *q, struct slice client_id) {
     struct worker *w = q->conn->worker;
-    uint32_t max = w->config->max_connections;
-    return max && lives_here(q, client_id) && BROKER_SUM(w->broker, connected) >= max &&
-           !session_is_connected(w, client_id);
+    const struct gate *gate = q->client->gate;
+    if (!lives_here(q, client_id)) return false;
+    const struct session *s = session_find(w, client_id);
+    const struct gate *leaves = s && s->conn ? s->client->gate : NULL;
+    return (!leaves &&
+            has_reached(BROKER_SUM(w->broker, connected), w->config->limits.max_connections)) ||
+           (leaves != gate && has_reached(*gate->connected, gate->limits->max_connections));
 }
 
 /* What hooks made of the request must still be one: 0, or the reason to refuse it. */
 static uint8_t check(struct connecting *q, const char **why) {
     struct pkt_connect *p = &q->request.packet;
-    const struct config *config = q->conn->worker->config;
-    uint8_t rc = limits_connect(config, p, why);
+    uint8_t rc = limits_connect(&q->request.limits, p, why);
     if (rc) return rc;
     *why = "client identifier not valid";
     if (p->client_id.len > UINT16_MAX || !utf8_valid(p->client_id))
@@ -268,9 +347,10 @@ static uint8_t check(struct connecting *q, const char **why) {
     *why = "will topic not valid";
     if (p->has_will && (!topic_name_valid(p->will.topic) || !utf8_valid(p->will.topic)))
         return RC_TOPIC_NAME_INVALID;
+    *why = "will topic too long";
+    if (p->has_will && !will_fits(q)) return RC_TOPIC_NAME_INVALID;
     *why = "too many connections";
-    if (is_one_too_many(q, p->client_id)) return RC_SERVER_BUSY;
-    return 0;
+    return is_one_too_many(q, p->client_id) ? RC_SERVER_BUSY : 0;
 }
 
 /* Takes the request's final words over into client and connection. */
@@ -279,6 +359,7 @@ static void adopt(struct connecting *q) {
     struct conn *c = q->conn;
     client_set_id(q->client, p->client_id);
     client_set_username(q->client, p->has_username ? p->username : SLICE_NONE);
+    client_set_mount(q->client, q->request.mount);
     q->client->clean_start = p->clean_start;
     q->client->keep_alive = p->keep_alive;
     c->keep_alive = p->keep_alive;
@@ -286,16 +367,10 @@ static void adopt(struct connecting *q) {
 
 /* ---- stages ------------------------------------------------------------- */
 
-static void end(struct connecting *q, uint8_t reason_code, const char *reason, const char *why) {
-    q->stage = OVER;
-    log_info(q->conn->worker->log, "connect", "CONNECT of client %.*s refused: 0x%02X %s",
-             SLICE_FMT(q->request.packet.client_id), reason_code, reason ? reason : why);
-    refuse(q->conn, reason_code, reason, NULL);
-}
-
 static void have_connect(struct connecting *q) {
     const char *why;
     if (q->call.verdict == VERDICT_DENY || q->call.verdict == VERDICT_DROP) {
+        q->server_reference = q->call.server_reference;
         end(q, hook_denial(&q->call, RC_NOT_AUTHORIZED), q->call.reason, "refused by policy");
         return;
     }
@@ -328,11 +403,14 @@ static void admit(struct connecting *q) {
 
 static void have_authenticate(struct connecting *q) {
     enum verdict v = q->call.verdict;
-    if (v == VERDICT_ALLOW || (v == VERDICT_NONE && q->conn->worker->anonymous)) {
+    int anonymous = q->conn->limits->allow_anonymous;
+    if (anonymous == UNSET) anonymous = q->conn->worker->anonymous;
+    if (v == VERDICT_ALLOW || (v == VERDICT_NONE && anonymous == YES)) {
         admit(q);
     } else if (v == VERDICT_NONE) {
         end(q, RC_NOT_AUTHORIZED, NULL, "nobody vouches for the client and allow_anonymous is off");
     } else {
+        q->server_reference = q->call.server_reference;
         end(q, hook_denial(&q->call, RC_BAD_USER_NAME_OR_PASSWORD), q->call.reason,
             "refused by policy");
     }
@@ -341,6 +419,7 @@ static void have_authenticate(struct connecting *q) {
 static void have_exchange(struct connecting *q, const struct auth_outcome *o) {
     struct pkt_connect *p = &q->request.packet;
     if (o->reason_code != RC_SUCCESS) {
+        q->server_reference = o->server_reference;
         end(q, o->reason_code, o->reason, o->why);
         return;
     }
@@ -473,43 +552,36 @@ static void refuse_packet(struct conn *c, int rc, const struct packet *p, struct
     else if (p->connect.version == MQTT_5)
         c->version = MQTT_5;
     if (c->version)
-        refuse(c, (uint8_t)rc, NULL, "CONNECT not acceptable");
+        refuse(c, &(struct farewell){ (uint8_t)rc, .why = "CONNECT not acceptable" });
     else
         conn_close(c, "malformed CONNECT");
 }
 
-static uint32_t session_expiry(const struct pkt_connect *p, const struct config *config) {
+static uint32_t session_expiry(const struct pkt_connect *p, const struct limits *l) {
     if (p->version == MQTT_5)
         return props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL) ? p->props.session_expiry_interval
                                                                   : 0;
-    return p->clean_start ? 0 : config->session_expiry_3x;
-}
-
-static void set_aliases(struct conn *c, const struct props *p) {
-    uint16_t ours = (uint16_t)c->worker->config->max_topic_alias;
-    uint16_t theirs = props_has(p, PROP_TOPIC_ALIAS_MAXIMUM) ? p->topic_alias_maximum : 0;
-    c->aliases.in_max = ours;
-    c->aliases.out_max = theirs < ours ? theirs : ours;
+    return p->clean_start ? 0 : l->session_expiry_3x;
 }
 
 static void begin(struct conn *c, struct connecting *q) {
     const struct pkt_connect *p = &q->request.packet;
     q->conn = c;
     q->client = client_ref(c->client);
-    q->request.session_expiry = session_expiry(p, c->worker->config);
+    q->request.limits = *c->limits;
+    if (c->client->mount.at) q->request.mount = connect_keep(&q->request, c->client->mount);
+    q->request.session_expiry = session_expiry(p, c->limits);
     q->asked_expiry = q->request.session_expiry;
     q->asked_keep_alive = p->keep_alive;
     q->is_assigned = p->client_id.len == 0;
     c->version = c->client->version = p->version;
-    c->receive_max = (uint16_t)c->worker->config->max_inflight;
     c->max_out = props_has(&p->props, PROP_MAXIMUM_PACKET_SIZE) ? p->props.maximum_packet_size : 0;
-    if (p->version == MQTT_5) set_aliases(c, &p->props);
     c->wants_problem_info = !props_has(&p->props, PROP_REQUEST_PROBLEM_INFORMATION) ||
                             p->props.request_problem_information;
     adopt(q); /* so that hooks see who it says it is */
     c->state = CONN_OPENING;
     const char *why;
-    uint8_t rc = limits_connect_packet(c->worker->config, p, &why);
+    uint8_t rc = limits_connect_packet(c->limits, p, &why);
     if (rc) end(q, rc, NULL, why);
     if (run(q)) conn_park(c, cancel, q);
 }
@@ -531,5 +603,6 @@ void connect_start(struct conn *c, const struct frame *f) {
         return;
     }
     q->request.packet = p.connect;
+    c->connect_len = own.body_len;
     begin(c, q);
 }

@@ -77,7 +77,7 @@ static struct delivery *ring_push(struct session *s, const struct outgoing *o) {
 static void let_go(struct session *s, struct delivery *d) {
     if (d->message) {
         size_t weight = message_weight(d->message);
-        s->queued_bytes -= weight;
+        if (d->state == DELIVERY_QUEUED) s->queued_bytes -= weight;
         if (d->state == DELIVERY_SENT) s->open_bytes -= weight;
     }
     d->message = message_unref(d->message);
@@ -155,7 +155,7 @@ static bool window_open(const struct session *s) {
 
 /* PUBRELs do not wait for the window [MQTT-3.3.4-10]. */
 static void release_again(struct session *s) {
-    for (uint32_t i = s->ring_again; s->ring_releases && i < s->ring_sent; i++) {
+    for (uint32_t i = s->ring_again; s->conn && s->ring_releases && i < s->ring_sent; i++) {
         struct delivery *d = ring_at(s, i);
         if (d->state != DELIVERY_REL_AGAIN) continue;
         d->state = DELIVERY_RELEASED;
@@ -167,7 +167,7 @@ static void release_again(struct session *s) {
 
 static void send_again(struct session *s) {
     release_again(s);
-    while (s->ring_again < s->ring_sent && window_open(s)) {
+    while (s->conn && s->ring_again < s->ring_sent && window_open(s)) {
         uint32_t i = s->ring_again;
         struct delivery *d = ring_at(s, i);
         s->ring_again++;
@@ -221,9 +221,11 @@ static void send_waiting(struct session *s) {
             expire(s, d);
             continue;
         }
+        size_t weight = message_weight(d->message);
         d->state = DELIVERY_SENT;
         s->ring_open++;
-        s->open_bytes += message_weight(d->message);
+        s->queued_bytes -= weight;
+        s->open_bytes += weight;
         if (send_publish(s, d, id_at(s, i), false) == SEND_OK) continue;
         s->ring_open--;
         skip(s, d);
@@ -239,9 +241,9 @@ static uint32_t waiting(const struct session *s) {
 /* Would `m` be too much once `len` waiting messages of `bytes` are gone? */
 static bool is_full_without(const struct session *s, const struct message *m, uint32_t len,
                             size_t bytes) {
-    const struct config *config = s->worker->config;
-    return waiting(s) - len >= config->max_queued ||
-           s->queued_bytes - bytes + message_weight(m) > config->max_queued_bytes;
+    const struct limits *l = s->client->limits;
+    return waiting(s) - len >= l->max_queued ||
+           s->queued_bytes - bytes + message_weight(m) > l->max_queued_bytes;
 }
 
 static bool is_full(const struct session *s, const struct message *m) {

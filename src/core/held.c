@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/mount.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -19,7 +20,8 @@ struct held {
     struct message *message; /* owned reference; the call's while a deliver hook runs */
     uint32_t *identifiers;   /* owned: count, then that many; or NULL */
     uint32_t share;
-    uint32_t ask; /* HOOK_BITs still to be asked */
+    uint32_t ask;  /* HOOK_BITs still to be asked */
+    size_t weight; /* of the message before the deliver hooks */
     uint8_t qos;
     bool retain;
     struct hook_call call;
@@ -58,9 +60,19 @@ static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
                                                   .message = h->message };
     } else {
         h->ask = 0;
+        h->weight = message_weight(h->message);
         h->call.message = h->message;
         h->message = NULL;
     }
+}
+
+/* Is the copy the deliver hooks made still a message this client may be sent?  Its topic is
+ * nobody's to route any more and may have any number of levels. */
+static const char *invalid(const struct held *h, size_t most_bytes) {
+    const char *why = message_invalid(h->message, UINT32_MAX, (uint32_t)most_bytes);
+    bool is_checked = h->session->client->limits->validate_payload_format;
+    if (!why && is_checked && message_misnamed(h->message)) why = "it says to be UTF-8 and is not";
+    return why;
 }
 
 /* The verdict is there: takes the message back; false when the delivery is refused. */
@@ -70,8 +82,9 @@ static bool held_passes(struct held *h) {
     if (h->call.event == HOOK_DELIVER) h->message = h->call.message;
     if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
     if (h->call.event == HOOK_AUTHORIZE) return v == VERDICT_ALLOW || w->config->default_access;
-    const char *why =
-        message_invalid(h->message, w->config->max_topic_levels, w->config->max_packet_size);
+    size_t most = config_most_bytes(w->config);
+    if (most < h->weight) most = h->weight;
+    const char *why = invalid(h, most);
     if (why)
         log_error(w->log, "policy", "a deliver hook's message for %.*s is dropped: %s",
                   SLICE_FMT(h->session->client->id), why);
@@ -82,7 +95,7 @@ static void held_deliver(struct held *h) {
     uint32_t n = h->identifiers ? h->identifiers[0] : 0;
     delivery_now(h->session, &(struct outgoing){ .message = h->message,
                                                  .identifiers = n ? h->identifiers + 1 : NULL,
-                                                 .identifiers_len = (uint16_t)n,
+                                                 .identifiers_len = n,
                                                  .share = h->share,
                                                  .qos = h->qos,
                                                  .retain = h->retain });
@@ -185,13 +198,14 @@ void held_deinit(struct session *s) {
 void session_deliver(struct session *s, const struct outgoing *o) {
     if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
         return; /* goes nowhere: no hook need see it */
+    if (s->client->mount.at && mount_hides(s->client->mount, message_topic(o->message))) return;
     if (!o->ask && !s->held && !s->asking) {
         delivery_now(s, o);
         return;
     }
-    const struct config *config = s->worker->config;
-    if (s->held_len >= config->max_queued ||
-        s->held_bytes + message_weight(o->message) > config->max_queued_bytes) {
+    const struct limits *l = s->client->limits;
+    if (s->held_len >= l->max_queued ||
+        s->held_bytes + message_weight(o->message) > l->max_queued_bytes) {
         COUNT(s->worker, dropped_queue_full);
         delivery_tell_dropped(s, o->message, "too many messages wait for deliver hooks");
         return;

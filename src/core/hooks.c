@@ -65,7 +65,8 @@ void hooks_settled(struct hooks *h) {
 
 void hook_call_deinit(struct hook_call *call) {
     free(call->reason);
-    call->reason = NULL;
+    free(call->server_reference);
+    call->reason = call->server_reference = NULL;
 }
 
 uint32_t hooks_for_delivery(struct hooks *h, const struct message *m) {

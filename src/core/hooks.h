@@ -8,12 +8,12 @@
 #ifndef SOL_CORE_HOOKS_H
 #define SOL_CORE_HOOKS_H
 
+#include "core/config.h"
 #include "core/message.h"
 #include "mqtt/packet.h"
 
 struct client;
 struct worker;
-struct config;
 
 enum hook_event {
     /* asked: the verdict counts */
@@ -62,8 +62,12 @@ enum access_action { ACCESS_PUBLISH, ACCESS_SUBSCRIBE, ACCESS_WILL, ACCESS_DELIV
  * kept by connect_keep. */
 struct connect_request {
     struct pkt_connect packet;
-    uint32_t session_expiry; /* seconds, UINT32_MAX: never; for 3.x from clean_start */
-    struct kept *kept;       /* private */
+    uint32_t session_expiry;           /* seconds, UINT32_MAX: never; for 3.x from clean_start */
+    struct limits limits;              /* the listener's, which hooks may change for this client */
+    bool has_own_limits;               /* they did */
+    struct slice mount;                /* SLICE_NONE: none; at first the listener's */
+    struct slice response_information; /* SLICE_NONE: none */
+    struct kept *kept;                 /* private */
 };
 /* Copies `s` into memory that lives as long as the request; lends the copy. */
 struct slice connect_keep(struct connect_request *r, struct slice s);
@@ -138,8 +142,9 @@ struct hook_call {
     void *obj;          /* core's own */
     /* filled by the hooks */
     enum verdict verdict;
-    uint8_t reason_code; /* VERDICT_DENY; 0: the event's default */
-    char *reason;        /* owned by the call: text for the peer; or NULL */
+    uint8_t reason_code;    /* VERDICT_DENY; 0: the event's default */
+    char *reason;           /* owned by the call: text for the peer; or NULL */
+    char *server_reference; /* likewise: where it should go; connect, authenticate, auth */
     /* while VERDICT_WAIT */
     struct hooks *hooks; /* who runs it (a reload may have put others in place) */
     void *task;          /* theirs */
@@ -172,7 +177,7 @@ struct hooks {
 /* For the hooks: they are about to free themselves. */
 void hooks_settled(struct hooks *h);
 
-/* Frees call->reason. */
+/* Frees call->reason and call->server_reference. */
 void hook_call_deinit(struct hook_call *call);
 /* The code of a denial; one that means success denies, too. */
 static inline uint8_t hook_denial(const struct hook_call *call, uint8_t otherwise) {

@@ -5,8 +5,37 @@
 #include "base/mem.h"
 #include "core/config.h"
 #include "mqtt/topic.h"
+#include "mqtt/utf8.h"
 
 #include <stdlib.h>
+
+/* ---- sharing ------------------------------------------------------------ */
+
+struct shared {
+    uint32_t refs;
+    struct limits limits;
+};
+
+static struct shared *shared_of(const struct limits *l) {
+    return CONTAINER_OF((struct limits *)(uintptr_t)l, struct shared, limits);
+}
+
+const struct limits *limits_share(const struct limits *l) {
+    struct shared *s = xmalloc(sizeof *s);
+    s->refs = 1;
+    s->limits = *l;
+    return &s->limits;
+}
+
+const struct limits *limits_ref(const struct limits *shared) {
+    shared_of(shared)->refs++;
+    return shared;
+}
+
+const struct limits *limits_unref(const struct limits *shared) {
+    if (shared && --shared_of(shared)->refs == 0) free(shared_of(shared));
+    return NULL;
+}
 
 /* ---- rates -------------------------------------------------------------- */
 
@@ -25,6 +54,14 @@ struct rate {
 #define SECOND_NS UINT64_C(1000000000)
 #define MS_NS     UINT64_C(1000000)
 
+struct rate *rate_new(const struct limits *l) {
+    if (!l->message_rate && !l->byte_rate) return NULL;
+    struct rate *r = xcalloc(1, sizeof *r);
+    r->messages.per_second = l->message_rate;
+    r->bytes.per_second = l->byte_rate;
+    return r;
+}
+
 /* Gives the moment from which the bucket is not overdrawn.  The last PUBLISH is had on
  * credit: only when it is there is known that there was one more, and how large. */
 static uint64_t bucket_take(struct bucket *b, uint64_t units, uint64_t now_ns) {
@@ -34,8 +71,7 @@ static uint64_t bucket_take(struct bucket *b, uint64_t units, uint64_t now_ns) {
     return b->full_ns > SECOND_NS ? b->full_ns - SECOND_NS : 0;
 }
 
-uint64_t limits_spend(struct limits *l, size_t size, uint64_t now_ms) {
-    struct rate *r = l->rate;
+uint64_t rate_spend(struct rate *r, size_t size, uint64_t now_ms) {
     if (!r) return 0;
     uint64_t messages_ns = bucket_take(&r->messages, 1, now_ms * MS_NS);
     uint64_t bytes_ns = bucket_take(&r->bytes, size, now_ms * MS_NS);
@@ -44,37 +80,21 @@ uint64_t limits_spend(struct limits *l, size_t size, uint64_t now_ms) {
     return r->until_ms > now_ms ? r->until_ms : 0;
 }
 
-uint64_t limits_wait_ms(const struct limits *l) {
-    return l->rate ? l->rate->until_ms : 0;
+uint64_t rate_wait_ms(const struct rate *r) {
+    return r ? r->until_ms : 0;
 }
 
-/* ---- a connection ------------------------------------------------------- */
+/* ---- CONNACK ------------------------------------------------------------ */
 
-void limits_init(struct limits *l, const struct config *config) {
-    *l = (struct limits){ .max_payload =
-                              config->max_payload_size ? config->max_payload_size : UINT32_MAX,
-                          .max_qos = (uint8_t)config->max_qos,
-                          .retain_available = config->retain_available,
-                          .wildcard_subscription = config->wildcard_subscription,
-                          .shared_subscription = config->shared_subscription,
-                          .subscription_identifiers = config->subscription_identifiers };
-    if (config->message_rate || config->byte_rate) {
-        l->rate = xcalloc(1, sizeof *l->rate);
-        l->rate->messages.per_second = config->message_rate;
-        l->rate->bytes.per_second = config->byte_rate;
-    }
-    l->on_publish = l->rate || config->max_payload_size || l->max_qos < 2 || !l->retain_available;
-}
-
-void limits_deinit(struct limits *l) {
-    free(l->rate);
-    l->rate = NULL;
+bool limits_on_publish(const struct limits *l) {
+    return l->message_rate || l->byte_rate || l->max_payload_size || l->max_qos < 2 ||
+           !l->retain_available || l->validate_payload_format;
 }
 
 void limits_announce(const struct limits *l, struct props *p) {
     if (l->max_qos < 2) { /* [MQTT-3.2.2-9] */
         p->present |= PROP_BIT(PROP_MAXIMUM_QOS);
-        p->maximum_qos = l->max_qos;
+        p->maximum_qos = (uint8_t)l->max_qos;
     }
     if (!l->retain_available) {
         p->present |= PROP_BIT(PROP_RETAIN_AVAILABLE);
@@ -103,44 +123,50 @@ static size_t characters(struct slice s) {
     return n;
 }
 
-uint8_t limits_connect_packet(const struct config *config, const struct pkt_connect *p,
+uint8_t limits_connect_packet(const struct limits *l, const struct pkt_connect *p,
                               const char **why) {
     *why = "protocol version not served";
-    if (!(config->protocol_versions & 1u << p->version)) return RC_UNSUPPORTED_PROTOCOL_VERSION;
+    if (!(l->protocol_versions & 1u << p->version)) return RC_UNSUPPORTED_PROTOCOL_VERSION;
     *why = "client identifier of more than 23 characters";
-    if (config->strict_3_1_ids && p->version == MQTT_3_1 && characters(p->client_id) > 23)
+    if (l->strict_3_1_ids && p->version == MQTT_3_1 && characters(p->client_id) > 23)
         return RC_CLIENT_IDENTIFIER_NOT_VALID;
     return 0;
 }
 
-static uint8_t check_will(const struct config *config, const struct will *will, const char **why) {
+static const char not_utf8[] = "payload is said to be UTF-8 and is not";
+
+/* Is a payload said to be text, and none? */
+static bool is_misnamed(const struct limits *l, const struct props *p, struct slice payload) {
+    return l->validate_payload_format && props_has(p, PROP_PAYLOAD_FORMAT_INDICATOR) &&
+           p->payload_format_indicator == 1 && !utf8_well_formed(payload);
+}
+
+static uint8_t check_will(const struct limits *l, const struct will *will, const char **why) {
     *why = "will QoS above max_qos";
-    if (will->qos > config->max_qos) return RC_QOS_NOT_SUPPORTED; /* [MQTT-3.2.2-12] */
+    if (will->qos > l->max_qos) return RC_QOS_NOT_SUPPORTED; /* [MQTT-3.2.2-12] */
     *why = "retained wills are not available";
-    if (will->retain && !config->retain_available)
-        return RC_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
+    if (will->retain && !l->retain_available) return RC_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
     *why = "will topic too long";
-    if (will->topic.len > config->max_topic_length ||
-        topic_levels(will->topic) > config->max_topic_levels)
+    if (will->topic.len > l->max_topic_length || topic_levels(will->topic) > l->max_topic_levels)
         return RC_TOPIC_NAME_INVALID;
     *why = "will payload too large";
-    if (config->max_payload_size && will->payload.len > config->max_payload_size)
-        return RC_QUOTA_EXCEEDED;
+    if (l->max_payload_size && will->payload.len > l->max_payload_size) return RC_QUOTA_EXCEEDED;
+    *why = not_utf8;
+    if (is_misnamed(l, &will->props, will->payload)) return RC_PAYLOAD_FORMAT_INVALID;
     return 0;
 }
 
-uint8_t limits_connect(const struct config *config, struct pkt_connect *p, const char **why) {
+uint8_t limits_connect(const struct limits *l, struct pkt_connect *p, const char **why) {
     *why = "no client identifier";
-    if (p->client_id.len == 0 && !config->allow_empty_client_id)
-        return RC_CLIENT_IDENTIFIER_NOT_VALID;
+    if (p->client_id.len == 0 && !l->allow_empty_client_id) return RC_CLIENT_IDENTIFIER_NOT_VALID;
     uint32_t keep_alive = p->keep_alive ? p->keep_alive : UINT32_MAX;
     *why = "keep-alive above max_keepalive";
-    if (config->max_keepalive && keep_alive > config->max_keepalive) {
+    if (l->max_keepalive && keep_alive > l->max_keepalive) {
         /* 3.x has no way to be told another one; the code is the one mosquitto gives */
         if (p->version != MQTT_5) return RC_CLIENT_IDENTIFIER_NOT_VALID;
-        p->keep_alive = (uint16_t)config->max_keepalive;
+        p->keep_alive = (uint16_t)l->max_keepalive;
     }
-    return p->has_will ? check_will(config, &p->will, why) : 0;
+    return p->has_will ? check_will(l, &p->will, why) : 0;
 }
 
 /* ---- PUBLISH and SUBSCRIBE ---------------------------------------------- */
@@ -151,6 +177,13 @@ uint8_t limits_publish(const struct limits *l, const struct pkt_publish *p, cons
     *why = "retained messages are not available";
     if (p->retain && !l->retain_available) return RC_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-14] */
     return 0;
+}
+
+uint8_t limits_payload(const struct limits *l, const struct pkt_publish *p, const char **why) {
+    *why = "payload larger than max_payload_size";
+    if (l->max_payload_size && p->payload.len > l->max_payload_size) return RC_QUOTA_EXCEEDED;
+    *why = not_utf8;
+    return is_misnamed(l, &p->props, p->payload) ? RC_PAYLOAD_FORMAT_INVALID : 0;
 }
 
 uint8_t limits_filter(const struct limits *l, struct slice filter) {

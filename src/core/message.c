@@ -104,6 +104,14 @@ const char *message_invalid(const struct message *m, uint32_t max_levels, uint32
     return NULL;
 }
 
+bool message_misnamed(const struct message *m) {
+    struct prop_item item;
+    for (size_t at = 0; props_next(message_props(m), &at, &item);)
+        if (item.id == PROP_PAYLOAD_FORMAT_INDICATOR)
+            return item.number == 1 && !utf8_well_formed(message_payload(m));
+    return false;
+}
+
 /* What travels with a message, in the order of the wire [MQTT-3.3.2-17]. */
 static bool travels(uint8_t id) {
     switch (id) {

@@ -88,6 +88,9 @@ static inline size_t message_weight(const struct message *m) {
     return (size_t)m->topic_len + m->props_len + m->payload_len;
 }
 
+/* Is its payload said to be UTF-8 (Payload Format Indicator), and is not? */
+bool message_misnamed(const struct message *m);
+
 /* What a script made of a message must still be one: NULL, or what is wrong (static). */
 const char *message_invalid(const struct message *m, uint32_t max_levels, uint32_t max_bytes);
 

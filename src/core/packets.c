@@ -8,6 +8,7 @@
 #include "core/auth.h"
 #include "core/conn.h"
 #include "core/connect.h"
+#include "core/mount.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/subscribe.h"
@@ -50,11 +51,22 @@ static void on_published(struct publish *p, uint8_t reason_code, const char *rea
     acknowledge(c, p->qos, p->packet_id, reason_code, reason);
 }
 
+/* The properties that travel on; Response Topic is a topic, too. */
+static void travelling_props(const struct conn *c, const struct props *p, struct buf *out) {
+    if (!c->is_mounted) {
+        message_props_from(p, out);
+        return;
+    }
+    AUTO(buf_deinit) struct buf props = BUF_INIT;
+    message_props_from(p, &props);
+    mount_props(c->client->mount, buf_slice(&props), MOUNT_IN, out);
+}
+
 /* Properties that travel are rare: the others need no buffer. */
 static struct message *message_with_props(const struct conn *c, const struct pkt_publish *p,
                                           struct message_parts *parts) {
     AUTO(buf_deinit) struct buf props = BUF_INIT;
-    message_props_from(&p->props, &props);
+    travelling_props(c, &p->props, &props);
     parts->props = buf_slice(&props);
     if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
         parts->expires_ms =
@@ -129,19 +141,36 @@ static bool is_repeat(const struct conn *c, const struct pkt_publish *p) {
 
 /* What settings say about a PUBLISH: true when it goes no further. */
 static bool stop_at_limits(struct conn *c, const struct frame *f, const struct pkt_publish *p) {
-    static const char *const too_large = "payload larger than max_payload_size";
     const char *why;
-    uint8_t rc = limits_publish(&c->limits, p, &why);
+    uint8_t rc = limits_publish(c->limits, p, &why);
     if (rc) {
         refuse(c, rc, why);
         return true;
     }
     uint64_t now = loop_now_ms(c->worker->loop);
-    if (limits_spend(&c->limits, f->head_len + f->body_len, now)) conn_throttle(c);
-    if (p->payload.len <= c->limits.max_payload || is_repeat(c, p)) return false;
-    COUNT(c->worker, dropped_too_large);
-    log_refusal(c, p->topic, RC_QUOTA_EXCEEDED, too_large);
-    acknowledge(c, p->qos, p->packet_id, RC_QUOTA_EXCEEDED, too_large);
+    if (rate_spend(c->rate, f->head_len + f->body_len, now)) conn_throttle(c);
+    rc = limits_payload(c->limits, p, &why);
+    if (!rc || is_repeat(c, p)) return false;
+    if (rc == RC_QUOTA_EXCEEDED) COUNT(c->worker, dropped_too_large);
+    log_refusal(c, p->topic, rc, why);
+    if (p->qos == 0 && rc == RC_PAYLOAD_FORMAT_INVALID)
+        refuse(c, rc, why);
+    else
+        acknowledge(c, p->qos, p->packet_id, rc, why);
+    return true;
+}
+
+/* Puts the topic below the client's mount point; false when it is too long.  It is lent
+ * until the next PUBLISH. */
+static bool put_below_mount(struct conn *c, struct pkt_publish *p) {
+    struct slice mount = c->client->mount;
+    struct buf *name = &c->worker->full_name;
+    name->len = 0;
+    if (props_has(&p->props, PROP_RESPONSE_TOPIC) &&
+        mount.len + p->props.response_topic.len > UINT16_MAX)
+        return false;
+    if (!mount_topic(mount, p->topic, name)) return false;
+    p->topic = buf_slice(name);
     return true;
 }
 
@@ -154,7 +183,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
         return;
     }
     COUNT(c->worker, messages_in);
-    if (c->limits.on_publish && stop_at_limits(c, f, &p)) return;
+    if (c->checks_publish && stop_at_limits(c, f, &p)) return;
     if (is_repeat(c, &p)) {
         conn_send_ack(c, PKT_PUBREC, p.packet_id, RC_SUCCESS, NULL); /* [MQTT-4.3.3-10] */
         return;
@@ -163,8 +192,9 @@ static void on_publish(struct conn *c, const struct frame *f) {
         refuse(c, RC_RECEIVE_MAXIMUM_EXCEEDED, "Receive Maximum exceeded");
         return;
     }
-    struct route *route = route_again(c->worker, p.topic, &c->route);
-    if (route->is_too_long) {
+    bool fits = !c->is_mounted || put_below_mount(c, &p);
+    struct route *route = fits ? route_again(c->worker, p.topic, &c->route) : NULL;
+    if (!fits || p.topic.len > c->max_topic_len || route->levels > c->max_topic_levels) {
         refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels or bytes");
         return;
     }
@@ -250,8 +280,7 @@ static void on_pingreq(struct conn *c, const struct frame *f) {
 /* The session expiry a client may change its mind to: not from 0 [MQTT-3.14.2-2]. */
 static bool change_expiry(struct conn *c, const struct pkt_reason *p) {
     if (!props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL)) return true;
-    uint32_t expiry = p->props.session_expiry_interval,
-             limit = c->worker->config->max_session_expiry;
+    uint32_t expiry = p->props.session_expiry_interval, limit = c->limits->max_session_expiry;
     if (c->session->expiry == 0 && expiry != 0) return false;
     c->session->expiry = expiry < limit ? expiry : limit;
     return true;

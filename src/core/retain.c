@@ -33,6 +33,8 @@ struct retain {
     uint64_t last_id;
     _Atomic uint64_t last_kept;
     _Atomic size_t count;
+    size_t mortal;   /* of them with an expiry */
+    size_t sweep_at; /* where the sweep goes on in `levels` */
 };
 
 static struct slice node_key(const void *obj) {
@@ -95,8 +97,13 @@ static struct node *get(struct retain *r, struct slice topic) {
     return n;
 }
 
+static bool is_mortal(const struct message *m) {
+    return m->expires_ms != MESSAGE_NEVER;
+}
+
 static void forget(struct retain *r, struct node *n) {
     if (!n || !n->message) return;
+    r->mortal -= is_mortal(n->message);
     n->message = message_unref(n->message);
     r->count--;
     prune(r, n);
@@ -104,10 +111,13 @@ static void forget(struct retain *r, struct node *n) {
 
 static void keep(struct retain *r, struct node *n, struct message *m) {
     message_ref(m);
-    if (n->message)
+    r->mortal += is_mortal(m);
+    if (n->message) {
+        r->mortal -= is_mortal(n->message);
         message_unref(n->message);
-    else
+    } else {
         r->count++;
+    }
     n->message = m;
     n->kept = ++r->last_kept;
 }
@@ -202,6 +212,26 @@ void retain_match(struct retain *r, const struct retain_query *q, struct message
     for (size_t i = 0; i < m.expired_len; i++) forget(r, m.expired[i]);
     pthread_mutex_unlock(&r->lock);
     free(m.expired);
+}
+
+/* ---- sweeping ----------------------------------------------------------- */
+
+enum { SWEEP_NODES = 2048 }; /* looked at in one go */
+
+void retain_sweep(struct retain *r, uint64_t now_ms) {
+    struct node *expired[SWEEP_NODES];
+    size_t len = 0;
+    pthread_mutex_lock(&r->lock);
+    for (unsigned i = 0; r->mortal && i < SWEEP_NODES; i++) {
+        struct node *n = map_next(&r->levels, &r->sweep_at);
+        if (!n) {
+            r->sweep_at = 0;
+            break;
+        }
+        if (n->message && n->message->expires_ms <= now_ms) expired[len++] = n;
+    }
+    for (size_t i = 0; i < len; i++) forget(r, expired[i]);
+    pthread_mutex_unlock(&r->lock);
 }
 
 /* ---- life --------------------------------------------------------------- */

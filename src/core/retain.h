@@ -1,7 +1,7 @@
 /* retain.h -- the last retained message of each topic.
  *
- * A trie of topic levels.  Expired messages are dropped when met.  The lock lives in
- * retain.c.  Messages are this worker's (message.h). */
+ * A trie of topic levels.  Expired messages are dropped when met, or by the sweep.  The lock lives
+ * in retain.c.  Messages are this worker's (message.h). */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_RETAIN_H
 #define SOL_CORE_RETAIN_H
@@ -37,5 +37,9 @@ bool retain_holds(struct retain *r, const struct message *m);
 
 /* Topics that hold a message. */
 size_t retain_count(const struct retain *r);
+
+/* Forgets messages that have expired, met or not: looks at a part of the store and goes on
+ * there the next time.  Cheap where nothing can expire. */
+void retain_sweep(struct retain *r, uint64_t now_ms);
 
 #endif

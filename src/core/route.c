@@ -103,8 +103,7 @@ static struct route *route_new(struct worker *w, struct slice topic, uint64_t ha
     *r = (struct route){ .refs = 1, .room = r->room, .to = r->to, .hash = hash };
     memcpy(r->topic_bytes, topic.at, topic.len);
     r->topic = slice_of(r->topic_bytes, topic.len);
-    r->is_too_long = topic.len > w->config->max_topic_length ||
-                     topic_levels(topic) > w->config->max_topic_levels;
+    r->levels = topic_levels(topic);
     r->policy = w->policies;
     r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
     subs_match(w->broker->subs, w->id, topic, (enum overlapping)w->config->overlapping, &r->to);
@@ -489,9 +488,14 @@ static bool is_wanted(struct publish *p, enum hook_event event) {
     return (route_of(p)->wants & HOOK_BIT(event)) != 0;
 }
 
-static const char *invalid(const struct publish *p) {
-    const struct config *config = p->worker->config;
-    return message_invalid(p->message, config->max_topic_levels, config->max_packet_size);
+/* NULL, or what is wrong with the message, and the code that says so. */
+static const char *invalid(const struct publish *p, uint8_t *rc) {
+    const struct limits *l = p->client ? p->client->limits : &p->worker->config->limits;
+    uint32_t levels = l->max_topic_levels + (p->client ? p->client->mount_levels : 0u);
+    const char *why = message_invalid(p->message, levels, l->max_packet_size);
+    if (why || !l->validate_payload_format || !message_misnamed(p->message)) return why;
+    *rc = RC_PAYLOAD_FORMAT_INVALID;
+    return "it says to be UTF-8 and is not";
 }
 
 /* The code of a refusal; a code that means success is no refusal. */
@@ -510,13 +514,14 @@ static void have_publish(struct publish *p) {
     } else {
         bool is_changed = call->event == HOOK_PUBLISH && p->message != p->before;
         bool fresh = !p->is_checked || is_changed;
-        const char *why = fresh ? invalid(p) : NULL;
+        uint8_t rc = RC_IMPLEMENTATION_SPECIFIC_ERROR;
+        const char *why = fresh ? invalid(p, &rc) : NULL;
         p->stage = ASK_AUTHORIZE;
         if (!why) return;
         struct slice author = p->client ? p->client->id : SLICE("the broker");
         log_error(p->worker->log, "policy", "a script's message from %.*s is refused: %s",
                   SLICE_FMT(author), why);
-        finish(p, RC_IMPLEMENTATION_SPECIFIC_ERROR, why);
+        finish(p, rc, why);
     }
 }
 

@@ -19,12 +19,12 @@ struct worker;
 /* What the cache knows of one topic; immutable, counted while in use. */
 struct route {
     uint32_t refs;
-    uint32_t wants;   /* HOOK_BITs whose filters match */
-    unsigned place;   /* in the eviction ring */
-    uint32_t room;    /* bytes for the topic */
-    uint64_t hash;    /* of the topic, as the cache has it */
-    bool is_too_long; /* more levels or bytes than a client's topic may have */
-    unsigned policy;  /* worker->policies when `wants` was asked */
+    uint32_t wants;  /* HOOK_BITs whose filters match */
+    unsigned place;  /* in the eviction ring */
+    uint32_t room;   /* bytes for the topic */
+    uint64_t hash;   /* of the topic, as the cache has it */
+    unsigned levels; /* of the topic */
+    unsigned policy; /* worker->policies when `wants` was asked */
     struct route_entries to;
     struct slice topic; /* behind the struct */
     bool referenced;    /* used since the clock hand passed (cache eviction) */

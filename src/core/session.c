@@ -160,7 +160,7 @@ void session_attach(struct session *s, struct conn *c, struct client *client, ui
     s->conn = c;
     c->session = s;
     s->window = window;
-    uint64_t bytes = s->worker->config->max_inflight_bytes;
+    uint64_t bytes = client->limits->max_inflight_bytes;
     s->window_bytes = bytes ? (size_t)bytes : SIZE_MAX;
     delivery_rewind(s);
 }

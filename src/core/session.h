@@ -59,7 +59,7 @@ struct replay;
 struct outgoing {
     struct message *message;     /* lent */
     const uint32_t *identifiers; /* lent: matching subscription identifiers */
-    uint16_t identifiers_len;
+    uint32_t identifiers_len;
     uint32_t share; /* the shared subscription it comes by, 0: none */
     uint8_t qos;    /* already the lower of the message's and the subscription's */
     bool retain;
@@ -87,7 +87,7 @@ struct session {
     uint32_t ring_releases; /* PUBRELs to be sent again on this connection */
     uint32_t ring_gaps;     /* dropped entries at the front of those waiting */
     uint32_t waiting_qos0;  /* QoS 0 entries that wait */
-    size_t queued_bytes;    /* weights of the messages in the ring */
+    size_t queued_bytes;    /* weights of the messages in state DELIVERY_QUEUED */
     size_t open_bytes;      /* of those in state DELIVERY_SENT: against window_bytes */
     size_t window_bytes;    /* max_inflight_bytes; SIZE_MAX: no limit */
     struct held *held, **held_tail; /* owned: to be shown to the deliver hooks, in order */

@@ -37,7 +37,7 @@ struct route_entry {
     bool no_local : 1;            /* every merged subscription says so */
     bool retain_as_published : 1; /* any merged subscription says so */
     bool own_retain_as_published : 1;
-    uint16_t identifiers_len, own_identifiers_len; /* the own are the first of them */
+    uint32_t identifiers_len, own_identifiers_len; /* the own are the first of them */
     uint32_t identifiers_at;                       /* first of them in route.identifiers */
 };
 

@@ -8,7 +8,9 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "core/config.h"
 #include "core/conn.h"
+#include "core/mount.h"
 #include "core/retain.h"
 #include "core/session.h"
 #include "core/worker.h"
@@ -81,6 +83,16 @@ static void deny(struct subscribing *j, const char *what) {
     settle(j, rc);
 }
 
+/* The full name of the filter; false when it gets too long. */
+static bool put_below_mount(struct subscribing *j) {
+    AUTO(buf_deinit) struct buf full = BUF_INIT;
+    struct slice mount = j->client->mount;
+    if (!mount.len) return true;
+    if (!mount_filter(mount, j->request.filter, &full)) return false;
+    subscribe_keep(&j->request, buf_slice(&full));
+    return true;
+}
+
 static void next_filter(struct subscribing *j) {
     struct filter_item item;
     if (!filters_next(j->filters, j->is_subscribe, &j->at, &item)) {
@@ -92,7 +104,10 @@ static void next_filter(struct subscribing *j) {
                                              .options = item.options,
                                              .subscription_identifier = j->identifier };
     j->call.verdict = VERDICT_NONE;
-    j->stage = HAVE_HOOK;
+    if (put_below_mount(j))
+        j->stage = HAVE_HOOK;
+    else
+        settle(j, RC_TOPIC_FILTER_INVALID);
 }
 
 /* 0, or the code that refuses the filter. */
@@ -100,11 +115,13 @@ static uint8_t filter_refusal(const struct subscribing *j) {
     struct slice filter = j->request.filter, group, inner;
     bool valid;
     if (!topic_filter_valid(filter) || !utf8_valid(filter)) return RC_TOPIC_FILTER_INVALID;
-    if (topic_levels(filter) > j->worker->config->max_topic_levels) return RC_TOPIC_FILTER_INVALID;
-    if (filter.len > j->worker->config->max_topic_length) return RC_TOPIC_FILTER_INVALID;
+    const struct client *client = j->client;
+    const struct limits *l = client->limits; /* of what the client sees */
+    if (topic_levels(filter) > l->max_topic_levels + client->mount_levels)
+        return RC_TOPIC_FILTER_INVALID;
+    if (filter.len > l->max_topic_length + client->mount.len) return RC_TOPIC_FILTER_INVALID;
     if (topic_shared(filter, &group, &inner, &valid) && !valid) return RC_TOPIC_FILTER_INVALID;
-    const struct conn *c = j->client->conn;
-    return c && j->is_subscribe ? limits_filter(&c->limits, filter) : 0;
+    return j->is_subscribe ? limits_filter(l, filter) : 0;
 }
 
 /* The filter that counts for authorization: of a shared one what is shared. */
@@ -121,9 +138,9 @@ static void have_hook(struct subscribing *j) {
         return;
     }
     uint8_t refusal = filter_refusal(j);
-    const struct conn *c = j->client->conn;
-    if (c && j->request.options.qos > c->limits.max_qos)
-        j->request.options.qos = c->limits.max_qos; /* [MQTT-3.2.2-10] */
+    uint32_t max_qos = j->client->limits->max_qos;
+    if (j->request.options.qos > max_qos)
+        j->request.options.qos = (uint8_t)max_qos; /* [MQTT-3.2.2-10] */
     if (refusal)
         settle(j, refusal);
     else
@@ -141,7 +158,7 @@ static void have_authorize(struct subscribing *j) {
 
 /* One more would be too many, and it is not one the session has already. */
 static bool is_one_too_many(const struct subscribing *j, const struct session *s) {
-    uint32_t max = j->worker->config->max_subscriptions;
+    uint32_t max = j->client->limits->max_subscriptions;
     return max && s->subs_len >= max &&
            !subs_has(j->worker->broker->subs, s->handle, j->request.filter);
 }
@@ -264,7 +281,7 @@ static bool run(struct subscribing *j) {
 void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe) {
     struct hooks *hooks = c->worker->hooks;
     bool has_identifier = props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER);
-    if (has_identifier && !c->limits.subscription_identifiers) { /* 3.2.2.3.12 */
+    if (has_identifier && !c->limits->subscription_identifiers) { /* 3.2.2.3.12 */
         conn_end(c, RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, NULL,
                  "subscription identifiers are not available");
         return;

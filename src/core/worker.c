@@ -6,6 +6,7 @@
 #include "core/client.h"
 #include "core/conn.h"
 #include "core/delivery.h"
+#include "core/gate.h"
 #include "core/helpers.h"
 #include "core/mail.h"
 #include "core/retain.h"
@@ -21,7 +22,10 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { STOP_MS = 1500 }; /* for clients to hear that we go */
+enum {
+    STOP_MS = 1500, /* for clients to hear that we go */
+    SWEEP_MS = 1000 /* between looks at retained messages that may have expired */
+};
 
 /* ---- threads ------------------------------------------------------------ */
 
@@ -67,7 +71,7 @@ struct door {
  * does not change. */
 static bool anonymous_allowed(const struct worker *w) {
     const struct config *config = w->config;
-    if (config->allow_anonymous != UNSET) return config->allow_anonymous == YES;
+    if (config->limits.allow_anonymous != UNSET) return config->limits.allow_anonymous == YES;
     if (authenticates(w->hooks)) return false;
     for (unsigned i = 0; i < config->listeners_len; i++)
         if (!is_local(config->listeners[i].url)) return false;
@@ -175,6 +179,13 @@ static void on_held_again(struct closure *self, unsigned events) {
     held_again(self->obj);
 }
 
+static void on_sweep(struct closure *self, unsigned events) {
+    struct worker *w = self->obj;
+    (void)events;
+    retain_sweep(w->broker->retained, loop_now_ms(w->loop));
+    loop_arm(w->loop, &w->sweep, loop_now_ms(w->loop) + SWEEP_MS);
+}
+
 static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     w->id = id;
     w->broker = b;
@@ -189,6 +200,7 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     route_cache_init(w);
     w->held_again.closure =
         (struct closure){ .fn = on_held_again, .obj = w, .name = "deliver hooks" };
+    w->sweep.closure = (struct closure){ .fn = on_sweep, .obj = w, .name = "retained sweep" };
     w->reap.closure = (struct closure){ .fn = on_reap, .obj = w, .name = "reap" };
     w->post.closure = (struct closure){ .fn = on_post, .obj = w, .name = "post" };
     return mailbox_init(&w->inbox, w->loop, mail_handle, w);
@@ -216,11 +228,16 @@ static void worker_deinit(struct worker *w) {
     route_cache_deinit(w);
     publish_pool_deinit(w);
     map_deinit(&w->by_id);
+    gates_free(w);
+    buf_deinit(&w->full_name);
+    buf_deinit(&w->short_name);
     slots_deinit(&w->clients);
     slots_deinit(&w->sessions);
     mail_deinit(w);
     chain_pool_deinit(&w->chunks);
     loop_cancel(w->loop, &w->stop_timer);
+    loop_cancel(w->loop, &w->sweep);
+    closure_deinit(&w->sweep.closure);
     loop_free(w->loop);
     free(w->input);
     free(w->draft);
@@ -279,6 +296,7 @@ int broker_listen(struct broker *b) {
     struct worker *first = &b->workers[0];
     unsigned n = first->config->listeners_len;
     int r = 0;
+    gate_totals_init(b, first->config);
     for (unsigned i = 0; i < b->workers_len; i++) {
         b->workers[i].listeners = xcalloc(n, sizeof(struct listener *));
         b->workers[i].listener_doors = xcalloc(n, sizeof(struct door *));
@@ -290,12 +308,18 @@ int broker_listen(struct broker *b) {
 
 /* ---- the broker --------------------------------------------------------- */
 
+static bool has_open_listener(const struct worker *w) {
+    for (unsigned i = 0; i < w->config->listeners_len; i++)
+        if (w->config->listeners[i].limits.allow_anonymous == YES) return true;
+    return w->anonymous;
+}
+
 static void warn_if_closed(const struct worker *w) {
-    if (w->anonymous && w->config->allow_anonymous == UNSET)
+    if (w->anonymous && w->config->limits.allow_anonymous == UNSET)
         log_info(w->log, "start",
                  "anonymous clients are allowed: every listener is local and "
                  "nothing authenticates (set allow_anonymous to decide)");
-    else if (!w->anonymous && !authenticates(w->hooks))
+    else if (!has_open_listener(w) && !authenticates(w->hooks))
         log_warn(w->log, "start",
                  "nobody can connect: nothing authenticates and anonymous "
                  "clients are not allowed (set allow_anonymous = true?)");
@@ -309,6 +333,7 @@ static void *worker_run(void *obj) {
         warn_if_closed(w);
         w->sys = sys_new(w);
     }
+    if (w->id == 0) on_sweep(&w->sweep.closure, 0);
     for (unsigned i = 0; i < w->listeners_len; i++)
         listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
     hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
@@ -386,6 +411,7 @@ void broker_free(struct broker *b) {
     for (unsigned i = 0; i < b->workers_len; i++) mailbox_deinit(&b->workers[i].inbox);
     for (unsigned i = 0; i < b->workers_len; i++) worker_deinit(&b->workers[i]);
     for (unsigned i = 0; i < b->workers_len; i++) doors_free(&b->workers[i]);
+    gate_totals_deinit(b);
     subs_free(b->subs);
     retain_free(b->retained);
     free(b->workers);

@@ -7,6 +7,7 @@
 #ifndef SOL_CORE_WORKER_H
 #define SOL_CORE_WORKER_H
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/slots.h"
@@ -20,6 +21,8 @@
 
 #include <pthread.h>
 
+struct gate;
+struct gate_total;
 struct retain;
 struct route;
 struct subs;
@@ -28,6 +31,7 @@ struct helpers;
 /* What happened since start; written by one worker, read by anyone (relaxed). */
 struct counters {
     _Atomic uint64_t connected, sessions; /* now */
+    _Atomic uint64_t connect_bytes;       /* held by CONNECTs that are not decided */
     _Atomic uint64_t connections, connects_refused, sessions_expired;
     _Atomic uint64_t messages_in, messages_out, bytes_in, bytes_out;
     _Atomic uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
@@ -48,6 +52,8 @@ struct broker {
     struct helpers *helpers; /* threads for slow computations */
     struct worker *workers;  /* owned; room for WORKERS_MAX */
     unsigned workers_len;
+    struct gate_total *gate_totals; /* owned: one a listener (gate.h) */
+    unsigned gate_totals_len;
     uint64_t seed[2]; /* of the hash that says where a session lives */
     /* any thread */
     _Atomic unsigned generation;     /* of the policy; 1 at start */
@@ -79,6 +85,9 @@ struct worker {
     struct map by_id;      /* struct session by client id */
     struct conn *conns;    /* list of all connections */
     unsigned conns_len;
+    struct gate *gates;    /* owned: the listeners as connections know them */
+    struct buf full_name;  /* of a topic that came from below a mount point */
+    struct buf short_name; /* of one that goes there, and its properties */
     struct conn *closed;   /* to be freed at the end of the turn */
     struct session *ended; /* likewise */
     struct deferred reap;
@@ -99,7 +108,8 @@ struct worker {
     bool anonymous;          /* what allow_anonymous amounts to */
     bool stopping;
     struct timer stop_timer;
-    struct sys *sys; /* the $SYS topics; owned; the first worker's alone */
+    struct timer sweep; /* retained messages that have expired go */
+    struct sys *sys;    /* the $SYS topics; owned; the first worker's alone */
     struct mail_messages *outbox[WORKERS_MAX]; /* owned: this turn's messages for each */
     struct deferred post;
     /* any thread may post */

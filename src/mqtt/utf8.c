@@ -42,7 +42,8 @@ static size_t char_len(const uint8_t *at, size_t left) {
     return code >= least[len] && code <= 0x10FFFF && !surrogate ? len : 0;
 }
 
-bool utf8_valid(struct slice s) {
+/* Bytes up to the first that is no character of UTF-8, or U+0000. */
+static size_t valid_len(struct slice s) {
     size_t i = 0;
     while (i < s.len) {
         size_t left = s.len - i;
@@ -52,11 +53,24 @@ bool utf8_valid(struct slice s) {
         else if (s.at[i] >= 0x80)
             step = char_len(s.at + i, left);
         else if (s.at[i] == 0)
-            return false;
-        if (step == 0) return false;
+            step = 0;
+        if (step == 0) break;
         i += step;
     }
-    return true;
+    return i;
+}
+
+bool utf8_valid(struct slice s) {
+    return valid_len(s) == s.len;
+}
+
+bool utf8_well_formed(struct slice s) {
+    for (;;) {
+        size_t n = valid_len(s);
+        if (n == s.len) return true;
+        if (s.at[n] != 0) return false;
+        s = slice_of(s.at + n + 1, s.len - n - 1);
+    }
 }
 
 static inline bool byte_is_plain(uint8_t c) {

@@ -34,7 +34,7 @@ struct invocation {
     const struct event *event;
     uint64_t deadline_ms; /* for all its handlers' waiting; 0: not waited yet */
     struct answer answer;
-    char *reason; /* owned: of answer */
+    char *reason, *server_reference; /* owned: of answer */
     unsigned next_handler;
     enum hook_event id;
     enum task_status status; /* of the latest run */
@@ -267,7 +267,8 @@ static void invocation_end(struct invocation *inv) {
     take_back(inv);
     client_unref(inv->client);
     free(inv->reason);
-    inv->reason = NULL;
+    free(inv->server_reference);
+    inv->reason = inv->server_reference = NULL;
     inv->is_used = false;
     inv->next = s->free_invocations;
     s->free_invocations = inv;
@@ -345,7 +346,11 @@ static bool read_answer(struct invocation *inv) {
     if (a->data.at && inv->id != HOOK_AUTH)
         return fail(inv, "it returned sol.allow(data), but data is for auth");
     if (a->data.at && inv->call) auth_reply(inv->call->auth, a->data);
+    if (a->server_reference.at && inv->id > HOOK_AUTH)
+        return fail(inv,
+                    "it returned a server_reference, which is for connect, authenticate, auth");
     if (a->reason.at) inv->reason = xslicedup(a->reason);
+    if (a->server_reference.at) inv->server_reference = xslicedup(a->server_reference);
     return true;
 }
 
@@ -427,8 +432,9 @@ static void finish(struct invocation *inv) {
         call->verdict = inv->answer.verdict;
         call->reason_code = inv->answer.reason_code;
         call->reason = inv->reason;
+        call->server_reference = inv->server_reference;
         call->task = NULL;
-        inv->reason = NULL;
+        inv->reason = inv->server_reference = NULL;
     }
     invocation_end(inv);
     if (!has_waited) return;

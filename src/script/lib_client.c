@@ -15,6 +15,7 @@
 #include "core/worker.h"
 #include "script/lib.h"
 #include "script/object.h"
+#include "script/verdict.h"
 #include "script/vm.h"
 
 #include <stdlib.h>
@@ -307,6 +308,10 @@ static void get_connected(lua_State *L, void *obj) {
     lua_pushboolean(L, handle_is_none(c->handle) ? c->is_counted : c->conn != NULL);
 }
 
+static void get_mount_point(lua_State *L, void *obj) {
+    vm_push_slice(L, ((struct client *)obj)->mount);
+}
+
 static void get_attributes(lua_State *L, void *obj) {
     if (lua_getiuservalue(L, 1, VALUE_ATTRIBUTES) == LUA_TUSERDATA) return; /* ..., attributes */
     const struct client_box *own = lua_touserdata(L, 1);
@@ -327,6 +332,7 @@ static const struct field client_fields[] = {
     { "keep_alive", get_keep_alive, NULL },
     { "connected_at", get_connected_at, NULL },
     { "connected", get_connected, NULL },
+    { "mount_point", get_mount_point, NULL },
     { "attributes", get_attributes, NULL },
     { NULL, NULL, NULL },
 };
@@ -334,34 +340,35 @@ static const struct field client_fields[] = {
 /* ---- methods and functions ---------------------------------------------------- */
 
 /* To another worker's client: what there is to say, and to whom. */
-struct farewell {
+struct parting {
     struct visit visit;
     struct handle handle;
-    uint8_t reason_code;
-    char *reason; /* owned, or NULL */
+    struct farewell words; /* its strings are owned */
 };
 
-static void farewell_there(struct worker *w, struct visit *v) {
-    struct farewell *f = CONTAINER_OF(v, struct farewell, visit);
-    struct client *c = slots_find(&w->clients, f->handle);
-    if (c) client_disconnect(c, f->reason_code, f->reason);
+static void parting_there(struct worker *w, struct visit *v) {
+    struct parting *p = CONTAINER_OF(v, struct parting, visit);
+    struct client *c = slots_find(&w->clients, p->handle);
+    if (c) client_disconnect_with(c, &p->words);
 }
 
-static void farewell_home(struct visit *v) {
-    struct farewell *f = CONTAINER_OF(v, struct farewell, visit);
-    free(f->reason);
-    free(f);
+static void parting_home(struct visit *v) {
+    struct parting *p = CONTAINER_OF(v, struct parting, visit);
+    free((void *)(uintptr_t)p->words.reason);
+    free((void *)(uintptr_t)p->words.server_reference);
+    free(p);
 }
 
-static void disconnect_far(struct worker *w, const struct client_box *box, uint8_t reason_code,
-                           const char *reason) {
-    struct farewell *f = xcalloc(1, sizeof *f);
-    f->visit.there = farewell_there;
-    f->visit.home = farewell_home;
-    f->handle = box->handle;
-    f->reason_code = reason_code;
-    f->reason = reason ? xstrdup(reason) : NULL;
-    mail_visit(w, box->home, &f->visit);
+static void disconnect_far(struct worker *w, const struct client_box *box,
+                           const struct farewell *f) {
+    struct parting *p = xcalloc(1, sizeof *p);
+    p->visit.there = parting_there;
+    p->visit.home = parting_home;
+    p->handle = box->handle;
+    p->words.reason_code = f->reason_code;
+    p->words.reason = f->reason ? xstrdup(f->reason) : NULL;
+    p->words.server_reference = f->server_reference ? xstrdup(f->server_reference) : NULL;
+    mail_visit(w, box->home, &p->visit);
 }
 
 static int l_disconnect(lua_State *L) {
@@ -370,14 +377,17 @@ static int l_disconnect(lua_State *L) {
     lua_Integer rc = luaL_optinteger(L, 2, RC_ADMINISTRATIVE_ACTION);
     const char *reason = luaL_optstring(L, 3, NULL);
     luaL_argcheck(L, rc == 0 || (rc >= 0x80 && rc <= 0xff), 2, "expected 0 or 0x80 to 0xff");
-
+    const char *reference = (const char *)verdict_check_reference(L, 4, rc).at;
+    struct farewell f = { .reason_code = (uint8_t)rc,
+                          .reason = reason,
+                          .server_reference = reference };
     if (box->copy) {
-        disconnect_far(lib_worker(L, "client:disconnect"), box, (uint8_t)rc, reason);
+        disconnect_far(lib_worker(L, "client:disconnect"), box, &f);
         lua_pushboolean(L, true); /* ..., true */
         return 1;
     }
     if (!c || !c->conn) return vm_fail(L, "closed");
-    lua_pushboolean(L, client_disconnect(c, (uint8_t)rc, reason)); /* ..., true */
+    lua_pushboolean(L, client_disconnect_with(c, &f)); /* ..., true */
     return 1;
 }
 

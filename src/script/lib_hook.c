@@ -310,7 +310,8 @@ static int l_deny(lua_State *L) {
                   "expected a reason code from 0x80 to 0xff");
     luaL_argcheck(L, !reason.at || (reason.len <= 1024 && utf8_valid(reason)), 2,
                   "expected UTF-8 of at most 1024 bytes");
-    verdict_push_deny(L, (uint8_t)code, reason); /* ..., verdict */
+    struct slice reference = verdict_check_reference(L, 3, code);
+    verdict_push_deny(L, (uint8_t)code, reason, reference); /* ..., verdict */
     return 1;
 }
 

@@ -3,18 +3,23 @@
 #include "script/obj_request.h"
 
 #include "core/hooks.h"
+#include "core/mount.h"
 #include "mqtt/topic.h"
 #include "mqtt/utf8.h"
+#include "script/obj_limits.h"
 #include "script/object.h"
 #include "script/vm.h"
 
 #include <math.h>
 
-static void *resolve(lua_State *L, void *block) {
-    struct request_box *box = block;
+void *request_of_box(lua_State *L, const struct request_box *box) {
     if (!box->request)
         luaL_error(L, "a request is valid only inside its handler; keep its fields instead");
     return box->request;
+}
+
+static void *resolve(lua_State *L, void *block) {
+    return request_of_box(L, block);
 }
 
 /* Lends the string at index 3 for field `name`. [-0, +0, v] */
@@ -225,6 +230,42 @@ static void set_will(lua_State *L, void *obj) {
     r->packet.has_will = true;
 }
 
+static void get_mount_point(lua_State *L, void *obj) {
+    vm_push_slice(L, connect_of(obj)->mount);
+}
+
+static void set_mount_point(lua_State *L, void *obj) {
+    struct connect_request *r = obj;
+    if (lua_isnil(L, 3)) {
+        r->mount = SLICE_NONE;
+        return;
+    }
+    struct slice mount = check_text(L, "connect.mount_point");
+    const char *why = mount_invalid(mount);
+    if (why) luaL_error(L, "connect.mount_point: \"%s\": %s", lua_tostring(L, 3), why);
+    r->mount = connect_keep(r, mount);
+}
+
+static void get_response_information(lua_State *L, void *obj) {
+    vm_push_slice(L, connect_of(obj)->response_information);
+}
+
+static void set_response_information(lua_State *L, void *obj) {
+    struct connect_request *r = obj;
+    struct slice text =
+        lua_isnil(L, 3) ? SLICE_NONE : check_text(L, "connect.response_information");
+    r->response_information = text.at ? connect_keep(r, text) : SLICE_NONE;
+}
+
+static void get_limits(lua_State *L, void *obj) {
+    (void)obj;
+    limits_view_push(L, 1, lua_touserdata(L, 1)); /* ..., limits */
+}
+
+static void set_limits(lua_State *L, void *obj) {
+    limits_take(L, obj);
+}
+
 static const struct field connect_fields[] = {
     { "client_id", get_client_id, set_client_id },
     { "username", get_username, set_username },
@@ -234,6 +275,9 @@ static const struct field connect_fields[] = {
     { "keep_alive", get_keep_alive, set_keep_alive },
     { "session_expiry", get_session_expiry, set_session_expiry },
     { "will", get_will, set_will },
+    { "mount_point", get_mount_point, set_mount_point },
+    { "response_information", get_response_information, set_response_information },
+    { "limits", get_limits, set_limits },
     { NULL, NULL, NULL },
 };
 
@@ -468,6 +512,7 @@ static const struct object_type *const types[] = {
 void request_register(lua_State *L) {
     for (unsigned i = 0; i < REQUEST_KINDS; i++) object_register(L, types[i]);
     object_register(L, &will_type);
+    limits_register(L);
     lua_newtable(L);                                     /* states */
     lua_rawsetp(L, LUA_REGISTRYINDEX, &exchange_states); /* */
     object_register(L, &access_type);

@@ -28,6 +28,9 @@ enum request_kind {
     REQUEST_KINDS
 };
 
+/* The request it shows; raises when there is none any more. [-0, +0, v] */
+void *request_of_box(lua_State *L, const struct request_box *box);
+
 /* Registers the types with a VM; once. [-0, +0, m] */
 void request_register(lua_State *L);
 /* Pushes a new one, with nothing lent. [-0, +1, m] */

@@ -15,6 +15,7 @@
 #include "script/obj_message.h"
 #include "script/obj_request.h"
 #include "script/sandbox.h"
+#include "script/settings.h"
 #include "script/script.h"
 #include "script/suggest.h"
 #include "script/task.h"
@@ -280,7 +281,8 @@ static char *error_text(const char *text) {
 static void loaded(struct script *s, struct policy *out) {
     struct config *c = s->config;
     if (c->listeners_len == 0) config_add_listener(c, DEFAULT_URL, 0, 0);
-    if (!s->path && c->allow_anonymous == UNSET) c->allow_anonymous = YES;
+    if (!s->path && c->limits.allow_anonymous == UNSET) c->limits.allow_anonymous = YES;
+    settings_spread(c);
     s->settings = *c;
     s->settings.listeners = NULL;
     s->settings.listeners_len = 0;

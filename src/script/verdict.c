@@ -6,13 +6,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/verdict.h"
 
+#include "mqtt/utf8.h"
 #include "script/object.h"
 #include "script/vm.h"
 
 static const char allow_value, drop_value, continue_value, deny_values[256];
 
 struct denial {
-    uint8_t reason_code; /* the reason is user value 1 */
+    uint8_t reason_code; /* user values: the reason, the server reference */
 };
 
 static void *resolve(lua_State *L, void *block) {
@@ -29,9 +30,15 @@ static void get_reason(lua_State *L, void *obj) {
     lua_getiuservalue(L, 1, 1);
 }
 
+static void get_reference(lua_State *L, void *obj) {
+    (void)obj;
+    lua_getiuservalue(L, 1, 2);
+}
+
 static const struct field fields[] = {
     { "code", get_code, NULL },
     { "reason", get_reason, NULL },
+    { "server_reference", get_reference, NULL },
     { NULL, NULL, NULL },
 };
 
@@ -73,15 +80,34 @@ void verdict_push(lua_State *L, enum verdict v) {
         push_address(L, v == VERDICT_DROP ? &drop_value : &allow_value);
 }
 
-void verdict_push_deny(lua_State *L, uint8_t reason_code, struct slice reason) {
-    if (!reason.at) {
+struct slice verdict_check_reference(lua_State *L, int arg, lua_Integer reason_code) {
+    if (lua_isnoneornil(L, arg)) return SLICE_NONE;
+    luaL_checktype(L, arg, LUA_TTABLE);
+    struct slice reference = SLICE_NONE;
+    for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) { /* ..., name, value */
+        if (!slice_eq(vm_to_slice(L, -2), SLICE("server_reference")))
+            luaL_argerror(L, arg, "the only option is server_reference");
+        reference = vm_to_slice(L, -1);
+        if (!reference.at || reference.len > 1024 || !utf8_valid(reference))
+            luaL_argerror(L, arg, "server_reference: expected UTF-8 of at most 1024 bytes");
+    }
+    if (reference.at && reason_code != RC_USE_ANOTHER_SERVER && reason_code != RC_SERVER_MOVED)
+        luaL_argerror(L, arg, "server_reference goes with 0x9C or 0x9D");
+    return reference;
+}
+
+void verdict_push_deny(lua_State *L, uint8_t reason_code, struct slice reason,
+                       struct slice server_reference) {
+    if (!reason.at && !server_reference.at) {
         push_address(L, &deny_values[reason_code]);
         return;
     }
-    struct denial *d = object_new(L, &denial_type, sizeof *d, 1); /* ..., denial */
+    struct denial *d = object_new(L, &denial_type, sizeof *d, 2); /* ..., denial */
     d->reason_code = reason_code;
-    vm_push_slice(L, reason);    /* ..., denial, reason */
-    lua_setiuservalue(L, -2, 1); /* ..., denial */
+    vm_push_slice(L, reason);           /* ..., denial, reason */
+    lua_setiuservalue(L, -2, 1);        /* ..., denial */
+    vm_push_slice(L, server_reference); /* ..., denial, reference */
+    lua_setiuservalue(L, -2, 2);        /* ..., denial */
 }
 
 void verdict_push_reply(lua_State *L, enum verdict v, struct slice data) {
@@ -117,8 +143,10 @@ static bool read_denial(lua_State *L, int index, struct answer *out) {
     out->verdict = VERDICT_DENY;
     out->reason_code = d->reason_code;
     lua_getiuservalue(L, index, 1); /* ..., reason */
-    out->reason = vm_to_slice(L, -1);
-    lua_pop(L, 1); /* ... */
+    lua_getiuservalue(L, index, 2); /* ..., reason, reference */
+    out->reason = vm_to_slice(L, -2);
+    out->server_reference = vm_to_slice(L, -1);
+    lua_pop(L, 2); /* ... */
     return true;
 }
 

@@ -10,16 +10,16 @@ local function text_of(path)
     return text
 end
 
-local CONF = text_of "src/script/conf.c"
-
--- Names of all settings, from the table that defines them.
+-- Name -> where it may stand, from the table that defines all settings.
 local function settings()
-    local names = {}
-    for row in CONF:match("settings%[%] = {\n(.-)\n};"):gmatch "{ (.-) }," do
-        names[#names + 1] = row:match "^AT%(([%w_]+)%)" or row:match '^NAMED%("([%w_]+)"'
+    local places, found, count = { GLOBAL = "all", LISTEN = "listener", CLIENT = "client" }, {}, 0
+    for row in text_of("src/script/settings.c"):match("settings%[%] = {\n(.-)\n};"):gmatch "{ (.-) }," do
+        local where, name = row:match '^(%u+)[%u_]*%("?([%w_]+)'
+        found[name] = assert(places[where], row)
+        count = count + 1
     end
-    assert(#names > 10)
-    return names
+    assert(count > 30)
+    return found
 end
 
 -- Runs `sol check` on this text; what the policy printed comes back.
@@ -36,10 +36,23 @@ describe("the documents", function()
     it("know every setting", function()
         local docs, example = text_of "docs/configuration.md", text_of "sol.lua.example"
         local meta = text_of "lua/sol/meta.lua"
-        for _, name in ipairs(settings()) do
+        for name in pairs(settings()) do
             assert.truthy(docs:find("| `" .. name .. "` |", 1, true), name .. " is not in docs/configuration.md")
             assert.truthy(example:find("\n-- " .. name .. " *= "), name .. " is not in sol.lua.example")
             assert.truthy(meta:find("\n" .. name .. " = "), name .. " is not in lua/sol/meta.lua")
+        end
+    end)
+
+    it("know where a setting may stand", function()
+        local docs, meta = text_of "docs/configuration.md", text_of "lua/sol/meta.lua"
+        local at_listener = meta:match "@class sol.listen_options[^\n]*\n(.-)\n\n"
+        local of_client = meta:match "@class sol.limits\n(.-)\n\n"
+        for name, where in pairs(settings()) do
+            local said = docs:match("| `" .. name .. "` |[^|\n]*|[^|\n]*| (%l+) |")
+            if said or where ~= "all" then assert.equal(where, said, name) end
+            local field = "@field " .. name .. "? "
+            assert.equal(where == "client", of_client:find(field, 1, true) ~= nil, name)
+            assert.equal(where == "listener", at_listener:find(field, 1, true) ~= nil, name)
         end
     end)
 

@@ -196,7 +196,7 @@ static inline struct rig *rig_new(void) {
     log_init(&r->log, -1, LOG_OFF, LOG_TEXT);
     fake_init(&r->hooks);
     r->config = config_new();
-    r->config->allow_anonymous = YES;
+    r->config->limits.allow_anonymous = YES;
     r->broker = broker_new(&r->log, r->config, &r->hooks.port);
     r->worker = &r->broker->workers[0];
     r->hooks.worker = r->worker;

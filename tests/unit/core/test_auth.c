@@ -260,7 +260,7 @@ static void the_user_name_is_what_the_exchange_made_of_it(void **state) {
 static void each_turn_of_the_client_has_its_time(void **state) {
     struct rig *r = *state;
     struct peer p;
-    uint64_t most = r->config->connect_timeout_ms;
+    uint64_t most = r->config->limits.connect_timeout_ms;
     fake_on(&r->hooks, HOOK_AUTH, echo);
     say_hello(&p, r, SLICE_NONE);
     for (int i = 0; i < 3; i++) {
@@ -388,7 +388,7 @@ static void two_of_one_name_and_the_later_wins(void **state) {
 static void the_limit_of_connections_holds_at_the_end(void **state) {
     struct rig *r = *state;
     struct peer p, q;
-    r->config->max_connections = 1;
+    r->config->limits.max_connections = 1;
     fake_on(&r->hooks, HOOK_AUTH, echo);
     say_hello(&p, r, SLICE_NONE);
     expect_auth(&p, RC_CONTINUE_AUTHENTICATION, SLICE_NONE);
@@ -528,7 +528,7 @@ static void a_second_exchange_that_waits_parks_its_client_alone(void **state) {
 static void the_client_is_not_late_while_we_do_not_read_it(void **state) {
     struct rig *r = *state;
     struct peer p;
-    uint64_t most = r->config->connect_timeout_ms;
+    uint64_t most = r->config->limits.connect_timeout_ms;
     join_by_exchange(&p, r);
     say_auth(&p, RC_REAUTHENTICATE, SLICE_NONE);
     expect_auth(&p, RC_CONTINUE_AUTHENTICATION, SLICE_NONE);

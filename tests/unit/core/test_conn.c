@@ -131,7 +131,7 @@ static void large_packets_come_through(void **state) {
 static void what_is_too_large_is_refused_before_it_has_come(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->max_packet_size = 100;
+    r->config->limits.max_packet_size = 100;
     join(&p, r, MQTT_5, "p", true);
     peer_bytes(&p, "\x30\x63", 2);              /* 101 bytes in all */
     expect_disconnect(&p, RC_PACKET_TOO_LARGE); /* [MQTT-3.1.2-25] the other way round */
@@ -294,7 +294,7 @@ static void a_silent_stranger_is_closed(void **state) {
     struct peer p;
     peer_open(&p, r, MQTT_5);
     peer_bytes(&p, "\x10", 1);
-    rig_pass_ms(r, r->config->connect_timeout_ms - 1);
+    rig_pass_ms(r, r->config->limits.connect_timeout_ms - 1);
     assert_non_null(peer_conn(&p));
     rig_pass_ms(r, 1);
     assert_null(peer_conn(&p));

@@ -60,9 +60,9 @@ static void an_identifier_is_assigned_and_told(void **state) { /* [MQTT-3.1.3-7]
 static void connack_tells_what_the_broker_made_of_it(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->max_inflight = 17;
-    r->config->max_packet_size = 5000;
-    r->config->max_session_expiry = 600;
+    r->config->limits.max_inflight = 17;
+    r->config->limits.max_packet_size = 5000;
+    r->config->limits.max_session_expiry = 600;
     struct packet c = connect_packet(MQTT_5, "me", true);
     c.connect.props.present |= PROP_BIT(PROP_SESSION_EXPIRY_INTERVAL);
     c.connect.props.session_expiry_interval = 601;
@@ -178,7 +178,7 @@ static void a_reason_is_told_where_it_fits(void **state) { /* [MQTT-3.2.2-19] */
 static void connections_are_bounded_but_a_client_may_replace_itself(void **state) {
     struct rig *r = *state;
     struct peer a, b, c;
-    r->config->max_connections = 1;
+    r->config->limits.max_connections = 1;
     join(&a, r, MQTT_5, "a", true);
     struct packet other = connect_packet(MQTT_5, "b", true);
     assert_int_equal(try_connect(&b, r, &other)->reason_code, RC_SERVER_BUSY);
@@ -193,6 +193,7 @@ static void connections_are_bounded_but_a_client_may_replace_itself(void **state
 static void strangers_need_someone_to_vouch(void **state) {
     struct rig *r = *state;
     struct packet c = connect_packet(MQTT_5, "me", true);
+    r->config->limits.allow_anonymous = UNSET;
     r->worker->anonymous = false;
     assert_int_equal(refusal(r, &c), RC_NOT_AUTHORIZED);
     fake_on(&r->hooks, HOOK_AUTHENTICATE, NULL); /* says nothing */

@@ -168,7 +168,7 @@ static void the_unsent_expire_and_the_sent_do_not(void **state) { /* [MQTT-3.3.2
 static void a_full_queue_drops_the_newest(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->max_queued = 3;
+    r->config->limits.max_queued = 3;
     join(&p, r, MQTT_5, "s", false);
     subscribe(&p, "t", 1);
     peer_drop(&p);
@@ -193,7 +193,7 @@ static void a_full_queue_may_drop_the_eldest_that_waits(void **state) {
     static const unsigned windows[] = { 1, 2, 3, 7 };
     struct rig *r = *state;
     struct peer p;
-    r->config->max_queued = 3;
+    r->config->limits.max_queued = 3;
     r->config->drop = DROP_OLDEST;
     for (size_t i = 0; i < ARRAY_LEN(windows); i++) {
         unsigned window = windows[i];
@@ -219,7 +219,7 @@ static void a_full_queue_may_drop_the_eldest_that_waits(void **state) {
 static void a_large_message_drops_as_many_as_it_must(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->max_queued_bytes = 20;
+    r->config->limits.max_queued_bytes = 20;
     r->config->drop = DROP_OLDEST;
     join(&p, r, MQTT_5, "s", false);
     subscribe(&p, "t", 1);
@@ -272,15 +272,19 @@ static void qos0_may_wait_for_an_absent_client(void **state) {
 static void queued_bytes_are_bounded_and_given_back(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->max_queued_bytes = 10;
-    join(&p, r, MQTT_5, "s", false);
+    struct packet c = connect_packet(MQTT_5, "s", false);
+    c.connect.props.present |= PROP_BIT(PROP_RECEIVE_MAXIMUM);
+    c.connect.props.receive_maximum = 1;
+    r->config->limits.max_queued_bytes = 10;
+    join_with(&p, r, &c);
     subscribe(&p, "t", 1);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned n = 0; n < 9; n++) say(r, "t", n, 1, MESSAGE_NEVER);
         unsigned got = 0;
         rig_settle(r);
+        assert_int_equal(session_of(r, "s")->queued_bytes, 10); /* "t" and a digit each */
         for (; peer_next(&p); got++) ack(&p, PKT_PUBACK, p.packet.publish.packet_id, 0);
-        assert_int_equal(got, 5); /* "t" and a digit each */
+        assert_int_equal(got, 6); /* one was on its way and did not wait */
         assert_int_equal(session_of(r, "s")->queued_bytes, 0);
     }
     peer_drop(&p);

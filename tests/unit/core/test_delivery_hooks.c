@@ -82,7 +82,7 @@ static void nobody_is_asked_about_what_goes_nowhere(void **state) {
 static void what_waits_is_bounded(void **state) {
     struct rig *r = *state;
     struct peer s;
-    r->config->max_queued = 3;
+    r->config->limits.max_queued = 3;
     join(&s, r, MQTT_5, "s", true);
     subscribe(&s, "t", 0);
     on_delivery(r, fake_wait);

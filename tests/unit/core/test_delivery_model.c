@@ -136,12 +136,13 @@ static void acknowledge(struct model *m, struct flight *f) {
 static void reconnect(struct model *m) {
     bool present;
     m->window = 1 + rnd(&m->seed, 12);
-    m->rig->config->max_inflight = m->version == MQTT_5 ? 10 : m->window;
+    m->rig->config->limits.max_inflight = m->version == MQTT_5 ? 10 : m->window;
     if (m->version == MQTT_5)
         present = join_window(&m->peer, m->rig, "s", (uint16_t)m->window);
     else
         present = join(&m->peer, m->rig, m->version, "s", false);
-    if (m->window > m->rig->config->max_inflight) m->window = m->rig->config->max_inflight;
+    if (m->window > m->rig->config->limits.max_inflight)
+        m->window = m->rig->config->limits.max_inflight;
     assert_int_equal(present, m->said > 0);
     m->is_connected = true;
     m->open = 0;
@@ -237,8 +238,8 @@ static void nothing_is_lost_doubled_or_disordered_in_3(void **state) {
 static void only_the_eldest_that_wait_are_lost(void **state) {
     struct rig *r = *state;
     r->config->drop = DROP_OLDEST;
-    r->config->max_queued = 12;
-    r->config->max_queued_bytes = 120;
+    r->config->limits.max_queued = 12;
+    r->config->limits.max_queued_bytes = 120;
     run_model(r, MQTT_5, 2862933555777941757u);
     assert_true(r->worker->counters.dropped_queue_full > 100);
 }

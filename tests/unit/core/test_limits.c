@@ -5,22 +5,19 @@
 #include "core/rig.h"
 
 static void without_settings_there_are_no_limits(void **state) {
-    static const struct config defaults = CONFIG_DEFAULTS;
-    struct limits l;
+    static const struct limits l = LIMITS_DEFAULTS;
     struct props p;
     const char *why;
     (void)state;
-    limits_init(&l, &defaults);
     props_init(&p);
     limits_announce(&l, &p);
     assert_int_equal(p.present, 0);
-    assert_false(l.on_publish);
-    assert_null(l.rate);
-    assert_int_equal(limits_spend(&l, 1 << 20, 5), 0);
+    assert_false(limits_on_publish(&l));
+    assert_null(rate_new(&l));
+    assert_int_equal(rate_spend(NULL, 1 << 20, 5), 0);
     assert_int_equal(limits_publish(&l, &(struct pkt_publish){ .qos = 2, .retain = true }, &why),
                      0);
     assert_int_equal(limits_filter(&l, SLICE("$share/g/#")), 0);
-    limits_deinit(&l);
 }
 
 static void a_publish_is_refused_for_its_flags(void **state) {
@@ -39,16 +36,13 @@ static void a_publish_is_refused_for_its_flags(void **state) {
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct config config = CONFIG_DEFAULTS;
-        struct limits l;
+        struct limits l = LIMITS_DEFAULTS;
         const char *why;
-        config.max_qos = rows[i].max_qos;
-        config.retain_available = rows[i].retains;
-        limits_init(&l, &config);
-        assert_true(l.on_publish);
+        l.max_qos = rows[i].max_qos;
+        l.retain_available = rows[i].retains;
+        assert_true(limits_on_publish(&l));
         struct pkt_publish p = { .qos = rows[i].qos, .retain = rows[i].retain };
         assert_int_equal(limits_publish(&l, &p, &why), rows[i].rc);
-        limits_deinit(&l);
     }
 }
 
@@ -74,53 +68,51 @@ static void filters_are_refused_for_what_they_use(void **state) {
     }
 }
 
-static struct limits rated(uint32_t messages, uint32_t bytes) {
-    struct config config = CONFIG_DEFAULTS;
-    struct limits l;
-    config.message_rate = messages;
-    config.byte_rate = bytes;
-    limits_init(&l, &config);
-    return l;
+static struct rate *rated(uint32_t messages, uint32_t bytes) {
+    struct limits l = LIMITS_DEFAULTS;
+    l.message_rate = messages;
+    l.byte_rate = bytes;
+    return rate_new(&l);
 }
 
 static void a_second_of_messages_may_come_at_once(void **state) {
-    struct limits l = rated(10, 0);
+    struct rate *r = rated(10, 0);
     (void)state;
-    for (unsigned i = 0; i < 10; i++) assert_int_equal(limits_spend(&l, 100, 50000), 0);
-    assert_int_equal(limits_spend(&l, 100, 50000), 50100);
-    assert_int_equal(limits_wait_ms(&l), 50100);
-    assert_int_equal(limits_spend(&l, 100, 50100), 50200);
+    for (unsigned i = 0; i < 10; i++) assert_int_equal(rate_spend(r, 100, 50000), 0);
+    assert_int_equal(rate_spend(r, 100, 50000), 50100);
+    assert_int_equal(rate_wait_ms(r), 50100);
+    assert_int_equal(rate_spend(r, 100, 50100), 50200);
     for (unsigned i = 0; i < 10; i++) /* after a rest again, and no more than that */
-        assert_int_equal(limits_spend(&l, 100, 90000), 0);
-    assert_int_equal(limits_spend(&l, 100, 90000), 90100);
-    limits_deinit(&l);
+        assert_int_equal(rate_spend(r, 100, 90000), 0);
+    assert_int_equal(rate_spend(r, 100, 90000), 90100);
+    free(r);
 }
 
 static void a_steady_client_is_never_slowed(void **state) {
     static const uint32_t rates[] = { 1, 3, 7, 100, 999 };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rates); i++) {
-        struct limits l = rated(rates[i], 0);
+        struct rate *r = rated(rates[i], 0);
         for (uint64_t n = 0; n < 5000; n++)
-            assert_int_equal(limits_spend(&l, 1, 10000 + (n * 1000 + rates[i] - 1) / rates[i]), 0);
-        limits_deinit(&l);
+            assert_int_equal(rate_spend(r, 1, 10000 + (n * 1000 + rates[i] - 1) / rates[i]), 0);
+        free(r);
     }
 }
 
 static void the_stricter_of_two_rates_counts(void **state) {
-    struct limits l = rated(1000, 1000);
+    struct rate *r = rated(1000, 1000);
     (void)state;
-    assert_int_equal(limits_spend(&l, 1000, 50000), 0);
-    assert_int_equal(limits_spend(&l, 500, 50000), 50500);
-    assert_int_equal(limits_spend(&l, 4000000, 60000), 60000 + 3999000); /* had on credit */
-    limits_deinit(&l);
+    assert_int_equal(rate_spend(r, 1000, 50000), 0);
+    assert_int_equal(rate_spend(r, 500, 50000), 50500);
+    assert_int_equal(rate_spend(r, 4000000, 60000), 60000 + 3999000); /* had on credit */
+    free(r);
 }
 
 /* One who has used up its second is not read, and loses nothing by it. */
 static void a_fast_client_is_read_again_in_time(void **state) {
     struct rig *r = *state;
     struct peer p, other;
-    r->config->message_rate = 2;
+    r->config->limits.message_rate = 2;
     join(&p, r, MQTT_5, "p", true);
     join(&other, r, MQTT_3_1_1, "other", true);
     subscribe(&other, "t", 0);

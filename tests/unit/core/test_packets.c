@@ -63,7 +63,7 @@ static void a_qos_2_message_is_taken_once(void **state) { /* [MQTT-4.3.3-10] */
 static void our_receive_maximum_holds(void **state) { /* [MQTT-3.3.4-7] */
     struct rig *r = *state;
     struct peer p;
-    r->config->max_inflight = 3;
+    r->config->limits.max_inflight = 3;
     join(&p, r, MQTT_5, "p", true);
     for (uint16_t id = 1; id <= 3; id++) publish(&p, "t", "x", 2, id);
     for (uint16_t id = 1; id <= 3; id++) expect(&p, PKT_PUBREC);
@@ -147,7 +147,7 @@ static void default_access_decides_where_nobody_does(void **state) {
 static void forbidden_publishes_end_the_connection(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->max_topic_levels = 3;
+    r->config->limits.max_topic_levels = 3;
     join(&p, r, MQTT_5, "p", true);
     publish(&p, "a/b/c/d", "x", 0, 0);
     expect_disconnect(&p, RC_TOPIC_NAME_INVALID);
@@ -162,7 +162,7 @@ static void forbidden_publishes_end_the_connection(void **state) {
 static void aliases_stand_for_topics(void **state) { /* 3.3.2.3.4 */
     struct rig *r = *state;
     struct peer p, s;
-    r->config->max_topic_alias = 5;
+    r->config->limits.max_topic_alias = 5;
     join(&s, r, MQTT_5, "s", true);
     subscribe(&s, "#", 0);
     join(&p, r, MQTT_5, "p", true);
@@ -319,7 +319,7 @@ static void suback_and_unsuback_answer_filter_by_filter(void **state) {
     struct rig *r = *state;
     struct peer p;
     struct buf list = BUF_INIT;
-    r->config->max_topic_levels = 3;
+    r->config->limits.max_topic_levels = 3;
     join(&p, r, MQTT_5, "p", true);
     assert_int_equal(subscribe(&p, "a", 0), 0);
     assert_int_equal(subscribe(&p, "b/+", 1), 1);

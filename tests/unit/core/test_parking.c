@@ -333,7 +333,7 @@ static void two_of_one_name_wait_and_the_later_verdict_wins(void **state) {
 static void the_limit_of_connections_holds_for_those_who_waited(void **state) {
     struct rig *r = *state;
     struct peer a, b;
-    r->config->max_connections = 1;
+    r->config->limits.max_connections = 1;
     fake_on(&r->hooks, HOOK_AUTHENTICATE, fake_wait);
     send_connect(&a, r, "a", true);
     send_connect(&b, r, "b", true);

@@ -254,10 +254,10 @@ static void begin(uint64_t seed) {
     world = (struct world){ .rig = rig_new(), .seed = seed };
     for (unsigned i = 0; i < PEERS; i++) world.peers[i].fd = -1;
     struct config *config = world.rig->config;
-    config->max_queued = 1 + chance(20); /* small, so that everything is met */
+    config->limits.max_queued = 1 + chance(20); /* small, so that everything is met */
     config->drop = chance(2) ? DROP_OLDEST : DROP_NEWEST;
     config->queue_qos0 = chance(2);
-    config->message_rate = chance(2) ? 20 : 0;
+    config->limits.message_rate = chance(2) ? 20 : 0;
     config->default_access = chance(4);
     for (enum hook_event e = 0; e < HOOK_EVENTS; e++) fake_on(&world.rig->hooks, e, on_hook);
     fake_want(&world.rig->hooks, world.rig->hooks.port.wanted | HOOK_BIT_AUTHORIZE_DELIVER);

@@ -50,6 +50,42 @@ static size_t count(struct retain *r, const char *filter) {
 
 /* ---- rows ------------------------------------------------------------------ */
 
+/* Nobody asks for them, and still they go, with the levels that led to them. */
+static void the_sweep_finds_what_has_expired(void **state) {
+    struct retain *r = *state;
+    char topic[32];
+    for (unsigned n = 0; n < 5000; n++) {
+        snprintf(topic, sizeof topic, "a/%u/b", n);
+        keep(r, topic, "x", n % 3 ? MESSAGE_NEVER : 100 + n % 2);
+        snprintf(topic, sizeof topic, "a/%u", n);
+        if (n % 2) keep(r, topic, "x", 100);
+    }
+    assert_int_equal(retain_count(r), 7500);
+    for (unsigned i = 0; i < 20; i++) retain_sweep(r, 99);
+    assert_int_equal(retain_count(r), 7500);
+    for (unsigned i = 0; i < 20; i++) retain_sweep(r, 100);
+    assert_int_equal(retain_count(r), 7500 - 2500 - 834);
+    for (unsigned i = 0; i < 20; i++) retain_sweep(r, 101);
+    assert_int_equal(retain_count(r), 7500 - 2500 - 1667);
+    assert_int_equal(count(r, "a/+"), 0);
+    assert_int_equal(count(r, "a/+/b"), 3333);
+}
+
+/* Once nothing can expire the sweep has nothing to do; a new expiry is seen all the same. */
+static void the_sweep_knows_what_can_expire(void **state) {
+    struct retain *r = *state;
+    keep(r, "a", "x", 100);
+    keep(r, "a", "y", MESSAGE_NEVER);
+    retain_sweep(r, 500);
+    assert_int_equal(retain_count(r), 1);
+    keep(r, "a", "z", 600);
+    retain_sweep(r, 500);
+    assert_int_equal(retain_count(r), 1);
+    retain_sweep(r, 600);
+    retain_sweep(r, 600); /* the first may have ended a round */
+    assert_int_equal(retain_count(r), 0);
+}
+
 static void filters_find_what_the_standard_says(void **state) {
     static const char *const topics[] = { "a", "a/b",    "a/b/c",    "/a",   "a/",
                                           "b", "$SYS/a", "$SYS/a/b", "a//b", "/" };
@@ -246,6 +282,8 @@ int main(void) {
         STORE(what_was_found_outlives_its_place),
         STORE(the_expired_are_not_found_and_go),
         STORE(the_deepest_and_longest_topics_have_their_place),
+        STORE(the_sweep_finds_what_has_expired),
+        STORE(the_sweep_knows_what_can_expire),
         STORE(it_agrees_with_naive_matching),
     };
     return cmocka_run_group_tests_name("core/retain", tests, NULL, NULL);

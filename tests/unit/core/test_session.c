@@ -72,14 +72,14 @@ static void sessions_end_with_the_connection_unless_told(void **state) {
 static void kept_sessions_of_3_live_as_configured(void **state) {
     struct rig *r = *state;
     struct peer p;
-    r->config->session_expiry_3x = 100;
+    r->config->limits.session_expiry_3x = 100;
     join(&p, r, MQTT_3_1_1, "p", false);
     peer_drop(&p);
     rig_pass_ms(r, 99999);
     assert_non_null(session_of(r, "p"));
     rig_pass_ms(r, 1);
     assert_null(session_of(r, "p"));
-    r->config->session_expiry_3x = SESSION_FOREVER;
+    r->config->limits.session_expiry_3x = SESSION_FOREVER;
     join(&p, r, MQTT_3_1_1, "p", false);
     peer_drop(&p);
     rig_pass_ms(r, UINT64_C(10000000000));
@@ -97,7 +97,7 @@ static void say_goodbye(struct peer *p, uint32_t expiry) {
 static void disconnect_may_change_the_expiry(void **state) { /* 3.14.2.2.2 */
     struct rig *r = *state;
     struct peer p;
-    r->config->max_session_expiry = 1000;
+    r->config->limits.max_session_expiry = 1000;
     join(&p, r, MQTT_5, "p", false);
     say_goodbye(&p, 5);
     expect_end(&p);

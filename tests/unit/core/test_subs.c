@@ -173,6 +173,26 @@ static void options_merge_as_wide_as_the_widest(void **state) {
     route_entries_deinit(&e);
 }
 
+/* As many filters as match a topic of 17 levels, each with an identifier. */
+static void any_number_of_identifiers_is_kept(void **state) {
+    enum { LEVELS = 17 };
+    struct index *x = *state;
+    struct route_entries e = { 0 };
+    char filter[2 * LEVELS + 1], topic[2 * LEVELS + 1];
+    for (uint32_t n = 0; n < 1u << LEVELS; n++) {
+        for (unsigned i = 0; i < LEVELS; i++) {
+            filter[2 * i] = n >> i & 1 ? '+' : 'a';
+            topic[2 * i] = 'a';
+            filter[2 * i + 1] = topic[2 * i + 1] = i + 1 < LEVELS ? '/' : 0;
+        }
+        add(x, 1, filter, &qos0, n + 1);
+    }
+    subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
+    assert_int_equal(e.len, 1);
+    assert_int_equal(e.at[0].identifiers_len, 1u << LEVELS);
+    route_entries_deinit(&e);
+}
+
 static void subscribing_again_replaces(void **state) { /* [MQTT-3.8.4-3] */
     struct index *x = *state;
     struct route_entries e = { 0 };
@@ -508,6 +528,7 @@ int main(void) {
         INDEX(overlapping_subscriptions_may_be_a_receiver_each),
         INDEX(one_subscription_can_be_looked_for),
         INDEX(options_merge_as_wide_as_the_widest),
+        INDEX(any_number_of_identifiers_is_kept),
         INDEX(subscribing_again_replaces),
         INDEX(what_is_not_there_cannot_be_deleted),
         INDEX(the_text_of_a_filter_comes_back),

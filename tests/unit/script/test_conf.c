@@ -113,13 +113,13 @@ static void settings_reach_the_configuration_in_its_units(void **state) {
                    "listen { 'unix:///tmp/s', backlog = 5, mode = tonumber('600', 8) }");
     (void)state;
     const struct config *c = p.config;
-    assert_int_equal(c->allow_anonymous, NO);
+    assert_int_equal(c->limits.allow_anonymous, NO);
     assert_false(c->default_access);
-    assert_int_equal(c->max_connections, 7);
-    assert_true(c->max_queued_bytes == UINT64_C(1) << 33);
-    assert_int_equal(c->session_expiry_3x, UINT32_MAX);
-    assert_int_equal(c->max_session_expiry, 3600);
-    assert_int_equal(c->connect_timeout_ms, 2500);
+    assert_int_equal(c->limits.max_connections, 7);
+    assert_true(c->limits.max_queued_bytes == UINT64_C(1) << 33);
+    assert_int_equal(c->limits.session_expiry_3x, UINT32_MAX);
+    assert_int_equal(c->limits.max_session_expiry, 3600);
+    assert_int_equal(c->limits.connect_timeout_ms, 2500);
     assert_int_equal(c->hook_budget_ms, 50);
     assert_int_equal(c->hook_timeout_ms, 1000);
     assert_int_equal(c->vm_memory, 2097152);
@@ -140,7 +140,7 @@ static void what_is_not_set_has_its_default_and_can_be_read(void **state) {
     (void)state;
     assert_logged(&r, "1024\\t5.0\\tinfo\\tnil");
     assert_logged(&r, "2048\\tinf");
-    assert_int_equal(p.config->allow_anonymous, UNSET);
+    assert_int_equal(p.config->limits.allow_anonymous, UNSET);
     assert_int_equal(p.config->listeners_len, 1);
     assert_string_equal(p.config->listeners[0].url, "mqtt://localhost:1883");
     unload(&r, &p);
@@ -154,7 +154,7 @@ static void without_a_file_anybody_on_this_host_may_come_in(void **state) {
     rig_init(&r);
     assert_int_equal(
         policy_load(&(struct policy_opts){ .log = &r.log, .generation = 1 }, &p, &error), 0);
-    assert_int_equal(p.config->allow_anonymous, YES);
+    assert_int_equal(p.config->limits.allow_anonymous, YES);
     assert_string_equal(p.config->listeners[0].url, "mqtt://localhost:1883");
     assert_int_equal(p.hooks->wanted, 0);
     unload(&r, &p);
