@@ -345,7 +345,7 @@ static void replay_free(struct replay *r) {
 
 static void replay_one(struct session *s, struct replay *r) {
     struct message *m = r->list[r->at++];
-    if (is_expired(s, m) || !retain_holds(s->worker->broker->retained, m)) {
+    if (is_expired(s, m) || !retain_holds(m)) {
         message_unref(m);
         return;
     }

@@ -8,6 +8,7 @@
 #include "mqtt/props.h"
 #include "mqtt/topic.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 static uint8_t *put(uint8_t *at, struct slice s) {
@@ -23,7 +24,8 @@ static struct slice topic_of(const struct message_parts *parts) {
 }
 
 static size_t size_of(const struct message_parts *parts) {
-    return sizeof(struct message) + 2 + topic_of(parts).len + parts->props.len + parts->payload.len;
+    return offsetof(struct message, bytes) + 2 + topic_of(parts).len + parts->props.len +
+           parts->payload.len;
 }
 
 static struct message *fill(struct message *m, const struct message_parts *parts) {
@@ -58,7 +60,7 @@ struct message *message_draft(void **draft, const struct message_parts *parts) {
 }
 
 void message_discard(void **draft, struct message *m) {
-    bool is_small = sizeof *m + 2 + message_weight(m) <= DRAFT_BYTES;
+    bool is_small = offsetof(struct message, bytes) + 2 + message_weight(m) <= DRAFT_BYTES;
     bool is_kept = m->is_shared || atomic_load_explicit(&m->refs, memory_order_relaxed) > 1;
     if (*draft || !is_small || is_kept)
         message_unref(m);

@@ -26,7 +26,8 @@ struct message {
     uint8_t hops : 6; /* messages that caused messages, down to this one */
     bool retain : 1;  /* as published */
     bool is_shared : 1;
-    uint8_t bytes[]; /* u16 topic length, topic, properties, payload */
+    _Atomic bool is_retained; /* is its topic's retained message; written by retain.c */
+    uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
 };
 
 /* What a message is made of; the slices are copied. */

@@ -101,10 +101,15 @@ static bool is_mortal(const struct message *m) {
     return m->expires_ms != MESSAGE_NEVER;
 }
 
+static void let_go(struct node *n) {
+    atomic_store_explicit(&n->message->is_retained, false, memory_order_relaxed);
+    n->message = message_unref(n->message);
+}
+
 static void forget(struct retain *r, struct node *n) {
     if (!n || !n->message) return;
     r->mortal -= is_mortal(n->message);
-    n->message = message_unref(n->message);
+    let_go(n);
     r->count--;
     prune(r, n);
 }
@@ -114,11 +119,12 @@ static void keep(struct retain *r, struct node *n, struct message *m) {
     r->mortal += is_mortal(m);
     if (n->message) {
         r->mortal -= is_mortal(n->message);
-        message_unref(n->message);
+        let_go(n);
     } else {
         r->count++;
     }
     n->message = m;
+    atomic_store_explicit(&m->is_retained, true, memory_order_relaxed);
     n->kept = ++r->last_kept;
 }
 
@@ -130,14 +136,6 @@ void retain_set(struct retain *r, struct message *m) {
     else
         keep(r, get(r, topic), m);
     pthread_mutex_unlock(&r->lock);
-}
-
-bool retain_holds(struct retain *r, const struct message *m) {
-    pthread_mutex_lock(&r->lock);
-    const struct node *n = find(r, message_topic(m));
-    bool holds = n && n->message == m;
-    pthread_mutex_unlock(&r->lock);
-    return holds;
 }
 
 uint64_t retain_stamp(struct retain *r) {
@@ -207,6 +205,7 @@ static void walk(struct matching *m, struct node *n, size_t at) {
 void retain_match(struct retain *r, const struct retain_query *q, struct message ***list,
                   size_t *len) {
     struct matching m = { .r = r, .q = q, .list = list, .len = len, .cap = *len };
+    if (!r->count) return;
     pthread_mutex_lock(&r->lock);
     walk(&m, r->root, 0);
     for (size_t i = 0; i < m.expired_len; i++) forget(r, m.expired[i]);
@@ -249,7 +248,7 @@ static void node_free(struct node *n) {
         next = c->next;
         node_free(c);
     }
-    message_unref(n->message);
+    if (n->message) let_go(n);
     free(n);
 }
 

@@ -33,7 +33,9 @@ void retain_match(struct retain *r, const struct retain_query *q, struct message
 
 /* Is `m` (met by retain_match earlier) still the message of its topic?  If not, what came
  * in its place has been routed since, and the old one must not follow it. */
-bool retain_holds(struct retain *r, const struct message *m);
+static inline bool retain_holds(const struct message *m) {
+    return atomic_load_explicit(&m->is_retained, memory_order_relaxed);
+}
 
 /* Topics that hold a message. */
 size_t retain_count(const struct retain *r);
