@@ -9,6 +9,9 @@ UNITS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/tes
 SPECS   := $(wildcard tests/spec/*_spec.lua tests/spec/*/*_spec.lua plugins/*/*_spec.lua)
 LUA_SRC := lua plugins tests src/script/embed.lua
 MODEL   := $(BUILD)/model/core
+# Random sequences against the model, by mode: about ten seconds' worth.
+SEQUENCES_release := 6000
+SEQUENCES_asan    := 2000
 # How long tests wait, by mode: files run side by side, and sanitizers take their time.
 SLOW_release := 2
 SLOW_tsan    := 10
@@ -16,10 +19,10 @@ SLOW          = $(or $(SLOW_$(MODE)),6)
 # One more test file than processors runs at a time: many wait most of the time.
 TEST_JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 TEST_ENV = LUA_PATH="tests/?.lua;;" LUA_CPATH="build/?.so;;" SOL_BIN=$(BUILD)/sol \
-           SOL_TEST_SLOW=$${SOL_TEST_SLOW:-$(SLOW)}
+           SOL_TEST_SLOW=$${SOL_TEST_SLOW:-$(SLOW)} SOL_SEQUENCES=$(or $(SEQUENCES_$(MODE)),500)
 TESTS    = $(TEST_ENV) lua5.4 tests/run.lua $(TEST_JOBS)
 
-.PHONY: test suite unit spec asan tsan layers lint fuzz coverage conformance test-deps built
+.PHONY: test suite unit model soak spec asan tsan layers lint fuzz coverage conformance test-deps built
 
 test: test-deps    ## everything: unit tests and specs, in release and under ASan+UBSan
 	@$(REMAKE) -j$$(nproc) MODE=release layers lint built
@@ -28,10 +31,17 @@ test: test-deps    ## everything: unit tests and specs, in release and under ASa
 	@$(REMAKE) MODE=asan suite
 
 suite: built       ## unit tests and specs in one MODE
-	@$(TESTS) $(SPECS) $(UNITS)
+	@$(TESTS) $(SPECS) $(UNITS) $(MODEL)
 
 unit: built        ## unit tests (cmocka)
 	@$(TESTS) $(UNITS)
+
+model: $(MODEL)    ## sequences at random, the core beside a reference model
+	@$(TEST_ENV) $(MODEL)
+
+SEQUENCES ?= 100000
+soak: $(MODEL)     ## as model, for long, others every time (SEQUENCES=100000, SEED=N)
+	@$(MODEL) tests/model/run.lua --count $(SEQUENCES) --seed $(or $(SEED),$$(date +%s)) --faults 5
 
 spec: built        ## specs against a real broker (busted; SPECS=FILE for one)
 	@$(TESTS) $(SPECS)
@@ -40,24 +50,25 @@ asan tsan:         ## unit tests and specs under ASan+UBSan; under TSan
 	@$(REMAKE) -j$$(nproc) MODE=$@ built
 	@$(REMAKE) MODE=$@ suite
 
-built: $(BUILD)/sol $(UNITS) build/support/proc.so
+built: $(BUILD)/sol $(UNITS) $(MODEL) build/support/proc.so
 
 $(BUILD)/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  TEST  $<"
 	$(Q)$(CC) $(CFLAGS) -Itests/unit -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LIBS)
 
-$(MODEL): tests/model/core.c tests/unit/core/rig.h $(LIB)
+$(MODEL): tests/model/core.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  TEST  $<"
-	$(Q)$(CC) $(CFLAGS) -Itests/unit $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(MALLOC_$(MODE)) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) -Itests/unit -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka \
+	    $(MALLOC_$(MODE)) $(LIBS)
 
 build/support/proc.so: tests/support/proc.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -O1 -g -Wall -Wextra -Werror -fPIC -shared \
 	    -I/usr/include/lua5.4 -o $@ $<
 
--include $(UNITS:=.d)
+-include $(UNITS:=.d) $(MODEL).d
 
 FUZZ_SECONDS ?= 600
 fuzz: test-deps    ## feed codec and broker what nobody sends (FUZZ_SECONDS=600 for each target)

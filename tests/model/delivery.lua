@@ -88,38 +88,41 @@ local function count(queue)
     return all, sure
 end
 
---- One of those that wait makes room: the eldest, whichever that is.
-local function drop_eldest(s, at, is_certain)
-    local eldest, next_one = s.queue[at], s.queue[at + 1]
-    if is_certain and not (next_one and next_one.step == eldest.step) then
-        table.remove(s.queue, at)
-        return
+--- All that came in one step: it came in no order.
+local function unsure_step(s, step)
+    for _, e in ipairs(s.queue) do
+        if e.step == step then unsure(e) end
     end
-    if is_certain then -- one of those that came together
-        for _, e in ipairs(s.queue) do
-            if e.step == eldest.step then unsure(e) end
-        end
+end
+
+--- One of those that wait makes room for `entry`: the eldest, whichever that is.
+local function drop_eldest(s, at, entry)
+    local is_certain = entry.is_sure
+    for i = at, #s.queue do is_certain = is_certain and s.queue[i].is_sure end
+    local mate = s.queue[at + 1] or entry
+    if is_certain and mate.step ~= s.queue[at].step then
+        table.remove(s.queue, at)
         return
     end
     for i = at, #s.queue do
         local e = s.queue[i]
         local was_sure = e.is_sure
         unsure(e)
-        if was_sure then return end
-    end
-end
-
---- What comes in one step comes in no order: which of it a full queue loses is open.
-local function share_the_loss(s, entry)
-    local is_alone = true
-    for _, e in ipairs(s.queue) do
-        if e.step == entry.step then
-            unsure(e)
-            is_alone = false
+        if was_sure then
+            unsure_step(s, e.step)
+            if entry.step == e.step then unsure(entry) end
+            return
         end
     end
-    if not is_alone then unsure(entry) end
-    return not is_alone
+    unsure(entry)
+end
+
+--- Is there something of the same step that a full queue may have lost instead?
+local function share_the_loss(s, entry)
+    local len = #s.queue
+    if len == 0 or s.queue[len].step ~= entry.step then return false end
+    unsure_step(s, entry.step)
+    return true
 end
 
 local function queue(m, s, entry)
@@ -127,10 +130,11 @@ local function queue(m, s, entry)
     local all, sure = count(s.queue)
     local free = room(s)
     local most, least = math.max(0, all - free), math.max(0, sure - free)
-    local is_open = most >= limit and share_the_loss(s, entry)
     if most >= limit and m.config.drop == "oldest" then
-        drop_eldest(s, free + 1, entry.is_sure and not is_open and sure == #s.queue)
-    elseif least >= limit and not is_open then
+        drop_eldest(s, free + 1, entry)
+    elseif most >= limit and share_the_loss(s, entry) then
+        unsure(entry)
+    elseif least >= limit then
         unsure(entry)
         delivery.forsake(m, entry)
         return
