@@ -77,12 +77,15 @@ local function unsure(entry)
     if entry.token then entry.token.is_owed = false end
 end
 
-local function count(queue)
+--- Does it certainly wait?  What has expired may be gone already.
+local function is_certain(m, e) return e.is_sure and not delivery.is_expired(m, e.message) end
+
+local function count(m, queue)
     local all, sure = 0, 0
     for _, e in ipairs(queue) do
         if delivery.is_open(e) then
             all = all + 1
-            if e.is_sure then sure = sure + 1 end
+            if is_certain(m, e) then sure = sure + 1 end
         end
     end
     return all, sure
@@ -96,19 +99,19 @@ local function unsure_step(s, step)
 end
 
 --- One of those that wait makes room for `entry`: the eldest, whichever that is.
-local function drop_eldest(s, at, entry)
-    local is_certain = entry.is_sure
-    for i = at, #s.queue do is_certain = is_certain and s.queue[i].is_sure end
+local function drop_eldest(m, s, at, entry)
+    local all_certain = entry.is_sure
+    for i = at, #s.queue do all_certain = all_certain and is_certain(m, s.queue[i]) end
     local mate = s.queue[at + 1] or entry
-    if is_certain and mate.step ~= s.queue[at].step then
+    if all_certain and mate.step ~= s.queue[at].step then
         table.remove(s.queue, at)
         return
     end
     for i = at, #s.queue do
         local e = s.queue[i]
-        local was_sure = e.is_sure
+        local was_certain = is_certain(m, e)
         unsure(e)
-        if was_sure then
+        if was_certain then
             unsure_step(s, e.step)
             if entry.step == e.step then unsure(entry) end
             return
@@ -127,11 +130,11 @@ end
 
 local function queue(m, s, entry)
     local limit = m.config.max_queued
-    local all, sure = count(s.queue)
+    local all, sure = count(m, s.queue)
     local free = room(s)
     local most, least = math.max(0, all - free), math.max(0, sure - free)
     if most >= limit and m.config.drop == "oldest" then
-        drop_eldest(s, free + 1, entry)
+        drop_eldest(m, s, free + 1, entry)
     elseif most >= limit and share_the_loss(s, entry) then
         unsure(entry)
     elseif least >= limit then
@@ -144,11 +147,27 @@ local function queue(m, s, entry)
     table.insert(s.queue, entry)
 end
 
-local function qos0_waits(s)
+--- Does QoS 0 wait in the queue, which what comes now must not overtake?
+local function qos0_waits(m, s)
+    local answer = "no"
     for _, e in ipairs(s.queue) do
-        if e.qos == 0 then return true end
+        if e.qos == 0 then
+            if is_certain(m, e) then return "yes" end
+            answer = "maybe"
+        end
     end
-    return false
+    return answer
+end
+
+--- At once, or behind others that may be there.
+local function deliver_somewhere(m, s, entry)
+    local token = entry.token or { open = 1, left = 1 }
+    token.open, token.is_owed = token.open + 1, false
+    entry.token, entry.is_sure = token, false
+    local other = {}
+    for field, value in pairs(entry) do other[field] = value end
+    table.insert(s.conn.now, other)
+    queue(m, s, entry)
 end
 
 --- Can the session be given a message of this QoS?
@@ -156,8 +175,11 @@ local function takes(m, s, qos) return s.conn or qos > 0 or m.config.queue_qos0 
 
 local function deliver(m, s, entry)
     entry.step = m.step
-    if entry.qos == 0 and s.conn and not qos0_waits(s) then
+    local waits = entry.qos == 0 and s.conn and qos0_waits(m, s)
+    if waits == "no" then
         table.insert(s.conn.now, entry)
+    elseif waits == "maybe" then
+        deliver_somewhere(m, s, entry)
     elseif takes(m, s, entry.qos) then
         queue(m, s, entry)
     else
