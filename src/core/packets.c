@@ -130,8 +130,10 @@ static int publish_check(struct conn *c, struct pkt_publish *p) {
     return 0;
 }
 
+/* The quota begins anew with each connection (4.9). */
 static bool exceeds_receive_maximum(const struct conn *c, const struct pkt_publish *p) {
-    return p->qos && c->version == MQTT_5 && c->session->received.len >= c->receive_max;
+    const struct session *s = c->session;
+    return p->qos && c->version == MQTT_5 && s->received.len - s->elder.len >= c->receive_max;
 }
 
 /* Its first copy was taken, and is not released yet. */
@@ -185,6 +187,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
     COUNT(c->worker, messages_in);
     if (c->checks_publish && stop_at_limits(c, f, &p)) return;
     if (is_repeat(c, &p)) {
+        pidset_del(&c->session->elder, p.packet_id);
         conn_send_ack(c, PKT_PUBREC, p.packet_id, RC_SUCCESS, NULL); /* [MQTT-4.3.3-10] */
         return;
     }
@@ -248,6 +251,7 @@ static void on_pubrel(struct conn *c, const struct frame *f) {
     struct packet p;
     if (!decode(c, f, &p)) return;
     bool known = pidset_del(&c->session->received, p.ack.packet_id);
+    pidset_del(&c->session->elder, p.ack.packet_id);
     conn_send_ack(c, PKT_PUBCOMP, p.ack.packet_id,
                   known ? RC_SUCCESS : RC_PACKET_IDENTIFIER_NOT_FOUND, NULL);
 }

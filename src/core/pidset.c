@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { CAP_START = 8 };
 
@@ -23,6 +24,14 @@ static uint32_t find(const struct pidset *s, uint16_t id) {
 void pidset_deinit(struct pidset *s) {
     free(s->at);
     *s = (struct pidset){ 0 };
+}
+
+void pidset_copy(struct pidset *s, const struct pidset *other) {
+    pidset_deinit(s);
+    if (!other->len) return;
+    *s = *other;
+    s->at = xmalloc(s->cap * sizeof *s->at);
+    memcpy(s->at, other->at, s->cap * sizeof *s->at);
 }
 
 bool pidset_has(const struct pidset *s, uint16_t id) {

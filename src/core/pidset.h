@@ -16,6 +16,8 @@ struct pidset {
 };
 
 void pidset_deinit(struct pidset *s);
+/* Makes `s` equal to `other`. */
+void pidset_copy(struct pidset *s, const struct pidset *other);
 bool pidset_has(const struct pidset *s, uint16_t id);
 /* False when it was there already. */
 bool pidset_add(struct pidset *s, uint16_t id);

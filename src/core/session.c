@@ -133,6 +133,7 @@ void session_end(struct session *s) {
     subs_del_all(w->broker->subs, &s->subs);
     delivery_deinit(s);
     pidset_deinit(&s->received);
+    pidset_deinit(&s->elder);
     will_publish(s); /* the session's end is the latest moment [MQTT-3.1.3-9] */
     s->next = w->ended;
     w->ended = s;
@@ -163,6 +164,7 @@ void session_attach(struct session *s, struct conn *c, struct client *client, ui
     uint64_t bytes = client->limits->max_inflight_bytes;
     s->window_bytes = bytes ? (size_t)bytes : SIZE_MAX;
     delivery_rewind(s);
+    pidset_copy(&s->elder, &s->received);
 }
 
 void session_detach(struct session *s, bool publish_will) {

@@ -98,6 +98,7 @@ struct session {
     struct replay *replay, **replay_tail;   /* owned */
     /* incoming */
     struct pidset received; /* QoS 2 packet ids between PUBLISH and PUBREL */
+    struct pidset elder;    /* those of them from earlier connections: against no quota */
     /* while unconnected, or with a will */
     struct pending_will *will; /* owned */
     struct timer *absence;     /* owned; expiry or will delay, whichever is next */

@@ -48,6 +48,20 @@ static void a_burst_leaves_no_memory_behind(void **state) {
 }
 
 /* A few homes only, so that probes run long and deletions shift far. */
+static void a_copy_is_equal_and_its_own(void **state) {
+    (void)state;
+    struct pidset a = { 0 }, b = { 0 };
+    pidset_add(&b, 9);
+    for (uint16_t id = 1; id <= 40; id++) pidset_add(&a, id);
+    pidset_copy(&b, &a);
+    assert_int_equal(b.len, 40);
+    pidset_del(&a, 7);
+    assert_true(pidset_has(&b, 7));
+    pidset_deinit(&a);
+    pidset_copy(&b, &a);
+    assert_null(b.at);
+}
+
 static void it_behaves_like_an_array_of_flags(void **state) {
     (void)state;
     static const uint32_t strides[] = { 1, 8, 64, 1024 };
@@ -81,6 +95,7 @@ int main(void) {
         cmocka_unit_test(adding_and_deleting_say_whether_it_was_there),
         cmocka_unit_test(every_identifier_fits_at_once),
         cmocka_unit_test(a_burst_leaves_no_memory_behind),
+        cmocka_unit_test(a_copy_is_equal_and_its_own),
         cmocka_unit_test(it_behaves_like_an_array_of_flags),
     };
     return cmocka_run_group_tests_name("core/pidset", tests, NULL, NULL);
