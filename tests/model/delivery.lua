@@ -23,6 +23,14 @@ local SPAN_PER_WINDOW = 8
 --- Has the message expired?
 function delivery.is_expired(m, message) return message.expires and message.expires <= m.now end
 
+--- Larger than the client takes: as good as sent (3.1.2.11.4).
+function delivery.is_too_large(conn, message) return conn and conn.takes_small and message.is_large end
+
+--- Will it never be sent?
+function delivery.is_gone(m, s, entry)
+    return delivery.is_expired(m, entry.message) or delivery.is_too_large(s.conn, entry.message)
+end
+
 -- Tokens -----------------------------------------------------------------------------------------
 
 --- One entry of a token is gone without having been redeemed.
@@ -77,15 +85,15 @@ local function unsure(entry)
     if entry.token then entry.token.is_owed = false end
 end
 
---- Does it certainly wait?  What has expired may be gone already.
-local function is_certain(m, e) return e.is_sure and not delivery.is_expired(m, e.message) end
+--- Does it certainly wait?  What will never be sent may be gone already.
+local function is_certain(m, s, e) return e.is_sure and not delivery.is_gone(m, s, e) end
 
-local function count(m, queue)
+local function count(m, s)
     local all, sure = 0, 0
-    for _, e in ipairs(queue) do
+    for _, e in ipairs(s.queue) do
         if delivery.is_open(e) then
             all = all + 1
-            if is_certain(m, e) then sure = sure + 1 end
+            if is_certain(m, s, e) then sure = sure + 1 end
         end
     end
     return all, sure
@@ -101,7 +109,7 @@ end
 --- One of those that wait makes room for `entry`: the eldest, whichever that is.
 local function drop_eldest(m, s, at, entry)
     local all_certain = entry.is_sure
-    for i = at, #s.queue do all_certain = all_certain and is_certain(m, s.queue[i]) end
+    for i = at, #s.queue do all_certain = all_certain and is_certain(m, s, s.queue[i]) end
     local mate = s.queue[at + 1] or entry
     if all_certain and mate.step ~= s.queue[at].step then
         table.remove(s.queue, at)
@@ -109,7 +117,7 @@ local function drop_eldest(m, s, at, entry)
     end
     for i = at, #s.queue do
         local e = s.queue[i]
-        local was_certain = is_certain(m, e)
+        local was_certain = is_certain(m, s, e)
         unsure(e)
         if was_certain then
             unsure_step(s, e.step)
@@ -130,7 +138,7 @@ end
 
 local function queue(m, s, entry)
     local limit = m.config.max_queued
-    local all, sure = count(m, s.queue)
+    local all, sure = count(m, s)
     local free = room(s)
     local most, least = math.max(0, all - free), math.max(0, sure - free)
     if most >= limit and m.config.drop == "oldest" then
@@ -152,7 +160,7 @@ local function qos0_waits(m, s)
     local answer = "no"
     for _, e in ipairs(s.queue) do
         if e.qos == 0 then
-            if is_certain(m, e) then return "yes" end
+            if is_certain(m, s, e) then return "yes" end
             answer = "maybe"
         end
     end
@@ -175,9 +183,10 @@ local function takes(m, s, qos) return s.conn or qos > 0 or m.config.queue_qos0 
 
 local function deliver(m, s, entry)
     entry.step = m.step
+    if delivery.is_too_large(s.conn, entry.message) and entry.token then entry.token.is_owed = false end
     local waits = entry.qos == 0 and s.conn and qos0_waits(m, s)
     if waits == "no" then
-        table.insert(s.conn.now, entry)
+        if not delivery.is_too_large(s.conn, entry.message) then table.insert(s.conn.now, entry) end
     elseif waits == "maybe" then
         deliver_somewhere(m, s, entry)
     elseif takes(m, s, entry.qos) then
@@ -347,8 +356,8 @@ end
 
 --- Is the retained message still what it was?  One that was replaced before it could be
 --- sent need not be.
-function delivery.is_current(m, entry)
-    return m.retained[entry.message.topic] == entry.message and not delivery.is_expired(m, entry.message)
+function delivery.is_current(m, s, entry)
+    return m.retained[entry.message.topic] == entry.message and not delivery.is_gone(m, s, entry)
 end
 
 -- At rest ----------------------------------------------------------------------------------------
@@ -357,7 +366,7 @@ local function settle_queue(m, s)
     if #s.queue == 0 then return end
     local owed
     for _, e in ipairs(s.queue) do
-        if delivery.is_open(e) and not delivery.is_expired(m, e.message) then
+        if delivery.is_open(e) and not delivery.is_gone(m, s, e) then
             if e.is_sure then owed = owed or e else delivery.forsake(m, e) end
         else
             s.sent = s.sent + 1 -- it had its place
@@ -376,7 +385,7 @@ function delivery.settle(m, s)
     settle_queue(m, s)
     if #s.replays == 0 then return end
     for _, e in ipairs(s.replays) do
-        if e.is_sure and delivery.is_current(m, e) then
+        if e.is_sure and delivery.is_current(m, s, e) then
             m.fail("the retained %s is not sent to %s", e.message.name, s.id)
         end
     end

@@ -11,7 +11,8 @@ local TOPICS = { "a", "a/b", "a/b", "a/c", "b", "$d/a" }
 local FILTERS = { "a", "a/b", "a/c", "b", "#", "+", "a/#", "a/+", "+/b", "$d/#", "a/b/#" }
 local SHARED = { "$share/g/a/b", "$share/g/a/#", "$share/h/a/b", "$share/g/+" }
 
-local ILLEGAL = { "connect", "wildcard", "alias", "identifier", "a#", "a/#/b", "a+/b", "$share/g+/a", "$share//a" }
+local ILLEGAL = { "connect", "wildcard", "alias", "identifier", "receive_maximum", "puback", "a#",
+     "a/#/b", "a+/b", "$share/g+/a", "$share//a" }
 
 local random = math.random
 
@@ -40,7 +41,8 @@ local make = {}
 function make.connect(c)
     return { "connect", c = c, version = chance(65) and 5 or 4, clean = chance(25),
         expiry = maybe(75, one_of { 0, 5, 30, 1000, 1000 }), keep_alive = maybe(15, random(1, 20)),
-        receive_maximum = maybe(60, random(1, 4)), alias_maximum = maybe(30, random(1, 3)), will = maybe(35, will()) }
+        receive_maximum = maybe(60, random(1, 4)), alias_maximum = maybe(30, random(1, 3)),
+        takes_small = maybe(8, true), will = maybe(35, will()) }
 end
 
 function make.subscribe(c)
@@ -58,7 +60,7 @@ end
 function make.publish(c)
     return { "publish", c = c, topic = one_of(TOPICS), qos = random(0, 2), retain = chance(25), empty = chance(6),
         expiry = maybe(20, random(1, 20)), alias = maybe(15, random(1, 3)), content_type = maybe(5, "x"),
-        vanish = chance(3) }
+        vanish = chance(3), large = maybe(8, true) }
 end
 
 function make.ack(c) return { "ack", c = c, nth = random(4), refuse = chance(5) } end

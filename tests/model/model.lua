@@ -13,6 +13,8 @@ local topics = require "model.topics"
 local model = {}
 
 local FOREVER = math.huge
+local SMALL = 150 -- bytes: more than any message but the large
+local LARGE = (" "):rep(SMALL)
 
 --- A broker without clients.  `wire` is told what the clients do: open() gives a number,
 --- send(n, packet, version), close(n).
@@ -143,11 +145,15 @@ end
 
 --- What was in flight goes on: the PUBRELs at once, each PUBLISH when the window allows.
 local function resume(conn, s)
-    for _, e in ipairs(s.flight) do
-        if e.state == "released" then
+    local flight = s.flight
+    s.flight = {}
+    for _, e in ipairs(flight) do
+        local is_released = e.state == "released"
+        if is_released then
             e.conn = conn
             answer(conn, { type = "PUBREL", id = e.id, rc = 0 })
         end
+        if is_released or not delivery.is_too_large(conn, e.message) then table.insert(s.flight, e) end
     end
 end
 
@@ -169,13 +175,13 @@ function act.connect(m, a)
     local conn = { id = a.c, n = m.wire.open(), version = version, keep_alive = a.keep_alive or 0, is_new = true,
         window = math.min(is5 and a.receive_maximum or 65535, m.config.max_inflight), quota = m.config.max_inflight,
         alias_maximum = is5 and a.alias_maximum or 0, aliases = {}, said_aliases = {}, answers = {}, now = {},
-        released = {} }
+        released = {}, takes_small = is5 and a.takes_small or false }
     m.conns[conn.n] = conn
     s.will, s.conn, client.conn = will, conn, conn
     if not is_present then client.outgoing = {} end
     send(m, conn, { type = "CONNECT", client_id = a.c, clean = a.clean or false, keepalive = conn.keep_alive,
         will = will_packet, props = is5 and { session_expiry = a.expiry, receive_maximum = a.receive_maximum,
-            topic_alias_maximum = a.alias_maximum } or nil })
+            topic_alias_maximum = a.alias_maximum, maximum_packet_size = a.takes_small and SMALL or nil } or nil })
     answer(conn, connack(m, conn, is_present))
     resume(conn, s)
 end
@@ -262,7 +268,7 @@ local function take_in(m, conn, s, p)
         return
     end
     local message = { topic = p.message.topic, payload = p.message.payload, qos = p.qos, retain = p.message.retain,
-        content_type = p.message.content_type, from = conn.id, name = p.message.name }
+        content_type = p.message.content_type, is_large = p.message.is_large, from = conn.id, name = p.message.name }
     message.expires = p.expiry and m.now + p.expiry * 1000
     acknowledged(conn, s, p, CODES[publish(m, message)])
 end
@@ -282,8 +288,13 @@ local function alias_for(m, conn, a)
     return is_known and "" or a.topic, a.alias
 end
 
+--- Has the client said on this connection what it may at most leave open?
 local function is_full(conn, client)
-    return conn.version == 5 and #outgoing(client) >= conn.quota
+    local open = 0
+    for _, p in pairs(client.outgoing) do
+        if p.conn == conn then open = open + 1 end
+    end
+    return conn.version == 5 and open >= conn.quota
 end
 
 --- Vanishes before it can hear an answer; what it is to get itself is better not on its way.
@@ -302,8 +313,9 @@ function act.publish(m, a, conn)
     local qos = is_empty and 0 or a.qos
     if qos > 0 and is_full(conn, client) then return end
     m.said = m.said + 1
-    local p = { qos = qos, expiry = is5 and a.expiry or nil, id = qos > 0 and free_id(client) or nil,
-        message = { topic = a.topic, payload = is_empty and "" or "message " .. m.said, retain = a.retain or false,
+    local text = "message " .. m.said .. (a.large and LARGE or "")
+    local p = { qos = qos, expiry = is5 and a.expiry or nil, id = qos > 0 and free_id(client) or nil, conn = conn,
+        message = { topic = a.topic, payload = is_empty and "" or text, is_large = a.large and not is_empty, retain = a.retain or false,
             content_type = is5 and a.content_type or nil, name = "message " .. m.said } }
     local topic, alias = alias_for(m, conn, a)
     local is_lost = vanishes(m, a)
@@ -321,7 +333,8 @@ function act.resend(m, a, conn)
     local client, s = m.clients[a.c], m.sessions[a.c]
     local id = nth(outgoing(client), a.nth)
     local p = client.outgoing[id]
-    if not p then return end
+    if not p or (p.conn ~= conn and is_full(conn, client)) then return end
+    p.conn = conn
     if conn.version < 5 then p.expiry, p.message.content_type = nil, nil end
     send_publish(m, conn, p, p.message.topic, nil, true)
     take_in(m, conn, s, p)
@@ -407,6 +420,20 @@ end
 function illegal.filter(conn, _, filter)
     if conn.version < 5 and filter:find("^%$share/") then return end -- there it has no meaning
     return { type = "SUBSCRIBE", id = 9, { filter = filter, qos = 0 } }
+end
+
+--- More than the broker said it takes at once.
+function illegal.receive_maximum(conn, m)
+    local client = m.clients[conn.id]
+    if not is_full(conn, client) then return end
+    return { type = "PUBLISH", topic = "a", payload = "forbidden", qos = 1, id = free_id(client) }
+end
+
+--- The wrong acknowledgement.
+function illegal.puback(conn, m)
+    for _, e in ipairs(m.sessions[conn.id].flight) do
+        if e.qos == 2 and e.conn == conn and e.state == "sent" then return { type = "PUBACK", id = e.id } end
+    end
 end
 
 --- Breaks the protocol.

@@ -159,11 +159,11 @@ end
 
 --- The same in a queue: nothing that certainly exists is overtaken, but by what was queued
 --- in the same step.
-local function find_next(m, conn, queue, p)
+local function find_next(m, conn, s, p)
     local blocking, found
-    for _, e in ipairs(queue) do
+    for _, e in ipairs(s.queue) do
         if blocking and e.step ~= blocking then break end
-        if delivery.is_open(e) and not delivery.is_expired(m, e.message) then
+        if delivery.is_open(e) and not delivery.is_gone(m, s, e) then
             if not mismatch(m, conn, e, p) then
                 found = found or e
                 if e.is_sure then return e end
@@ -183,7 +183,7 @@ local function pass_over(m, s, entry)
             rest[#rest + 1] = e
         else
             s.sent = s.sent + 1
-            if delivery.is_open(e) and not delivery.is_expired(m, e.message) then delivery.forsake(m, e) end
+            if delivery.is_open(e) and not delivery.is_gone(m, s, e) then delivery.forsake(m, e) end
         end
         i = i + 1
     end
@@ -208,7 +208,7 @@ end
 local function take(m, conn, s, p)
     local entry = p.qos == 0 and find(m, conn, conn.now, p)
     if entry then return remove(conn.now, entry) end
-    entry = find_next(m, conn, s.queue, p)
+    entry = find_next(m, conn, s, p)
     local retained = find(m, conn, s.replays, p)
     if entry and (entry.is_sure or not (retained and retained.is_sure)) then
         pass_over(m, s, entry)

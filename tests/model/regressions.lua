@@ -51,4 +51,18 @@ return {
             { "pass", ms = 3000 },
             { "connect", c = "B", version = 5 } },
     },
+    {
+        name = "QoS 2 not released on the last connection counted against the quota of this one",
+        sequence = { config = { drop = "newest", max_inflight = 2, max_queued = 1000, max_topic_alias = 3,
+            overlapping = "once" },
+            { "connect", c = "C", expiry = 1000, version = 5 },
+            { "publish", c = "C", qos = 2, topic = "b" },
+            { "publish", c = "C", qos = 2, topic = "a/b" },
+            { "connect", c = "C", version = 5 },
+            { "publish", c = "C", qos = 1, topic = "a/c" },
+            { "publish", c = "C", qos = 2, topic = "a/c" },
+            { "pubrel", c = "C", nth = 1 },
+            { "publish", c = "C", qos = 2, topic = "a/c" },
+            { "illegal", c = "C", what = "receive_maximum" } },
+    },
 }
