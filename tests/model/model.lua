@@ -315,7 +315,8 @@ function act.publish(m, a, conn)
     m.said = m.said + 1
     local text = "message " .. m.said .. (a.large and LARGE or "")
     local p = { qos = qos, expiry = is5 and a.expiry or nil, id = qos > 0 and free_id(client) or nil, conn = conn,
-        message = { topic = a.topic, payload = is_empty and "" or text, is_large = a.large and not is_empty, retain = a.retain or false,
+        message = { topic = a.topic, payload = is_empty and "" or text, retain = a.retain or false,
+            is_large = a.large and not is_empty,
             content_type = is5 and a.content_type or nil, name = "message " .. m.said } }
     local topic, alias = alias_for(m, conn, a)
     local is_lost = vanishes(m, a)

@@ -145,13 +145,19 @@ local function remove(list, entry)
     end
 end
 
+--- The better guess of two alike: what is not another member's, too.
+local function better(found, e)
+    if not found then return e end
+    return found.token and not e.token and e.step == found.step and e or found
+end
+
 --- An entry of the list that the packet is; those that certainly exist first.
 local function find(m, conn, list, p)
     local found
     for _, e in ipairs(list) do
         if delivery.is_open(e) and not mismatch(m, conn, e, p) then
             if e.is_sure then return e end
-            found = found or e
+            found = better(found, e)
         end
     end
     return found
@@ -165,8 +171,8 @@ local function find_next(m, conn, s, p)
         if blocking and e.step ~= blocking then break end
         if delivery.is_open(e) and not delivery.is_gone(m, s, e) then
             if not mismatch(m, conn, e, p) then
-                found = found or e
                 if e.is_sure then return e end
+                found = better(found, e)
             end
             if e.is_sure then blocking = e.step end
         end
@@ -210,7 +216,8 @@ local function take(m, conn, s, p)
     if entry then return remove(conn.now, entry) end
     entry = find_next(m, conn, s, p)
     local retained = find(m, conn, s.replays, p)
-    if entry and (entry.is_sure or not (retained and retained.is_sure)) then
+    if entry then
+        if retained and not entry.is_sure then retained.is_sure = false end -- it may be this one
         pass_over(m, s, entry)
         return entry
     end
