@@ -19,6 +19,7 @@ local delivery = {}
 
 -- One unacknowledged message may hold up those 8 windows younger: packet ids run in order.
 local SPAN_PER_WINDOW = 8
+local FOREVER = math.huge
 
 --- Has the message expired?
 function delivery.is_expired(m, message) return message.expires and message.expires <= m.now end
@@ -362,6 +363,14 @@ end
 
 -- At rest ----------------------------------------------------------------------------------------
 
+--- What was in flight, and may have been given up, is not there: up to the nth sent.
+function delivery.give_up(s, nth)
+    for i = #s.flight, 1, -1 do
+        local e = s.flight[i]
+        if e.conn ~= s.conn and not e.is_sure and e.nth < nth then table.remove(s.flight, i) end
+    end
+end
+
 local function settle_queue(m, s)
     if #s.queue == 0 then return end
     local owed
@@ -380,8 +389,9 @@ end
 function delivery.settle(m, s)
     if not s.conn or not delivery.must_send(s) then return end
     for _, e in ipairs(s.flight) do
-        if e.conn ~= s.conn then m.fail("%s is not sent to %s again", e.message.name, s.id) end
+        if e.conn ~= s.conn and e.is_sure then m.fail("%s is not sent to %s again", e.message.name, s.id) end
     end
+    delivery.give_up(s, FOREVER)
     settle_queue(m, s)
     if #s.replays == 0 then return end
     for _, e in ipairs(s.replays) do

@@ -143,17 +143,16 @@ local function take_session(m, a, expiry)
     return s, is_present
 end
 
---- What was in flight goes on: the PUBRELs at once, each PUBLISH when the window allows.
+--- What was in flight goes on: the PUBRELs at once, each PUBLISH when the window allows; one
+--- too large for this connection is given up then, which nobody sees.
 local function resume(conn, s)
-    local flight = s.flight
-    s.flight = {}
-    for _, e in ipairs(flight) do
-        local is_released = e.state == "released"
-        if is_released then
+    for _, e in ipairs(s.flight) do
+        if e.state == "released" then
             e.conn = conn
             answer(conn, { type = "PUBREL", id = e.id, rc = 0 })
+        elseif delivery.is_too_large(conn, e.message) then
+            e.is_sure = false
         end
-        if is_released or not delivery.is_too_large(conn, e.message) then table.insert(s.flight, e) end
     end
 end
 

@@ -226,11 +226,13 @@ end
 
 local function sent_again(m, conn, s, p)
     for _, e in ipairs(s.flight) do
-        if e.state == "sent" and e.conn ~= conn then
+        local may_come = e.state == "sent" and e.conn ~= conn and not delivery.is_too_large(conn, e.message)
+        if may_come and (e.is_sure or e.id == p.id) then
             if e.id ~= p.id then m.fail("%s for %s: %d is next", mqtt.describe(p), conn.id, e.id) end
             local field, value = mismatch(m, conn, e, p)
             if field then wrong(m, conn, p, field, value) end
             e.conn = conn
+            delivery.give_up(s, e.nth)
             return
         end
     end
@@ -238,6 +240,7 @@ local function sent_again(m, conn, s, p)
 end
 
 local function check_identifier(m, conn, s, p)
+    delivery.give_up(s, math.huge)
     for _, e in ipairs(s.flight) do
         if e.id == p.id then m.fail("%s for %s: the identifier is in use", mqtt.describe(p), conn.id) end
         if e.state == "sent" and e.conn ~= conn then
@@ -267,7 +270,7 @@ local function observe_publish(m, conn, p)
         if p.qos == 0 then return end
         confuse(s, conn, entry)
         s.sent = s.sent + 1
-        entry.id, entry.conn, entry.state, entry.nth = p.id, conn, "sent", s.sent
+        entry.id, entry.conn, entry.state, entry.nth, entry.is_sure = p.id, conn, "sent", s.sent, true
         table.insert(s.flight, entry)
     end
     for _, e in ipairs(s.flight) do
