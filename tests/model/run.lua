@@ -17,7 +17,8 @@ local player = require "model.player"
 local regressions = require "model.regressions"
 local shrink = require "model.shrink"
 
-local options = { seed = 1, count = 1000, length = 40, seconds = 0, faults = 1, tell = false }
+local options = { seed = 1, count = tonumber(os.getenv "SOL_SEQUENCES") or 1000, length = 40, seconds = 0,
+    faults = 1, tell = false }
 
 local function usage(word)
     io.stderr:write("run.lua: ", word, "?  --seed N --count N --length N --seconds N --faults N --tell\n")
