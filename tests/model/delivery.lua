@@ -349,7 +349,8 @@ function delivery.replay(m, s, filter, sub)
             local entry = entry_of(message, sub, { sub.identifier })
             entry.retain, entry.filter_asked = true, filter
             -- 3.8.3.1 leaves open whether No Local means retained messages, too
-            entry.is_sure = not (sub.no_local and message.from == s.id)
+            local is_own = sub.no_local and message.from == s.id
+            entry.is_sure = not is_own and not delivery.is_too_large(s.conn, message)
             table.insert(s.replays, entry)
         end
     end

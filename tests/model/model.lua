@@ -154,6 +154,9 @@ local function resume(conn, s)
             e.is_sure = false
         end
     end
+    for _, e in ipairs(s.replays) do
+        if delivery.is_too_large(conn, e.message) then e.is_sure = false end
+    end
 end
 
 local function connack(m, conn, is_present)
