@@ -173,6 +173,26 @@ static void a_reason_is_told_where_it_fits(void **state) { /* [MQTT-3.2.2-19] */
     expect_end(&p);
 }
 
+static void a_client_too_small_for_connack_is_closed(void **state) { /* [MQTT-3.1.2-24] */
+    struct rig *r = *state;
+    struct peer p, other;
+    join(&other, r, MQTT_5, "other", true);
+    assert_int_equal(subscribe(&other, "#", 0), 0);
+    struct packet c = connect_packet(MQTT_5, "me", true);
+    c.connect.props.present |= PROP_BIT(PROP_MAXIMUM_PACKET_SIZE);
+    c.connect.props.maximum_packet_size = 4;
+    c.connect.has_will = true;
+    c.connect.will.topic = SLICE("gone");
+    peer_open(&p, r, MQTT_5);
+    peer_post(&p, &c);
+    struct packet m = publish_packet("t", "x", 2, 1);
+    peer_post(&p, &m);
+    expect_end(&p);
+    expect_nothing(&other); /* no will: it was never told that it was connected */
+    assert_int_equal(r->worker->counters.connected, 1);
+    peer_drop(&other);
+}
+
 /* ---- limits ------------------------------------------------------------------------ */
 
 static void connections_are_bounded_but_a_client_may_replace_itself(void **state) {
@@ -311,6 +331,7 @@ int main(void) {
         RIG(unknown_versions_are_told_so),
         RIG(in_3_return_codes_are_five),
         RIG(a_reason_is_told_where_it_fits),
+        RIG(a_client_too_small_for_connack_is_closed),
         RIG(connections_are_bounded_but_a_client_may_replace_itself),
         RIG(strangers_need_someone_to_vouch),
         RIG(enhanced_authentication_is_refused_by_name),
