@@ -204,8 +204,9 @@ struct delivering {
 static void deliver_to(const struct delivering *d, const struct route_entries *to,
                        const struct route_entry *e, struct session *s, uint32_t share) {
     struct message *m = d->message;
+    const uint32_t *ids = e->identifiers_len ? to->identifiers + e->identifiers_at : NULL;
     session_deliver(s, &(struct outgoing){ .message = m,
-                                           .identifiers = to->identifiers + e->identifiers_at,
+                                           .identifiers = ids,
                                            .identifiers_len = e->identifiers_len,
                                            .share = share,
                                            .qos = m->qos < e->qos ? m->qos : e->qos,
