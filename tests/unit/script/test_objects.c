@@ -424,6 +424,7 @@ static void timers_fire_until_cancelled(void **state) {
                  "error 'spawn trouble' end, 1, 2) end)");
     rig_tell(&r, HOOK_CONNECTED, &(struct fact){ 0 });
     rig_turn(&r, 70);
+    for (int i = 0; i < 100 && !strstr(rig_log(&r), "once"); i++) rig_turn(&r, 10);
     static const char *const lines[] = {
         "after",
         "beat\\t1",
