@@ -72,7 +72,7 @@ $(BUILD)/gen/embed.o: $(BUILD)/gen/embed.c
 -include $(OBJ:.o=.d) $(BUILD)/main.d
 
 fmt:               ## format the C sources
-	clang-format -i $(SRC) $(HEADERS) src/main.c $(wildcard tests/unit/*/*.[ch]) tests/model/core.c
+	clang-format -i $(SRC) $(HEADERS) src/main.c $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.[ch]) tests/model/core.c
 
 # ---- installing ----------------------------------------------------------------
 

@@ -112,9 +112,7 @@ static inline void witness_packet(struct witness *w, const struct packet *p) {
         if (m->qos) witness_asks(w, m->qos == 1 ? PKT_PUBACK : PKT_PUBREC, m->packet_id, 0);
         break;
     case PKT_PUBREL: witness_asks(w, PKT_PUBCOMP, p->ack.packet_id, 0); break;
-    case PKT_SUBSCRIBE:
-        witness_asks(w, PKT_SUBACK, p->filters.packet_id, p->filters.count);
-        break;
+    case PKT_SUBSCRIBE: witness_asks(w, PKT_SUBACK, p->filters.packet_id, p->filters.count); break;
     case PKT_UNSUBSCRIBE:
         witness_asks(w, PKT_UNSUBACK, p->filters.packet_id, p->filters.count);
         break;
@@ -236,8 +234,10 @@ static inline void witness_hears_packet(struct witness *w, const struct packet *
 static inline void witness_hears_frame(struct witness *w, const struct frame *f) {
     struct packet p;
     uint32_t size = f->head_len + f->body_len;
-    /* To a version it does not know, the broker answers in one that it does. */
-    uint8_t version = w->version >= MQTT_3_1 && w->version <= MQTT_5 ? w->version : MQTT_3_1_1;
+    /* To a version it does not know, the broker answers in the nearest that it does. */
+    uint8_t version = w->version > MQTT_5     ? MQTT_5
+                      : w->version < MQTT_3_1 ? MQTT_3_1_1
+                                              : w->version;
     must(w->has_connect);
     must(f->type != PKT_DISCONNECT || version == MQTT_5);
     must(!w->max_packet || size <= w->max_packet);
