@@ -391,7 +391,8 @@ static void reload(struct fuzz *z) {
     f->port.wanted = fake_now(z)->port.wanted;
     f->worker = z->rig->worker;
     z->fakes[z->fakes_len++] = f;
-    broker_set_policy(z->rig->broker, config, &f->port);
+    z->rig->broker->generation++;
+    broker_set_policy(z->rig->broker, 0, config, &f->port);
     rig_settle(z->rig);
 }
 
@@ -474,7 +475,7 @@ static void audit(const struct fuzz *z) {
     for (struct conn *c = w->conns; c; c = c->next) conns++;
     must(conns == w->conns_len);
     for (struct client *c; (c = slots_next(&w->clients, &at));) connected += c->is_counted;
-    must(connected == w->connected && connected <= conns);
+    must(connected == w->counters.connected && connected <= conns);
     at = 0;
     for (struct session *s; (s = slots_next(&w->sessions, &at)); subs += s->subs_len)
         audit_session(s);
