@@ -195,7 +195,7 @@ describe("the memory cap", function()
     it("does not outlive what it stopped: garbage is collected", function()
         policy([[
             vm_memory = 32 << 20
-            hook_budget = 5
+            hook_budget = 30
             local kept
             sol.on("publish", "keep", function() kept = ("x"):rep(8 << 20) end)
             sol.on("publish", "let_go", function() kept = nil end)
