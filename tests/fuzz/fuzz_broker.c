@@ -538,7 +538,7 @@ static void make_peace(struct fuzz *z) {
         rig_clock_ms += 1001;
         settle(z);
     }
-    if (config->message_rate || config->byte_rate) return;
+    if (config->limits.message_rate || config->limits.byte_rate) return;
     for (int i = 0; i < CLIENTS; i++)
         if (z->clients[i].fd >= 0) witness_is_content(&z->clients[i].witness);
 }

@@ -47,9 +47,9 @@ static const struct setting {
     const char *name;
     size_t offset;
 } settings[] = {
-    { "max_inflight", offsetof(struct config, max_inflight) },
-    { "max_queued", offsetof(struct config, max_queued) },
-    { "max_topic_alias", offsetof(struct config, max_topic_alias) },
+    { "max_inflight", offsetof(struct config, limits.max_inflight) },
+    { "max_queued", offsetof(struct config, limits.max_queued) },
+    { "max_topic_alias", offsetof(struct config, limits.max_topic_alias) },
 };
 
 static bool is_given(lua_State *L, const char *name, const char *value) {
