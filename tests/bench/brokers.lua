@@ -94,6 +94,7 @@ function M.about(options)
         { "date", os.date "!%Y-%m-%d %H:%M UTC" },
         { "runs", options.runs }, { "seconds", options.seconds }, { "cores", options.cores },
         { "cpu", first("/proc/cpuinfo", "model name%s*:%s*([^\n]*)") },
+        { "machine_cores", output "nproc" },
         { "kernel", first("/proc/sys/kernel/osrelease", "[^\n]*") },
         { "sol", output "git describe --always --dirty 2>/dev/null" },
         { "mosquitto", output("PATH=$PATH:/usr/sbin mosquitto -h 2>/dev/null")

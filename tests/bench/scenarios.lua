@@ -13,6 +13,11 @@
 
 local M = {}
 
+--- 19000 -> "19,000"
+local function thousands(n)
+    return (("%d"):format(n):reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
+end
+
 local both = { sol = true, mosquitto = true }
 
 local function add(row)
@@ -59,7 +64,7 @@ messages("closed-1000", { title = "1,000 pairs, closed loop",
          { [0] = { 3.4, 3.4 }, {} })
 
 local function fanout(n, window, figures)
-    messages("fanout-" .. n, { title = ("1 to %d"):format(n), fan = n,
+    messages("fanout-" .. n, { title = "1 to " .. thousands(n), fan = n,
         args = ("fanout --subscribers %d --window %d"):format(n, window) }, figures)
 end
 fanout(10, 32, { [0] = { 0.08, 1.13 } })
@@ -75,7 +80,7 @@ messages("nosub", { title = "Nobody listens", args = "nosub --publishers 1 --win
 --- Random topics, each matched by one of `n` filters.
 local function filters(n, target, elsewhere)
     add {
-        name = "filters-" .. n, title = ("Random topics, %d mixed filters"):format(n), only = both,
+        name = "filters-" .. n, title = ("Random topics, %s mixed filters"):format(thousands(n)), only = both,
         args = ("filters --filters %d --publishers 10 --subscribers 100 --window 256"):format(n),
         target = target, elsewhere = elsewhere, filters = n,
     }
@@ -114,14 +119,14 @@ messages("1k-pair-100", { title = "100 pairs, 1 KiB", extra = true,
                           args = "pair --publishers 100 --window 16 --payload 1024" }, any)
 messages("16k-pair-100", { title = "100 pairs, 16 KiB", extra = true,
                            args = "pair --publishers 100 --window 4 --payload 16384" }, any)
-messages("1k-fanout-1000", { title = "1 to 1000, 1 KiB", extra = true, fan = 1000,
+messages("1k-fanout-1000", { title = "1 to 1,000, 1 KiB", extra = true, fan = 1000,
                              args = "fanout --subscribers 1000 --window 4 --payload 1024" }, any)
 
 --- `rate` messages a second on schedule, perhaps with idle connections beside.
 local function rate(n, idle)
     add {
         name = ("rate-%d%s"):format(n, idle and "-idle" or ""), kind = "latency",
-        title = ("%d messages/s%s"):format(n, idle and (", %d idle beside"):format(idle) or ""),
+        title = thousands(n) .. " messages/s" .. (idle and (", %s idle beside"):format(thousands(idle)) or ""),
         args = ("pair --publishers 100 --rate %d --latency --sources 4 --idle %d")
             :format(n, idle or 0),
     }
