@@ -96,6 +96,7 @@ function M.about(options)
         { "cpu", first("/proc/cpuinfo", "model name%s*:%s*([^\n]*)") },
         { "machine_cores", output "nproc" },
         { "kernel", first("/proc/sys/kernel/osrelease", "[^\n]*") },
+        { "load_average", first("/proc/loadavg", "%S+") },
         { "sol", output "git describe --always --dirty 2>/dev/null" },
         { "mosquitto", output("PATH=$PATH:/usr/sbin mosquitto -h 2>/dev/null")
             :match "version (%S+)" or "none" },

@@ -22,7 +22,8 @@ local function number(n)
     return (digits:reverse():gsub("(%d%d%d)", "%1,"):reverse():gsub("^,", ""))
 end
 
---- The ends of the axis that holds all values, rounded outwards to 1, 2 or 5 times a power of ten.
+--- The ends of the axis that holds all values, rounded outwards to 1, 2 or 5 times a power
+--- of ten, and all such steps between them.
 local function round_out(low, high)
     local steps = {}
     for exponent = -4, 8 do
@@ -78,8 +79,7 @@ end
 
 --- Every label of a crowded axis would touch its neighbour: then only powers of ten.
 local function worth_a_label(ticks, tick)
-    local is_power = ("%g"):format(tick):find "^0?%.?0*10*$" or ("%e"):format(tick):find "^1%.0+e"
-    return #ticks <= 10 or is_power
+    return #ticks <= 10 or ("%e"):format(tick):find "^1%.0+e"
 end
 
 local function axes(out, chart, x, y, ticks)
