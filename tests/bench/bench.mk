@@ -18,7 +18,7 @@ bench-instructions: bench-ready ## instructions per message (ARGS="pair-1-q0 con
 
 bench-ready:
 	@sh tests/support/need.sh $(BENCH_DEPS)
-	@$(REMAKE) sol build/bench/load build/bench/relay
+	@$(REMAKE) -s sol build/bench/load build/bench/relay
 
 build/bench/load:  $(filter-out tests/bench/relay.c,$(BENCH))
 build/bench/relay: $(addprefix tests/bench/,relay.c net.c wire.c)
