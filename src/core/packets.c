@@ -74,6 +74,11 @@ static struct message *message_with_props(const struct conn *c, const struct pkt
     return message_new(parts);
 }
 
+/* Nothing is left of it, as a rule, when its receivers have their copies. */
+static bool is_passing(const struct pkt_publish *p) {
+    return !p->qos && !p->retain && !p->props.present;
+}
+
 static struct message *message_from(const struct conn *c, const struct pkt_publish *p) {
     struct message_parts parts = { .topic = p->topic,
                                    .payload = p->payload,
@@ -82,8 +87,7 @@ static struct message *message_from(const struct conn *c, const struct pkt_publi
                                    .qos = p->qos,
                                    .retain = p->retain };
     if (p->props.present) return message_with_props(c, p, &parts);
-    /* Of QoS 0 nothing is left, as a rule, when its receivers have their copies. */
-    return p->qos ? message_new(&parts) : message_draft(&c->worker->draft, &parts);
+    return is_passing(p) ? message_draft(&c->worker->draft, &parts) : message_new(&parts);
 }
 
 /* The way through the hooks. */
@@ -109,10 +113,10 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
         struct message *m = message_from(c, pkt);
         if (pkt->retain) route_retain(c->worker, m);
         receivers = route_deliver(c->worker, r, m, c);
-        if (pkt->qos || pkt->props.present)
-            message_unref(m);
-        else
+        if (is_passing(pkt))
             message_discard(&c->worker->draft, m);
+        else
+            message_unref(m);
     }
     acknowledge(c, pkt->qos, pkt->packet_id, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS,
                 NULL);
@@ -201,6 +205,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
         refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels or bytes");
         return;
     }
+    p.topic = route->topic; /* it may have been that of the route before, which is gone */
     if (slice_starts(p.topic, SLICE("$SYS/"))) { /* the broker's own */
         acknowledge(c, p.qos, p.packet_id, RC_NOT_AUTHORIZED, NULL);
         return;

@@ -461,7 +461,7 @@ static void audit_session(const struct session *s) {
     for (uint32_t i = 0; i < s->ring_len; i++) {
         const struct delivery *d = &s->ring[(s->ring_head + i) & (s->ring_cap - 1)];
         if (!d->message) continue;
-        bytes += message_weight(d->message);
+        if (d->state == DELIVERY_QUEUED) bytes += message_weight(d->message);
         if (d->state == DELIVERY_SENT) open_bytes += message_weight(d->message);
     }
     must(bytes == s->queued_bytes && open_bytes == s->open_bytes);
@@ -491,30 +491,31 @@ static void configure(struct config *c, const uint8_t *a) {
                           packet[] = { 1 << 20, 128, 1000, 60000 },
                           output[] = { 1 << 23, 1000, 100000, 20000 }, alias[] = { 32, 0, 1, 5 },
                           subs[] = { 0, 1, 3, 10 }, levels[] = { 200, 2 }, conns[] = { 0, 3 };
+    struct limits *l = &c->limits;
     c->default_access = !(a[0] & 2);
     c->queue_qos0 = a[0] & 4;
     c->drop = a[0] & 8 ? DROP_OLDEST : DROP_NEWEST;
     c->overlapping = a[0] & 16 ? OVERLAPPING_EACH : OVERLAPPING_ONCE;
-    c->retain_available = !(a[0] & 32);
-    c->max_inflight = PICK(inflight, a[1]);
-    c->max_queued = PICK(queued, a[1] >> 2);
-    c->max_queued_bytes = PICK(queued_bytes, a[1] >> 4);
-    c->max_inflight_bytes = PICK(inflight_bytes, a[1] >> 6);
-    c->max_packet_size = PICK(packet, a[2]);
+    l->retain_available = !(a[0] & 32);
+    l->max_inflight = PICK(inflight, a[1]);
+    l->max_queued = PICK(queued, a[1] >> 2);
+    l->max_queued_bytes = PICK(queued_bytes, a[1] >> 4);
+    l->max_inflight_bytes = PICK(inflight_bytes, a[1] >> 6);
+    l->max_packet_size = PICK(packet, a[2]);
     c->max_output_bytes = PICK(output, a[2] >> 2);
-    c->max_topic_alias = PICK(alias, a[2] >> 4);
-    c->max_qos = a[2] >> 6 < 2 ? 2 : (a[2] >> 6) - 2u;
-    c->max_subscriptions = PICK(subs, a[3]);
-    c->max_topic_levels = PICK(levels, a[3] >> 2);
-    c->max_connections = PICK(conns, a[3] >> 3);
-    c->message_rate = a[3] & 16 ? 3 : 0;
-    c->byte_rate = a[3] & 32 ? 1000 : 0;
-    c->max_keepalive = a[3] & 64 ? 5 : 0;
-    c->max_session_expiry = a[3] & 128 ? 3 : UINT32_MAX;
-    c->wildcard_subscription = !(a[4] & 1);
-    c->shared_subscription = !(a[4] & 2);
-    c->subscription_identifiers = !(a[4] & 4);
-    c->allow_empty_client_id = !(a[4] & 8);
+    l->max_topic_alias = PICK(alias, a[2] >> 4);
+    l->max_qos = a[2] >> 6 < 2 ? 2 : (a[2] >> 6) - 2u;
+    l->max_subscriptions = PICK(subs, a[3]);
+    l->max_topic_levels = PICK(levels, a[3] >> 2);
+    l->max_connections = PICK(conns, a[3] >> 3);
+    l->message_rate = a[3] & 16 ? 3 : 0;
+    l->byte_rate = a[3] & 32 ? 1000 : 0;
+    l->max_keepalive = a[3] & 64 ? 5 : 0;
+    l->max_session_expiry = a[3] & 128 ? 3 : UINT32_MAX;
+    l->wildcard_subscription = !(a[4] & 1);
+    l->shared_subscription = !(a[4] & 2);
+    l->subscription_identifiers = !(a[4] & 4);
+    l->allow_empty_client_id = !(a[4] & 8);
 }
 
 static void begin(struct fuzz *z, const uint8_t *settings) {

@@ -35,6 +35,30 @@ static void each_qos_is_acknowledged_in_its_way(void **state) {
     }
 }
 
+/* The connection remembers the route it used last; subscriptions and policies change it. */
+static void a_topic_published_again_reaches_who_wants_it_by_then(void **state) {
+    struct rig *r = *state;
+    struct peer p, s;
+    join(&p, r, MQTT_5, "p", true);
+    join(&s, r, MQTT_5, "s", true);
+    for (int round = 0; round < 3; round++) {
+        publish(&p, "t/a", "early", 0, 0);
+        subscribe(&s, "t/+", 0);
+        publish(&p, "t/a", "x", 0, 0);
+        expect_publish(&s, "t/a", "x");
+        fake_on(&r->hooks, HOOK_PUBLISH, NULL); /* one that counts: the long way */
+        publish(&p, "t/a", "y", 0, 0);
+        expect_publish(&s, "t/a", "y");
+        say_subscribe(&s, false, "t/+", (struct subscribe_options){ 0 }, 0);
+        expect(&s, PKT_UNSUBACK);
+        publish(&p, "t/a", "late", 0, 0);
+        expect_nothing(&s);
+        fake_want(&r->hooks, 0);
+    }
+    peer_drop(&p);
+    peer_drop(&s);
+}
+
 static void a_qos_2_message_is_taken_once(void **state) { /* [MQTT-4.3.3-10] */
     struct rig *r = *state;
     struct peer p, s;
@@ -419,6 +443,7 @@ int main(void) {
         RIG(many_retained_messages_come_as_there_is_room),
         RIG(a_retained_message_does_not_follow_its_successor),
         RIG(suback_and_unsuback_answer_filter_by_filter),
+        RIG(a_topic_published_again_reaches_who_wants_it_by_then),
         RIG(in_3_a_refused_filter_is_0x80),
         RIG(authorize_sees_the_filter_that_counts),
         RIG(identifiers_come_with_the_message),
