@@ -251,7 +251,7 @@ static int fitness(const struct session *s, const struct route_entry *e) {
 /* The next member in turn that is ready; else the best there is; or NULL.  Of members on
  * the workers in `elsewhere` the best is hoped: they are asked when it is their turn. */
 static const struct route_entry *share_pick(struct worker *w, const struct route_entries *to,
-                                            struct route_share *share, uint64_t elsewhere,
+                                            const struct route_share *share, uint64_t elsewhere,
                                             int *best_fitness) {
     const struct route_entry *best = NULL;
     *best_fitness = FIT_NOT;
@@ -265,8 +265,13 @@ static const struct route_entry *share_pick(struct worker *w, const struct route
         best = e;
         *best_fitness = fit;
     }
-    if (best) share->next = (uint32_t)(best - &to->at[share->first] + 1) % share->len;
     return best;
+}
+
+/* `e` has had its turn. */
+static void share_passes(const struct route_entries *to, struct route_share *share,
+                         const struct route_entry *e) {
+    share->next = (uint32_t)(e - &to->at[share->first] + 1) % share->len;
 }
 
 /* Where members of the share live that have not been asked. */
@@ -278,8 +283,20 @@ static uint64_t share_homes(const struct route_entries *to, const struct route_s
 }
 
 static void share_take(const struct delivering *d, const struct route_entries *to,
-                       const struct route_entry *e, uint32_t share) {
-    deliver_to(d, to, e, slots_find(&d->worker->sessions, e->session), share);
+                       struct route_share *share, const struct route_entry *e) {
+    share_passes(to, share, e);
+    deliver_to(d, to, e, slots_find(&d->worker->sessions, e->session), share->id);
+}
+
+/* Offers it to the next member in turn that lives on one of `homes`, where some do. */
+static void share_offer(const struct delivering *d, const struct route_entries *to,
+                        struct route_share *share, const struct parcel *p, uint64_t homes) {
+    const struct route_entry *e;
+    do {
+        e = &to->at[share->first + share->next];
+        share_passes(to, share, e);
+    } while (!(homes >> handle_owner(e->session) & 1));
+    send_to(d, handle_owner(e->session), p);
 }
 
 static unsigned share_deliver(const struct delivering *d, const struct route_entries *to,
@@ -289,9 +306,9 @@ static unsigned share_deliver(const struct delivering *d, const struct route_ent
     if (!e) return 0;
     unsigned owner = handle_owner(e->session);
     if (owner == d->worker->id)
-        share_take(d, to, e, share->id);
+        share_take(d, to, share, e);
     else
-        send_to(d, owner, &(struct parcel){ .share = share->id });
+        share_offer(d, to, share, &(struct parcel){ .share = share->id }, UINT64_C(1) << owner);
     return 1;
 }
 
@@ -303,21 +320,22 @@ static void share_arrived(const struct delivering *d, const struct route_entries
     int fit;
     const struct route_entry *e = share_pick(d->worker, to, share, 0, &fit);
     if (e && (fit == FIT_READY || p->is_last)) {
-        share_take(d, to, e, share->id);
+        share_take(d, to, share, e);
         return;
     }
     struct parcel next = *p;
+    if (p->is_last) next = (struct parcel){ .share = p->share }; /* who was best has gone: anew */
     next.tried |= UINT64_C(1) << here;
     if (fit > next.best_fitness) {
         next.best_fitness = (uint8_t)fit;
         next.best_worker = (uint8_t)here;
     }
-    uint64_t left = p->is_last ? 0 : share_homes(to, share) & ~next.tried;
+    uint64_t left = share_homes(to, share) & ~next.tried;
     if (left) {
-        send_to(d, (unsigned)__builtin_ctzll(left), &next);
+        share_offer(d, to, share, &next, left);
     } else if (next.best_fitness && next.best_worker == here) {
-        if (e) share_take(d, to, e, share->id);
-    } else if (next.best_fitness && !p->is_last) {
+        share_take(d, to, share, e);
+    } else if (next.best_fitness) {
         next.is_last = true;
         send_to(d, next.best_worker, &next);
     }

@@ -165,19 +165,25 @@ struct holding {
     struct client *client; /* owned reference */
 };
 
-enum { HOLDINGS_MAX = 64 };
+enum { HOLDINGS_MAX = 64, RIG_WORKERS_MAX = 4 };
 
 struct rig {
     struct log log;
     struct fake hooks;
+    struct fake others[RIG_WORKERS_MAX]; /* of the workers after the first, by number */
     struct broker *broker;
-    struct worker *worker;
-    struct config *config; /* the worker's: tests may change it */
+    struct worker *worker; /* accepts the next peer */
+    struct config *config; /* the first worker's: tests may change it */
     struct holding holdings[HOLDINGS_MAX];
 };
 
+static inline void rig_turn(struct worker *w) {
+    assert_int_equal(loop_turn(w->loop, 0), 0);
+}
+
 static inline void rig_turns(struct rig *r, int n) {
-    while (n--) assert_int_equal(loop_turn(r->worker->loop, 0), 0);
+    while (n--)
+        for (unsigned i = 0; i < r->broker->workers_len; i++) rig_turn(&r->broker->workers[i]);
 }
 
 /* Until all that follows from what the clients have sent is done. */
@@ -203,6 +209,27 @@ static inline struct rig *rig_new(void) {
     r->worker->anonymous = true; /* what its thread would find out at the start */
     for (int i = 0; i < HOLDINGS_MAX; i++) r->holdings[i].fd = -1;
     return r;
+}
+
+/* So many workers in all; before anybody comes. */
+static inline void rig_workers(struct rig *r, unsigned n) {
+    must(n <= RIG_WORKERS_MAX);
+    for (unsigned i = r->broker->workers_len; i < n; i++) {
+        struct config *config = config_new();
+        config->allow_anonymous = YES;
+        fake_init(&r->others[i]);
+        broker_add_worker(r->broker, config, &r->others[i].port);
+        struct worker *w = &r->broker->workers[i];
+        w->anonymous = true;
+        r->others[i].worker = w;
+    }
+}
+
+/* A client id at home on that worker: `stem` and a number. */
+static inline void rig_name(const struct rig *r, unsigned worker, const char *stem, char out[16]) {
+    unsigned i = 0;
+    do snprintf(out, 16, "%s%u", stem, i++);
+    while (broker_home(r->broker, slice_str(out)) != worker);
 }
 
 static inline void holding_end(struct holding *h) {
@@ -361,13 +388,25 @@ static inline struct packet connect_packet(int version, const char *id, bool cle
     return p;
 }
 
+/* The connection has moved: its client is another worker's. */
+static inline void peer_follow(struct peer *p, struct slice id) {
+    struct worker *home = &p->rig->broker->workers[broker_home(p->rig->broker, id)];
+    struct session *s = session_find(home, id);
+    must(s);
+    if (s->client == p->client) return;
+    client_unref(p->client);
+    p->client = p->holding->client = client_ref(s->client);
+}
+
 /* Opens and connects; gives session present. */
 static inline bool join_with(struct peer *p, struct rig *r, const struct packet *connect) {
     peer_open(p, r, connect->connect.version);
     peer_post(p, connect);
     const struct packet *ack = expect(p, PKT_CONNACK);
     assert_int_equal(ack->connack.reason_code, RC_SUCCESS);
-    return ack->connack.session_present;
+    bool present = ack->connack.session_present;
+    if (connect->connect.client_id.len) peer_follow(p, connect->connect.client_id);
+    return present;
 }
 
 static inline bool join(struct peer *p, struct rig *r, int version, const char *id, bool clean) {
