@@ -10,8 +10,8 @@
 #include "base/mem.h"
 #include "core/auth.h"
 #include "core/config.h"
+#include "core/flow.h"
 #include "core/gate.h"
-#include "core/mail.h"
 #include "core/packets.h"
 #include "core/route.h"
 #include "core/session.h"
@@ -24,21 +24,12 @@
 enum {
     OUT_FLUSH = 65536,     /* bytes that are written before the turn ends */
     OUT_ROOM = 131072,     /* below it a connection takes queued messages */
-    OUT_LAGS = 1048576,    /* from here on publishers are slowed */
     OUT_ANSWERS = 1048576, /* of our answers, before a client that does not read is not read */
     LINGER_MS = 2000,      /* for the peer to read our last packet */
-    PAUSE_MS = 1000,       /* the longest a publisher waits for a lagging reader */
-    REST_MS = 5,           /* of a publisher, for another worker to catch up */
-    STUCK_MS = 10000,      /* after which they wait for it no more, at least so long */
-    WATCH_MS = 1000,       /* between looks at the keep-alive of one that waits */
     CONNECT_SMALL = 4096   /* bytes every CONNECT may hold, whatever the others do */
 };
 
 /* ---- interest ----------------------------------------------------------- */
-
-static bool is_waiting(const struct conn *c) {
-    return c->parked_cancel || c->is_paused;
-}
 
 /* A client that only sends and never reads our answers: so much of them is kept. */
 static bool is_overfull(const struct conn *c) {
@@ -46,124 +37,24 @@ static bool is_overfull(const struct conn *c) {
 }
 
 static bool is_reading(const struct conn *c) {
-    return !is_waiting(c) && !c->has_hung_up && !is_overfull(c);
+    return !flow_is_waiting(c) && !c->has_hung_up && !is_overfull(c);
 }
 
-static void update_interest(struct conn *c) {
+void conn_update_interest(struct conn *c) {
     if (c->state == CONN_CLOSED) return;
     unsigned want = (is_reading(c) ? LOOP_READ : 0u) | (c->is_blocked ? LOOP_WRITE : 0u);
     loop_want(c->worker->loop, &c->watch, want);
 }
 
-/* ---- slowing publishers down -------------------------------------------- */
-
-static uint64_t keep_alive_due(const struct conn *c) {
+uint64_t conn_keep_alive_due(const struct conn *c) {
     return c->heard_ms + (uint64_t)c->keep_alive * 1500; /* [MQTT-3.1.2-22] (5.0) */
 }
 
-static void slow_unlink(struct conn *c) {
-    if (!c->slow_link) return;
-    if (c->slow_next) c->slow_next->slow_link = c->slow_link;
-    *c->slow_link = c->slow_next;
-    c->slow_link = NULL;
-    c->slow_next = NULL;
-}
-
-/* The rest of the input is taken up at the end of the turn.  The time it was not listened
- * to does not count against its keep-alive. */
-static void resume(struct conn *c) {
+/* The time it was not listened to does not count against its keep-alive. */
+void conn_resume(struct conn *c) {
     if (c->state == CONN_CLOSED) return;
     c->heard_ms = loop_now_ms(c->worker->loop);
     loop_defer(c->worker->loop, &c->resume);
-}
-
-/* `c` may be parked as well, and is then read when that is over, too. */
-static void stop_waiting(struct conn *c) {
-    slow_unlink(c);
-    c->is_paused = c->is_throttled || c->rest_until_ms;
-    resume(c);
-}
-
-static void wake_waiters(struct conn *c) {
-    while (c->slow_waiters) stop_waiting(c->slow_waiters);
-}
-
-/* The reader has had its time to catch up: publishers wait for it no more until it has,
- * and for a while longer, so that it cannot hold them up again and again. */
-static void leave_behind(struct conn *c) {
-    c->is_stuck = true;
-    c->lags_since_ms = loop_now_ms(c->worker->loop);
-    log_info(c->worker->log, "flow", "client %.*s reads too slowly; QoS 0 to it may be dropped",
-             SLICE_FMT(c->client->id));
-    wake_waiters(c);
-}
-
-bool conn_lags(struct conn *c) {
-    if (c->out.len < OUT_LAGS || c->is_stuck) return false;
-    uint64_t now = loop_now_ms(c->worker->loop);
-    if (!c->lags_since_ms) c->lags_since_ms = now;
-    if (now - c->lags_since_ms < PAUSE_MS) return true;
-    leave_behind(c);
-    return false;
-}
-
-static uint64_t earlier(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-/* The one timer of an open connection serves its keep-alive and its pauses. */
-static void arm_timer(struct conn *c) {
-    uint64_t now = loop_now_ms(c->worker->loop), due = UINT64_MAX;
-    if (c->keep_alive) due = is_waiting(c) ? now + WATCH_MS : keep_alive_due(c);
-    if (c->slow_link) due = earlier(due, c->pause_until_ms);
-    if (c->is_throttled) due = earlier(due, rate_wait_ms(c->rate));
-    if (c->rest_until_ms) due = earlier(due, c->rest_until_ms);
-    if (due != UINT64_MAX) loop_arm(c->worker->loop, &c->timer, due);
-}
-
-void conn_slow_down(struct conn *from, struct conn *to) {
-    if (from == to || from->slow_link || from->state != CONN_OPEN) return;
-    from->is_paused = true;
-    from->pause_until_ms = loop_now_ms(from->worker->loop) + PAUSE_MS;
-    from->slow_for = to->client->handle;
-    from->slow_next = to->slow_waiters;
-    from->slow_link = &to->slow_waiters;
-    if (from->slow_next) from->slow_next->slow_link = &from->slow_next;
-    to->slow_waiters = from;
-    arm_timer(from);
-    update_interest(from);
-}
-
-void conn_throttle(struct conn *c) {
-    if (c->state != CONN_OPEN) return;
-    c->is_throttled = c->is_paused = true;
-    arm_timer(c);
-    update_interest(c);
-}
-
-void conn_rest(struct conn *c, unsigned worker) {
-    if (c->state != CONN_OPEN) return;
-    c->is_paused = true;
-    c->rest_until_ms = loop_now_ms(c->worker->loop) + REST_MS;
-    c->rest_for = (uint8_t)worker;
-    arm_timer(c);
-    update_interest(c);
-}
-
-void conn_slow_far(struct conn *c, struct handle publisher) {
-    uint64_t now = loop_now_ms(c->worker->loop);
-    if (c->told_slow_ms == now) return;
-    c->told_slow_ms = now;
-    mail_slow(c->worker, publisher);
-}
-
-static void give_up_waiting(struct conn *c) {
-    struct client *slow = slots_find(&c->worker->clients, c->slow_for);
-    if (!slow || !slow->conn) {
-        stop_waiting(c);
-        return;
-    }
-    leave_behind(slow->conn);
 }
 
 /* ---- writing ------------------------------------------------------------ */
@@ -183,13 +74,6 @@ static void finish_lingering(struct conn *c) {
         c->stream.type->finish(&c->stream);
 }
 
-static void catch_up(struct conn *c) {
-    uint64_t now = loop_now_ms(c->worker->loop);
-    if (c->is_stuck && now - c->lags_since_ms < STUCK_MS) return;
-    c->is_stuck = false;
-    c->lags_since_ms = 0;
-}
-
 static void conn_flush(struct conn *c) {
     if (c->state == CONN_CLOSED) return;
     size_t before = c->out.len;
@@ -201,11 +85,8 @@ static void conn_flush(struct conn *c) {
     }
     if (is_overfull(c) && c->out.len < before) c->heard_ms = loop_now_ms(c->worker->loop);
     c->is_blocked = r == CHAIN_BLOCKED;
-    update_interest(c);
-    if (c->out.len < OUT_ROOM) {
-        if (c->lags_since_ms) catch_up(c);
-        if (c->slow_waiters) wake_waiters(c);
-    }
+    conn_update_interest(c);
+    if (c->out.len < OUT_ROOM) flow_drained(c);
     if (c->state == CONN_ENDING && r == CHAIN_EMPTY) finish_lingering(c);
 }
 
@@ -216,7 +97,7 @@ static void on_flush(struct closure *self, unsigned events) {
     if (!c->is_blocked)
         conn_flush(c);
     else
-        update_interest(c);
+        conn_update_interest(c);
     if (c->session) session_pump(c->session);
 }
 
@@ -250,7 +131,7 @@ static bool is_no_connect(const struct conn *c, const struct frame *f) {
 }
 
 static bool may_parse(const struct conn *c) {
-    return !is_waiting(c) && c->state <= CONN_OPEN && c->state != CONN_OPENING;
+    return !flow_is_waiting(c) && c->state <= CONN_OPEN && c->state != CONN_OPENING;
 }
 
 /* Handles the whole packets at the start of `s`; gives the bytes they took. */
@@ -319,7 +200,7 @@ static void end_of_input(struct conn *c) {
         if (!c->out.len)
             conn_close(c, NULL);
         else
-            update_interest(c);
+            conn_update_interest(c);
         return;
     }
     conn_end(c, 0, NULL, "the client closed the connection");
@@ -413,51 +294,32 @@ void conn_park(struct conn *c, void (*cancel)(void *obj), void *obj) {
     }
     c->parked_cancel = cancel;
     c->parked_obj = obj;
-    update_interest(c);
+    conn_update_interest(c);
 }
 
 static void on_resume(struct closure *self, unsigned events) {
     struct conn *c = self->obj;
     (void)events;
-    if (c->state == CONN_CLOSED || is_waiting(c)) return;
+    if (c->state == CONN_CLOSED || flow_is_waiting(c)) return;
     c->packet_len = 0;
     if (c->tail.len) parse_tail(c);
-    update_interest(c);
+    conn_update_interest(c);
 }
 
 void conn_unpark(struct conn *c) {
     c->parked_cancel = NULL;
     c->parked_obj = NULL;
-    resume(c);
+    conn_resume(c);
 }
 
 /* ---- time --------------------------------------------------------------- */
 
 static void check_keep_alive(struct conn *c) {
     uint64_t now = loop_now_ms(c->worker->loop);
-    if (c->keep_alive && !is_waiting(c) && keep_alive_due(c) <= now)
+    if (c->keep_alive && !flow_is_waiting(c) && conn_keep_alive_due(c) <= now)
         conn_end(c, RC_KEEP_ALIVE_TIMEOUT, NULL, "keep-alive exceeded");
     else
-        arm_timer(c);
-}
-
-static void check_pauses(struct conn *c) {
-    uint64_t now = loop_now_ms(c->worker->loop);
-    if (c->is_throttled && rate_wait_ms(c->rate) <= now) {
-        c->is_throttled = false;
-        c->is_paused = c->slow_link || c->rest_until_ms;
-        resume(c);
-    }
-    if (c->rest_until_ms && c->rest_until_ms <= now) {
-        if (mail_congested(&c->worker->broker->workers[c->rest_for])) {
-            conn_rest(c, c->rest_for);
-        } else {
-            c->rest_until_ms = 0;
-            c->is_paused = c->slow_link || c->is_throttled;
-            resume(c);
-        }
-    }
-    if (c->slow_link && c->pause_until_ms <= now) give_up_waiting(c);
+        flow_arm_timer(c);
 }
 
 static void on_timer(struct closure *self, unsigned events) {
@@ -466,7 +328,7 @@ static void on_timer(struct closure *self, unsigned events) {
     switch (c->state) {
     case CONN_NEW: conn_close(c, "no CONNECT in time"); break;
     case CONN_OPEN:
-        if (c->is_paused) check_pauses(c);
+        if (c->is_paused) flow_check(c);
         if (c->state == CONN_OPEN) check_keep_alive(c);
         break;
     case CONN_ENDING: conn_close(c, NULL); break;
@@ -477,7 +339,7 @@ static void on_timer(struct closure *self, unsigned events) {
 void conn_start_keep_alive(struct conn *c) {
     note_connect_bytes(c);
     loop_cancel(c->worker->loop, &c->timer);
-    if (c->keep_alive) loop_arm(c->worker->loop, &c->timer, keep_alive_due(c));
+    if (c->keep_alive) loop_arm(c->worker->loop, &c->timer, conn_keep_alive_due(c));
 }
 
 /* ---- life --------------------------------------------------------------- */
@@ -542,16 +404,13 @@ void conn_arrive(struct conn *c, struct worker *w) {
     list(c);
     c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
     loop_watch(w->loop, &c->watch, c->stream.fd, LOOP_READ);
-    resume(c);
+    conn_resume(c);
 }
 
 /* The session goes on (or ends) without this connection. */
 static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     struct worker *w = c->worker;
-    slow_unlink(c);
-    c->is_paused = c->is_throttled = false;
-    c->rest_until_ms = 0;
-    wake_waiters(c);
+    flow_leave(c);
     if (c->session) { /* first of all: from here on nobody finds us by our session */
         if (c->client->is_counted) {
             COUNT_ADD(w, connected, -1);
@@ -635,7 +494,7 @@ void conn_end_with(struct conn *c, const struct farewell *f) {
     }
     loop_arm(c->worker->loop, &c->timer, loop_now_ms(c->worker->loop) + LINGER_MS);
     loop_defer(c->worker->loop, &c->flush);
-    update_interest(c);
+    conn_update_interest(c);
 }
 
 void conn_end(struct conn *c, uint8_t reason_code, const char *reason, const char *why) {

@@ -55,15 +55,18 @@ struct conn {
     /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
     void (*parked_cancel)(void *obj);
     void *parked_obj;
-    struct conn *next, **link;           /* worker->conns, or worker->closed */
-    struct conn *slow_next, **slow_link; /* among the waiters of the lagging reader */
-    struct handle slow_for;              /* that reader's client */
+    struct conn *next, **link; /* worker->conns, or worker->closed */
+    /* private to flow.c */
+    struct conn *slow_next, **slow_link; /* of the lagging reader's waiters, or worker->slow_far */
+    struct handle slow_for;              /* that reader's session */
     struct conn *slow_waiters;           /* publishers waiting for this connection to drain */
+    uint64_t slow_workers;               /* bit per other worker where more of them wait */
+    struct handle told;                  /* the session of the one told last */
+    uint64_t told_ms;                    /* loop clock, when that was */
     uint64_t lags_since_ms;              /* as a subscriber, loop clock; 0: does not lag */
     uint64_t heard_ms;                   /* loop clock, last bytes */
     uint64_t pause_until_ms;             /* loop clock, while it waits for a lagging reader */
     uint64_t rest_until_ms;              /* loop clock, while another worker is to catch up; or 0 */
-    uint64_t told_slow_ms;               /* loop clock, when a far publisher was last slowed */
     size_t packet_len;                   /* of the unfinished packet in tail; 0: not known */
     size_t connect_len;                  /* bytes of the CONNECT being decided */
     size_t connect_bytes;                /* our part of counters.connect_bytes */
@@ -155,18 +158,13 @@ void conn_park(struct conn *c, void (*cancel)(void *obj), void *obj);
 /* The call has its verdict: go on with what was read, then read on. Harmless when closed. */
 void conn_unpark(struct conn *c);
 
-/* `from` published to a reader that lags: do not read it until `to` drains, or a while
- * has passed. */
-void conn_slow_down(struct conn *from, struct conn *to);
-/* It has published more than its rate allows: do not read it until that is made up for. */
-void conn_throttle(struct conn *c);
-/* It published to sessions of another worker, which has more than enough to do, or whose
- * reader lags: do not read it for a moment, and on while that worker is congested. */
-void conn_rest(struct conn *c, unsigned worker);
-/* `c` lags behind `publisher`, a session that may live on another worker: slows it. */
-void conn_slow_far(struct conn *c, struct handle publisher);
-/* So far behind that publishers should wait for it? */
-bool conn_lags(struct conn *c);
+/* For flow.c.  Whether it reads or not may have changed. */
+void conn_update_interest(struct conn *c);
+/* A pause is over: the rest of the input is taken up at the end of the turn.  Harmless when
+ * closed. */
+void conn_resume(struct conn *c);
+/* When the keep-alive runs out, loop clock. */
+uint64_t conn_keep_alive_due(const struct conn *c);
 
 /* Send a packet other than PUBLISH and the plain acknowledgements.  False when it is
  * larger than the client takes: nothing is sent. */

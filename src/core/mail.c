@@ -3,8 +3,8 @@
 #include "core/mail.h"
 
 #include "base/mem.h"
-#include "core/conn.h"
 #include "core/connect.h"
+#include "core/flow.h"
 #include "core/helpers.h"
 #include "core/message.h"
 #include "core/route.h"
@@ -14,9 +14,11 @@
 #include <stdlib.h>
 
 enum {
-    BATCH = 32,                     /* parcels in one mail */
-    PARCEL_BYTES = 64,              /* a message costs, besides its weight */
-    INBOX_ENOUGH = 16 * 1024 * 1024 /* bytes of messages not yet taken out */
+    BATCH = 32,        /* parcels in one mail */
+    PARCEL_BYTES = 64, /* a message costs, besides its weight */
+    /* Bytes of messages not yet taken out.  Well below max_output_bytes' default: all of it
+     * may go to one reader. */
+    INBOX_ENOUGH = 4 * 1024 * 1024
 };
 
 struct mail_messages {
@@ -89,17 +91,32 @@ static void on_messages(struct worker *w, struct mail_messages *batch) {
 
 /* ---- the other way: slower, please ----------------------------------------- */
 
-void mail_slow(struct worker *w, struct handle publisher) {
-    unsigned to = handle_owner(publisher);
-    if (handle_is_none(publisher) || to == w->id) return;
-    struct mail_slow *mail = xcalloc(1, sizeof *mail);
-    mail->publisher = publisher;
-    post(&w->broker->workers[to], MAIL_SLOW, &mail->mail);
+static void tell(struct worker *w, unsigned to, enum mail_type type, const struct mail_slow *what) {
+    struct mail_slow *mail = xmalloc(sizeof *mail);
+    *mail = *what;
+    post(&w->broker->workers[to], type, &mail->mail);
+}
+
+void mail_slow(struct worker *w, struct handle publisher, struct handle reader) {
+    if (w->stopping) return;
+    tell(w, handle_owner(publisher), MAIL_SLOW,
+         &(struct mail_slow){ .publisher = publisher, .reader = reader });
+}
+
+void mail_drained(struct worker *w, uint64_t workers, struct handle reader) {
+    for (; workers && !w->stopping; workers &= workers - 1)
+        tell(w, (unsigned)__builtin_ctzll(workers), MAIL_DRAINED,
+             &(struct mail_slow){ .reader = reader });
 }
 
 static void on_slow(struct worker *w, struct mail_slow *mail) {
     struct session *s = slots_find(&w->sessions, mail->publisher);
-    if (s && s->conn) conn_rest(s->conn, w->id);
+    if (s && s->conn) flow_slow_down_far(s->conn, mail->reader);
+    free(mail);
+}
+
+static void on_drained(struct worker *w, struct mail_slow *mail) {
+    flow_drained_far(w, mail->reader);
     free(mail);
 }
 
@@ -139,6 +156,7 @@ void mail_handle(void *obj, struct mail *mail) {
     case MAIL_MESSAGES: on_messages(w, CONTAINER_OF(mail, struct mail_messages, mail)); break;
     case MAIL_MOVE: connect_arrived(w, mail); break;
     case MAIL_SLOW: on_slow(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;
+    case MAIL_DRAINED: on_drained(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;
     case MAIL_VISIT: on_visit(w, CONTAINER_OF(mail, struct visit, mail)); break;
     }
 }

@@ -23,6 +23,7 @@ enum mail_type {
     MAIL_MESSAGES, /* private to mail.c */
     MAIL_MOVE,     /* struct move (connect.c): a connection comes to its session's worker */
     MAIL_SLOW,     /* struct mail_slow */
+    MAIL_DRAINED,  /* struct mail_slow: that reader is waited for no more */
     MAIL_VISIT     /* struct visit */
 };
 
@@ -38,6 +39,7 @@ struct mail_policy {
 struct mail_slow {
     struct mail mail;
     struct handle publisher; /* its session */
+    struct handle reader;    /* the session that lags, the sender's */
 };
 
 /* Something to be done on another worker's thread, and then at home again.  Both ways it
@@ -73,8 +75,11 @@ bool mail_congested(const struct worker *to);
 
 /* Takes the visit. */
 void mail_visit(struct worker *from, unsigned to, struct visit *v);
-/* Tells the publisher's worker, unless it is `w` itself. */
-void mail_slow(struct worker *w, struct handle publisher);
+/* Tells the publisher's worker, another one, that `reader` lags.  While `w` stops it says
+ * nothing, and those who wait help themselves (flow.c). */
+void mail_slow(struct worker *w, struct handle publisher, struct handle reader);
+/* Tells `workers`, a bit each, that it does so no more; likewise. */
+void mail_drained(struct worker *w, uint64_t workers, struct handle reader);
 
 /* Handles one mail of the worker's inbox: its mailbox_fn. */
 void mail_handle(void *worker, struct mail *mail);

@@ -8,6 +8,7 @@
 #include "core/auth.h"
 #include "core/conn.h"
 #include "core/connect.h"
+#include "core/flow.h"
 #include "core/mount.h"
 #include "core/route.h"
 #include "core/session.h"
@@ -154,7 +155,7 @@ static bool stop_at_limits(struct conn *c, const struct frame *f, const struct p
         return true;
     }
     uint64_t now = loop_now_ms(c->worker->loop);
-    if (rate_spend(c->rate, f->head_len + f->body_len, now)) conn_throttle(c);
+    if (rate_spend(c->rate, f->head_len + f->body_len, now)) flow_throttle(c);
     rc = limits_payload(c->limits, p, &why);
     if (!rc || is_repeat(c, p)) return false;
     if (rc == RC_QUOTA_EXCEEDED) COUNT(c->worker, dropped_too_large);

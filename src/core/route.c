@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/flow.h"
 #include "core/mail.h"
 #include "core/retain.h"
 #include "core/session.h"
@@ -212,12 +213,7 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
                                            .qos = m->qos < e->qos ? m->qos : e->qos,
                                            .retain = m->retain && e->retain_as_published,
                                            .ask = d->ask });
-    if (s->conn && conn_lags(s->conn)) {
-        if (d->from)
-            conn_slow_down(d->from, s->conn);
-        else
-            conn_slow_far(s->conn, m->publisher);
-    }
+    if (s->conn) flow_delivered(s->conn, d->from, m);
 }
 
 /* Sends `m` (borrowed) to a worker that has receivers; slows the publisher down when they
@@ -226,7 +222,7 @@ static void send_to(const struct delivering *d, unsigned to, const struct parcel
     message_share(d->message);
     struct parcel parcel = *p;
     parcel.message = message_ref(d->message);
-    if (!mail_parcel(d->worker, to, &parcel) && d->from) conn_rest(d->from, to);
+    if (!mail_parcel(d->worker, to, &parcel) && d->from) flow_rest(d->from, to);
 }
 
 static unsigned send_to_all(const struct delivering *d, uint64_t workers) {

@@ -88,6 +88,7 @@ struct worker {
     struct gate *gates;    /* owned: the listeners as connections know them */
     struct buf full_name;  /* of a topic that came from below a mount point */
     struct buf short_name; /* of one that goes there, and its properties */
+    struct conn *slow_far; /* publishers that wait for another worker's reader; flow.c's */
     struct conn *closed;   /* to be freed at the end of the turn */
     struct session *ended; /* likewise */
     struct deferred reap;

@@ -49,8 +49,6 @@ local function flood(p, bytes, times, goes_on)
     return sent
 end
 
-local function always() return true end
-
 local function payload(n) return ("x"):rep(n) end
 
 describe("a reader that lags", function()
@@ -128,9 +126,10 @@ describe("a worker that is held up", function()
                 most = math.max(most, b:rss_kb() - before)
                 return proc.now() < till
             end)
-            assert.is_true(sent * 50 > 16000, sent .. " messages were taken") -- it was not for want of trying
+            assert.is_true(sent * 50 > 4096, sent .. " messages were taken") -- as much as may wait
             if wait.scaled(1) == 1 then assert.is_true(most < 64 * 1024, most .. " KiB") end
-            s:await("PINGRESP", nil, 0.001 + 0 * #s:send({ type = "PINGREQ" }).inbox)
+            s:drop()
+            p:ping(20)
         end)
     end)
 end)

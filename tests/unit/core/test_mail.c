@@ -244,7 +244,7 @@ static void what_a_dead_member_has_not_acknowledged_goes_to_another_worker(void 
 
 /* ---- back-pressure ------------------------------------------------------------------ */
 
-enum { LARGE = 60000, ENOUGH = 16 << 20 };
+enum { LARGE = 60000, ENOUGH = 4 << 20 };
 
 /* Posts large messages until the broker reads no more, turning its worker alone. */
 static void flood(struct rig *r, struct peer *p, struct buf *packet) {
@@ -283,6 +283,49 @@ static void a_publisher_rests_while_another_worker_is_congested(void **state) {
     free(payload);
     peer_drop(&p);
     peer_drop(&s);
+}
+
+/* A reader that does not read, and a publisher on another worker that waits for it. */
+static void lagging(struct rig *r, struct peer *s, struct peer *p) {
+    char payload[40001] = "";
+    memset(payload, 'x', sizeof payload - 1);
+    join_at(s, r, 1, "s");
+    subscribe(s, "t", 0);
+    join_at(p, r, 0, "p");
+    for (int i = 0; i < 100 && !peer_conn(p)->is_paused; i++) publish(p, "t", payload, 0, 0);
+    assert_true(peer_conn(p)->is_paused);
+    assert_in_range(peer_conn(s)->out.len, 1048576, 1048576 + 2 * sizeof payload);
+}
+
+static void a_publisher_waits_until_a_far_reader_has_drained(void **state) {
+    struct rig *r = *state;
+    struct peer s, p;
+    lagging(r, &s, &p);
+    rig_pass_ms(r, 500);
+    assert_true(peer_conn(&p)->is_paused);
+    while (peer_conn(&s)->out.len) peer_hear(&s);
+    rig_settle(r);
+    assert_false(peer_conn(&p)->is_paused);
+    peer_drop(&p);
+    peer_drop(&s);
+}
+
+static void a_far_reader_that_is_stuck_or_gone_is_waited_for_no_more(void **state) {
+    struct rig *r = *state;
+    struct peer s[2], p[2];
+    lagging(r, &s[0], &p[0]);
+    rig_pass_ms(r, 1100);
+    assert_false(peer_conn(&p[0])->is_paused);
+    publish(&p[0], "t", "x", 0, 0); /* finds that it has had its time */
+    assert_true(peer_conn(&s[0])->is_stuck);
+    assert_false(peer_conn(&p[0])->is_paused);
+    drop_all(s, 1);
+    drop_all(p, 1);
+    lagging(r, &s[1], &p[1]);
+    peer_drop(&s[1]);
+    rig_settle(r);
+    assert_false(peer_conn(&p[1])->is_paused);
+    peer_drop(&p[1]);
 }
 
 /* ---- visits ------------------------------------------------------------------------- */
@@ -487,6 +530,8 @@ int main(void) {
         SEVERAL(an_offer_outlives_the_member_it_was_kept_for),
         SEVERAL(what_a_dead_member_has_not_acknowledged_goes_to_another_worker),
         SEVERAL(a_publisher_rests_while_another_worker_is_congested),
+        SEVERAL(a_publisher_waits_until_a_far_reader_has_drained),
+        SEVERAL(a_far_reader_that_is_stuck_or_gone_is_waited_for_no_more),
         SEVERAL(a_visit_comes_home),
         SEVERAL(a_visit_to_one_that_stops_comes_home_unheard),
         cmocka_unit_test_setup_teardown(visits_under_way_come_home_with_the_brokers_end, setup,

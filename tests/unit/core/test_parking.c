@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/conn.h"
 
+#include "core/flow.h"
 #include "core/rig.h"
 
 static void send_connect(struct peer *p, struct rig *r, const char *id, bool clean) {
@@ -228,7 +229,7 @@ static void nor_when_it_comes_in_the_turn_of_the_verdict(void **state) {
 }
 
 static void slow_to(struct rig *r, struct peer *p, struct peer *s) {
-    conn_slow_down(peer_conn(p), peer_conn(s));
+    flow_slow_down(peer_conn(p), peer_conn(s));
     assert_true(peer_conn(p)->is_paused);
     rig_settle(r);
 }
