@@ -133,3 +133,158 @@ describe("a worker that is held up", function()
         end)
     end)
 end)
+
+local function clients(b, stem, n, opts)
+    local all = {}
+    for i = 1, n do all[i] = b:client(stem .. i, opts) end
+    return all
+end
+
+describe("clients that come and go", function()
+    it("may vanish at any moment of their move", function()
+        several([[
+            sol.on("publish", "who", function()
+                sol.publish("who/is", tostring(#sol.clients { connected = true }))
+                return sol.drop()
+            end)
+        ]], function(b)
+            local probe = b:client("probe"):subscribe "who/is"
+            local fds = b:fds()
+            for i = 1, 300 do
+                local c = b:raw()
+                c:send { type = "CONNECT", client_id = "v" .. i, clean = i % 2 == 0 }
+                c:send { type = "SUBSCRIBE", id = 1, { filter = "t", qos = 1 } }
+                if i % 3 == 0 then c:reset() elseif i % 3 == 1 then c:drop() else c:half_close() end
+            end
+            wait.till("all to be gone", function()
+                probe:publish("who", "")
+                return probe:expect("PUBLISH", { topic = "who/is" }).payload == "1" and b:fds() <= fds
+            end)
+        end)
+    end)
+
+    it("may be told to go in the middle of what they say", function()
+        several([[
+            sol.on("publish", "kick/#", function(_, message)
+                for _, c in ipairs(sol.clients { id = message.payload }) do c:disconnect() end
+                return sol.drop()
+            end)
+        ]], function(b)
+            local watcher, kicker = b:client("watcher"):subscribe("t/#", 1), b:client "kicker"
+            local all, seen = clients(b, "c", 12), {}
+            local bytes = {}
+            for k = 1, 100 do
+                bytes[k] = mqtt.encode({ type = "PUBLISH", topic = "t/%d", payload = tostring(k), qos = 1, id = k }, 4)
+            end
+            for i, c in ipairs(all) do
+                c:send_raw((table.concat(bytes):gsub("t/%%d", ("t/%02x"):format(i))))
+                kicker:publish("kick", c.opts.client_id)
+            end
+            for _, c in ipairs(all) do wait.till("it to be gone", function() return not pcall(c.ping, c) end) end
+            b:client("last"):publish("t/last", "end", { qos = 1 })
+            repeat -- what came of each came in order
+                local m = watcher:await "PUBLISH"
+                m:ack()
+                if m.topic ~= "t/last" then
+                    assert.equal((seen[m.topic] or 0) + 1, tonumber(m.payload))
+                    seen[m.topic] = tonumber(m.payload)
+                end
+            until m.topic == "t/last"
+        end)
+    end)
+
+    it("find their way by a unix socket, too", function()
+        with_broker({ listen = [[listen "unix://$DIR/s"]], path = "$DIR/s", config = HOMES }, function(b)
+            local all = clients(b, "u", 24)
+            for _, c in ipairs(all) do c:subscribe("t", 1) end
+            for i, p in ipairs(all) do p:publish("t", tostring(i), { qos = 1 }) end
+            for _, c in ipairs(all) do
+                for _ = 1, #all do c:await("PUBLISH"):ack() end
+            end
+        end)
+    end)
+
+    it("are served in a storm, and spread evenly, named or not", function()
+        several([[
+            sys_interval = 0
+            local n = 0
+            sol.on("connected", function() n = n + 1 end)
+            sol.every(0.05, function() sol.publish("load/" .. me, tostring(n), { retain = true }) end,
+                { each_worker = true })
+        ]], function(b)
+            for _, named in ipairs { true, false } do
+                local before, loads = {}, b:client("reader" .. tostring(named)):subscribe "load/#"
+                local function read_loads()
+                    local got, len = {}, 0
+                    loads:ping()
+                    while loads.inbox[1] do table.remove(loads.inbox, 1) end
+                    while len < 8 do -- each worker twice: what it says now
+                        local m = loads:take()
+                        len = len + ((got[m.topic] or 0) < 2 and 1 or 0)
+                        got[m.topic] = (got[m.topic] or 0) + 1
+                        before[m.topic] = tonumber(m.payload)
+                    end
+                    local copy = {}
+                    for topic, n in pairs(before) do copy[topic] = n end
+                    return copy
+                end
+                local start, served = read_loads(), 0
+                for batch = 1, 40 do
+                    local socks = {}
+                    for i = 1, 50 do
+                        local sock = assert(proc.connect { port = b.port, timeout = wait.scaled() })
+                        local id = named and ("%d-%d-%f"):format(batch, i, math.random()) or ""
+                        sock:send(mqtt.encode({ type = "CONNECT", client_id = id, clean = true }, 4))
+                        socks[i] = sock
+                    end
+                    for _, sock in ipairs(socks) do
+                        assert.is_true(sock:wait("r", wait.scaled()))
+                        if sock:recv(4) == "\x20\x02\x00\x00" then served = served + 1 end
+                        sock:close()
+                    end
+                end
+                assert.equal(2000, served)
+                local now = read_loads()
+                for topic, n in pairs(now) do
+                    n = n - start[topic]
+                    assert.is_true(n > 400 and n < 600, ("%s: %d of 2000"):format(tostring(named), n))
+                end
+            end
+        end)
+    end)
+end)
+
+describe("a stop", function()
+    it("is clean with everything in flight", function()
+        for _ = 1, 3 do
+            several([[
+                sol.on("deliver", "t/slow", function() sol.sleep(0.01) end)
+                for _ = 1, 20 do
+                    sol.on("start", function()
+                        sol.spawn(function()
+                            while true do
+                                local list = sol.clients()
+                                if list[1] and #list % 7 == 0 then list[1]:disconnect() end
+                                sol.client(tostring(math.random(100)))
+                            end
+                        end)
+                    end, { each_worker = true })
+                end
+            ]], function(b)
+                local all = clients(b, "c", 60, { clean = false, will = { topic = "t/will", payload = "w", qos = 1 } })
+                for i, c in ipairs(all) do
+                    c:send { type = "SUBSCRIBE", id = 1, { filter = i % 2 == 0 and "t/#" or "$share/g/t/#", qos = i % 3 } }
+                end
+                local bytes = {}
+                for k = 1, 60 do
+                    local qos = k % 3
+                    bytes[k] = mqtt.encode({ type = "PUBLISH", topic = k % 5 == 0 and "t/slow" or "t/" .. k,
+                        payload = "x", qos = qos, id = qos > 0 and k or nil, retain = k % 7 == 0 }, 4)
+                end
+                for _, c in ipairs(all) do c:send_raw(table.concat(bytes)) end
+                for i = 1, 30 do b:raw():send { type = "CONNECT", client_id = "late" .. i } end
+                b:stop()
+            end)
+        end
+    end)
+end)
