@@ -123,6 +123,7 @@ static void on_drained(struct worker *w, struct mail_slow *mail) {
 /* ---- visits ----------------------------------------------------------------- */
 
 void mail_visit(struct worker *from, unsigned to, struct visit *v) {
+    must(!from->stopping);
     v->from = from;
     v->is_back = false;
     post(&from->broker->workers[to], MAIL_VISIT, &v->mail);

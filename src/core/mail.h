@@ -73,7 +73,7 @@ void mail_deinit(struct worker *w);
 /* Has `to` more than enough to do? */
 bool mail_congested(const struct worker *to);
 
-/* Takes the visit. */
+/* Takes the visit.  Not once `from` stops: nobody might be there to bring it home. */
 void mail_visit(struct worker *from, unsigned to, struct visit *v);
 /* Tells the publisher's worker, another one, that `reader` lags.  While `w` stops it says
  * nothing, and those who wait help themselves (flow.c). */

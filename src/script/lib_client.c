@@ -382,7 +382,9 @@ static int l_disconnect(lua_State *L) {
                           .reason = reason,
                           .server_reference = reference };
     if (box->copy) {
-        disconnect_far(lib_worker(L, "client:disconnect"), box, &f);
+        struct worker *w = lib_worker(L, "client:disconnect");
+        if (w->stopping) return vm_fail(L, "closed");
+        disconnect_far(w, box, &f);
         lua_pushboolean(L, true); /* ..., true */
         return 1;
     }

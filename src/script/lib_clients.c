@@ -183,6 +183,11 @@ static void keep_words(struct round *r, const struct wanted *wanted) {
     }
 }
 
+/* Are there others, and will they answer? */
+static bool may_ask(const struct worker *w) {
+    return w->broker->workers_len > 1 && !w->stopping;
+}
+
 /* Asks one other worker, or all of them (`to` is this one's own number). */
 static int go_round(lua_State *L, struct worker *w, const struct wanted *wanted, unsigned to) {
     struct wait wait = task_wait(L, NULL, NULL);
@@ -209,7 +214,8 @@ static int l_client(lua_State *L) {
     struct slice id = vm_check_slice(L, 1);
     struct worker *w = lib_worker(L, "sol.client");
     unsigned home = broker_home(w->broker, id);
-    if (home != w->id) return go_round(L, w, &(struct wanted){ .id = id, .connected = -1 }, home);
+    if (may_ask(w) && home != w->id)
+        return go_round(L, w, &(struct wanted){ .id = id, .connected = -1 }, home);
     struct session *s = session_find(w, id);
     client_push(L, s ? s->client : NULL); /* id, client or nil */
     return 1;
@@ -219,7 +225,7 @@ static int l_clients(lua_State *L) {
     struct wanted f = check_wanted(L);
     struct worker *w = lib_worker(L, "sol.clients");
     lua_Integer n = 0;
-    if (w->broker->workers_len > 1) return go_round(L, w, &f, w->id);
+    if (may_ask(w)) return go_round(L, w, &f, w->id);
     push_here(L, &f, &n); /* ..., list */
     return 1;
 }

@@ -256,10 +256,10 @@ end)
 
 describe("a stop", function()
     it("is clean with everything in flight", function()
-        for _ = 1, 3 do
+        for _ = 1, 2 do
             several([[
                 sol.on("deliver", "t/slow", function() sol.sleep(0.01) end)
-                for _ = 1, 20 do
+                for _ = 1, 5 do
                     sol.on("start", function()
                         sol.spawn(function()
                             while true do
