@@ -116,6 +116,36 @@ static void a_walk_bears_deletion(void **state) {
     slots_deinit(&t);
 }
 
+/* Several owners' handles differ, name their owner, and find nothing at another's. */
+static void handles_say_whose_they_are(void **state) {
+    (void)state;
+    static const unsigned owners[] = { 0, 1, 2, 31, 63 };
+    enum { OWNERS = sizeof owners / sizeof *owners };
+    struct slots t[OWNERS];
+    struct handle h[OWNERS];
+    for (int i = 0; i < OWNERS; i++) {
+        slots_init_at(&t[i], owners[i] * SLOTS_MAX);
+        h[i] = slots_add(&t[i], &objects[i]);
+        assert_int_equal(handle_owner(h[i]), owners[i]);
+        assert_null(slots_find(&t[i], HANDLE_NONE));
+    }
+    for (int i = 0; i < OWNERS; i++)
+        for (int k = 0; k < OWNERS; k++) {
+            assert_ptr_equal(slots_find(&t[i], h[k]), i == k ? &objects[i] : NULL);
+            if (i != k) slots_del(&t[i], h[k]); /* stale here: nothing happens */
+        }
+    for (int i = 0; i < OWNERS; i++) {
+        slots_del(&t[i], h[i]);
+        assert_null(slots_find(&t[i], h[i]));
+        struct handle again = slots_add(&t[i], &objects[9]);
+        assert_int_equal(again.slot, h[i].slot);
+        assert_false(handle_eq(again, h[i]));
+        slots_del(&t[i], again);
+        slots_deinit(&t[i]);
+        assert_int_equal(t[i].base, owners[i] * SLOTS_MAX);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_zero_handle_names_nothing),
@@ -124,6 +154,7 @@ int main(void) {
         cmocka_unit_test(a_handle_from_elsewhere_is_out_of_range),
         cmocka_unit_test(many_come_and_go),
         cmocka_unit_test(a_walk_bears_deletion),
+        cmocka_unit_test(handles_say_whose_they_are),
     };
     return cmocka_run_group_tests_name("base/slots", tests, NULL, NULL);
 }

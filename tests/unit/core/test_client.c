@@ -105,6 +105,48 @@ static void attributes_are_bounded(void **state) {
     client_unref(c);
 }
 
+/* It shares nothing with the original but what nobody changes. */
+static void a_copy_stands_for_itself(void **state) {
+    struct rig *r = *state;
+    struct client *c = made(r);
+    struct attr a = string("blue"), b = integer(7);
+    client_set_id(c, SLICE("me"));
+    c->is_counted = true;
+    c->keep_alive = 30;
+    assert_true(client_attr_set(c, "colour", &a));
+    assert_true(client_attr_set(c, "n", &b));
+    struct client *copy = client_copy(c);
+    assert_true(handle_is_none(copy->handle));
+    assert_false(copy->is_counted);
+    assert_null(copy->username.at);
+    client_set_id(c, SLICE("other"));
+    client_attr_set(c, "colour", NULL);
+    assert_null(client_unref(c));
+    assert_int_equal(r->worker->clients.used, 0);
+    assert_true(slice_eq(copy->id, SLICE("me")));
+    assert_string_equal(copy->peer, "127.0.0.1:4711");
+    assert_string_equal(copy->listener, "mqtt://localhost");
+    assert_int_equal(copy->keep_alive, 30);
+    assert_true(slice_eq(client_attr_find(copy, "colour")->string, SLICE("blue")));
+    assert_int_equal(client_attr_find(copy, "n")->integer, 7);
+    client_file(copy, r->worker); /* it has arrived */
+    assert_ptr_equal(slots_find(&r->worker->clients, copy->handle), copy);
+    assert_null(client_unref(copy));
+    assert_int_equal(r->worker->clients.used, 0);
+    assert_int_equal(r->hooks.forgotten, 2);
+}
+
+static void a_copy_nobody_files_goes_unnoticed(void **state) {
+    struct rig *r = *state;
+    struct client *c = made(r);
+    client_set_username(c, SLICE("ann"));
+    struct client *copy = client_copy(c);
+    assert_true(slice_eq(copy->username, SLICE("ann")));
+    client_unref(copy);
+    assert_int_equal(r->hooks.forgotten, 0);
+    client_unref(c);
+}
+
 static void only_accepted_clients_are_walked(void **state) {
     struct rig *r = *state;
     struct peer a, b, c;
@@ -128,6 +170,8 @@ int main(void) {
         RIG(an_attribute_is_replaced_also_by_one_of_another_type),
         RIG(a_string_may_hold_anything),
         RIG(attributes_are_bounded),
+        RIG(a_copy_stands_for_itself),
+        RIG(a_copy_nobody_files_goes_unnoticed),
         RIG(only_accepted_clients_are_walked),
     };
     return cmocka_run_group_tests_name("core/client", tests, NULL, NULL);

@@ -4,6 +4,8 @@
 
 #include "core/rig.h"
 
+#include <pthread.h>
+
 static struct message *made(const char *topic, const char *payload) {
     return message_new(&(struct message_parts){
         .topic = slice_str(topic), .payload = slice_str(payload), .expires_ms = MESSAGE_NEVER });
@@ -49,6 +51,32 @@ static void references_are_counted(void **state) {
     assert_slice(message_payload(m), "x");
     assert_null(message_unref(m));
     assert_null(message_unref(NULL));
+}
+
+enum { THREADS = 4, TIMES = 100000 };
+
+static void *hold_and_let_go(void *obj) {
+    struct message *m = obj;
+    for (int i = 0; i < TIMES; i++) message_unref(message_ref(m));
+    message_unref(m);
+    return NULL;
+}
+
+static void a_shared_one_is_counted_by_any_thread(void **state) {
+    (void)state;
+    struct message *m = made("t", "x");
+    pthread_t threads[THREADS];
+    message_ref(m);
+    message_share(m); /* keeps the count it has */
+    message_share(m);
+    assert_int_equal(atomic_load(&m->refs), 2);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, hold_and_let_go, message_ref(m)), 0);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&m->refs), 2);
+    message_unref(m);
+    assert_slice(message_payload(m), "x");
+    message_unref(m); /* the last: leak checkers see it go */
 }
 
 static void what_is_no_message_is_named(void **state) {
@@ -136,6 +164,7 @@ int main(void) {
         cmocka_unit_test(the_parts_come_back_as_they_were),
         cmocka_unit_test(a_message_may_be_empty_but_for_its_topic),
         cmocka_unit_test(references_are_counted),
+        cmocka_unit_test(a_shared_one_is_counted_by_any_thread),
         cmocka_unit_test(what_is_no_message_is_named),
         cmocka_unit_test(a_topic_over_its_length_is_no_message),
         cmocka_unit_test(what_travels_is_kept_in_its_order),

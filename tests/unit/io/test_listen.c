@@ -744,6 +744,70 @@ static void a_socket_somebody_put_in_our_place_is_not_removed(void **state) {
     unlink(p.path);
 }
 
+/* ---- several loops --------------------------------------------------------- */
+
+/* Opens `url` and a share of it; the share alone is started. */
+static struct listener *share_alone(struct rig *r, const char *url) {
+    struct listener *share;
+    open_good(r, url);
+    assert_int_equal(listener_share(r->listener, &share), 0);
+    assert_int_equal(listener_port(share), listener_port(r->listener));
+    listener_start(share, r->loop, &r->log, on_accept, r);
+    return share;
+}
+
+static void a_share_accepts_on_the_same_sockets(void **state) {
+    struct rig *r = *state;
+    struct listener *share = share_alone(r, "mqtt://127.0.0.1:0");
+    int fd = connect_v4(listener_port(share));
+    turn_wait(r->loop);
+    assert_int_equal(r->accepted, 1);
+    close(fd);
+    uint16_t port = listener_port(share);
+    listener_close(r->listener); /* the share goes on */
+    r->listener = NULL;
+    fd = connect_v4(port);
+    turn_wait(r->loop);
+    assert_int_equal(r->accepted, 2);
+    close(fd);
+    listener_close(share);
+}
+
+static void a_socket_file_stays_the_first_ones(void **state) {
+    struct rig *r = *state;
+    struct place p = place_of(r, "sock");
+    struct listener *share = share_alone(r, p.url);
+    listener_close(share);
+    assert_true(exists(p.path));
+    start(r);
+    int fd = connect_unix(p.path);
+    turn_wait(r->loop);
+    assert_int_equal(r->accepted, 1);
+    close(fd);
+    listener_close(r->listener);
+    r->listener = NULL;
+    assert_false(exists(p.path));
+}
+
+static void a_share_without_descriptors_fails_and_leaves_none(void **state) {
+    struct rig *r = *state;
+    struct rlimit limit, none;
+    struct listener *share = NULL;
+    open_good(r, "mqtt://*:0"); /* two sockets, where there is IPv6 */
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int next = dup(0);
+    none = (struct rlimit){ .rlim_cur = (rlim_t)next, .rlim_max = limit.rlim_max };
+    close(next);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int result = listener_share(r->listener, &share);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(result, -EMFILE);
+    assert_null(share);
+    int again = dup(0);
+    assert_int_equal(again, next);
+    close(again);
+}
+
 #define RIG(test)       cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
 #define FALSE_SYS(test) cmocka_unit_test_setup_teardown(test, inject, restore)
 
@@ -774,6 +838,9 @@ int main(void) {
         RIG(what_is_no_stream_socket_is_left_alone),
         RIG(a_missing_directory_is_named),
         RIG(a_socket_somebody_put_in_our_place_is_not_removed),
+        RIG(a_share_accepts_on_the_same_sockets),
+        RIG(a_socket_file_stays_the_first_ones),
+        RIG(a_share_without_descriptors_fails_and_leaves_none),
     };
     return cmocka_run_group_tests_name("io/listen", tests, NULL, NULL);
 }
