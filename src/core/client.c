@@ -147,7 +147,6 @@ struct client *client_copy(const struct client *c) {
     copy->limits = NULL;
     copy->mount = SLICE_NONE;
     client_set_mount(copy, c->mount);
-    copy->is_counted = false;
     copy->id = slice_of(xslicedup(c->id), c->id.len);
     copy->username = SLICE_NONE;
     client_set_username(copy, c->username);

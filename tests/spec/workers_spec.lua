@@ -332,7 +332,7 @@ describe("policies with several workers", function()
         several([[
             sol.on("publish", "who", function()
                 local ids = {}
-                for _, c in ipairs(sol.clients { connected = true }) do ids[#ids + 1] = c.id end
+                for _, c in ipairs(sol.clients()) do ids[#ids + 1] = c.id .. (c.connected and "+" or "-") end
                 table.sort(ids)
                 sol.publish("who/is", table.concat(ids, " "))
                 return sol.drop()
@@ -345,8 +345,9 @@ describe("policies with several workers", function()
             end)
         ]], function(b)
             local all = crowd(b, "c", 6, { version = 5 })
-            local ids = {}
-            for i, c in ipairs(all) do ids[i] = c.opts.client_id end
+            local ids = { "away-" }
+            b:client("away", { clean = false }):disconnect()
+            for _, c in ipairs(all) do ids[#ids + 1] = c.opts.client_id .. "+" end
             table.sort(ids)
             for _, c in ipairs(all) do
                 c:subscribe("who/is"):publish("who", ""):expect_publish("who/is", table.concat(ids, " "))
