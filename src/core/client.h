@@ -49,7 +49,7 @@ struct client {
     uint16_t mount_levels;       /* of mount */
     uint8_t version;             /* enum mqtt_version; 0 before CONNECT */
     bool clean_start;
-    bool is_counted; /* among worker->connected: CONNECT accepted, not yet closed */
+    bool is_counted; /* among broker->connected: CONNECT accepted, not yet closed */
 };
 
 /* Files a new client in worker->clients with one reference.  Copies `peer` and `listener`. */

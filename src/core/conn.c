@@ -413,7 +413,7 @@ static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     flow_leave(c);
     if (c->session) { /* first of all: from here on nobody finds us by our session */
         if (c->client->is_counted) {
-            COUNT_ADD(w, connected, -1);
+            atomic_fetch_sub(&w->broker->connected, 1);
             gate_count(c->client->gate, -1);
         }
         c->client->is_counted = false;

@@ -211,12 +211,30 @@ static uint16_t window_of(const struct connecting *q) {
     return (uint16_t)window;
 }
 
-static void count_connected(struct worker *w) {
+static const char too_many[] = "too many connections";
+
+static bool has_reached(uint64_t connected, uint32_t most) {
+    return most && connected >= most;
+}
+
+/* Takes a place among max_connections, the broker's and the listener's; false: another
+ * worker's client had the last. */
+static bool take_place(const struct connecting *q) {
+    const struct worker *w = q->conn->worker;
     struct broker *b = w->broker;
-    COUNT(w, connected);
-    uint64_t now = BROKER_SUM(b, connected), most = b->most_connected;
-    while (now > most && !atomic_compare_exchange_weak(&b->most_connected, &most, now)) {
+    struct gate *gate = q->client->gate;
+    uint64_t before = atomic_fetch_add(&b->connected, 1), most = b->most_connected;
+    unsigned here = gate_count(gate, 1);
+    if (has_reached(before, w->config->limits.max_connections) ||
+        has_reached(here - 1, gate->limits->max_connections)) {
+        atomic_fetch_sub(&b->connected, 1);
+        gate_count(gate, -1);
+        return false;
     }
+    while (before >= most && !atomic_compare_exchange_weak(&b->most_connected, &most, before + 1)) {
+    }
+    q->client->is_counted = true;
+    return true;
 }
 
 static void set_aliases(struct conn *c, const struct props *p) {
@@ -250,9 +268,6 @@ static void open_session(struct connecting *q, struct session *s) {
     session_set_will(s, will_of(q, s->handle));
     c->will_on_close = true;
     c->state = CONN_OPEN;
-    c->client->is_counted = true;
-    count_connected(c->worker);
-    gate_count(c->client->gate, 1);
     conn_start_keep_alive(c);
 }
 
@@ -280,6 +295,10 @@ static void accept(struct connecting *q) {
     struct session *s = take_over(q);
     if (c->state != CONN_OPENING) return; /* a hook of the old connection's will closed this one */
     bool present = s != NULL;
+    if (!take_place(q)) {
+        end(q, RC_SERVER_BUSY, NULL, too_many);
+        return;
+    }
     open_session(q, s);
     ack.connack.session_present = present; /* [MQTT-3.2.2-2] */
     conn_send(c, &ack);
@@ -310,10 +329,6 @@ static bool will_fits(const struct connecting *q) {
            !(props_has(&will->props, PROP_RESPONSE_TOPIC) && will->props.response_topic.len > most);
 }
 
-static bool has_reached(uint64_t connected, uint32_t most) {
-    return most && connected >= most;
-}
-
 /* Judged where the session lives: one that takes the place of another is not one more. */
 static bool is_one_too_many(const struct connecting *q, struct slice client_id) {
     struct worker *w = q->conn->worker;
@@ -321,8 +336,7 @@ static bool is_one_too_many(const struct connecting *q, struct slice client_id) 
     if (!lives_here(q, client_id)) return false;
     const struct session *s = session_find(w, client_id);
     const struct gate *leaves = s && s->conn ? s->client->gate : NULL;
-    return (!leaves &&
-            has_reached(BROKER_SUM(w->broker, connected), w->config->limits.max_connections)) ||
+    return (!leaves && has_reached(w->broker->connected, w->config->limits.max_connections)) ||
            (leaves != gate && has_reached(*gate->connected, gate->limits->max_connections));
 }
 
@@ -348,7 +362,7 @@ static uint8_t check(struct connecting *q, const char **why) {
         return RC_TOPIC_NAME_INVALID;
     *why = "will topic too long";
     if (p->has_will && !will_fits(q)) return RC_TOPIC_NAME_INVALID;
-    *why = "too many connections";
+    *why = too_many;
     return is_one_too_many(q, p->client_id) ? RC_SERVER_BUSY : 0;
 }
 

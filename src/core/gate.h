@@ -38,9 +38,11 @@ void gate_totals_deinit(struct broker *b);
 /* The gate of this listener, as the present configuration has it; lent for the worker's
  * life.  A URL that is no listener's gets the global limits. */
 struct gate *gate_get(struct worker *w, const char *url);
-/* One client more, or less. */
-static inline void gate_count(struct gate *g, int change) {
-    atomic_fetch_add_explicit(g->connected, (unsigned)change, memory_order_relaxed);
+/* One client more, or less; gives how many there are then. */
+static inline unsigned gate_count(struct gate *g, int change) {
+    unsigned before =
+        atomic_fetch_add_explicit(g->connected, (unsigned)change, memory_order_relaxed);
+    return before + (unsigned)change;
 }
 /* Shutdown, after the clients. */
 void gates_free(struct worker *w);

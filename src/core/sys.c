@@ -29,8 +29,11 @@ COUNTER(connections, connections)
 COUNTER(expired, dropped_expired)
 COUNTER(sessions_expired, sessions_expired)
 
-COUNTER(connected, connected)
 COUNTER(total, sessions)
+
+static uint64_t connected(struct worker *w) {
+    return atomic_load(&w->broker->connected);
+}
 
 static uint64_t most_connected(struct worker *w) {
     return w->broker->most_connected;

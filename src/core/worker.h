@@ -30,8 +30,8 @@ struct helpers;
 
 /* What happened since start; written by one worker, read by anyone (relaxed). */
 struct counters {
-    _Atomic uint64_t connected, sessions; /* now */
-    _Atomic uint64_t connect_bytes;       /* held by CONNECTs that are not decided */
+    _Atomic uint64_t sessions;      /* now */
+    _Atomic uint64_t connect_bytes; /* held by CONNECTs that are not decided */
     _Atomic uint64_t connections, connects_refused, sessions_expired;
     _Atomic uint64_t messages_in, messages_out, bytes_in, bytes_out;
     _Atomic uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
@@ -58,6 +58,7 @@ struct broker {
     /* any thread */
     _Atomic unsigned generation;     /* of the policy; 1 at start */
     _Atomic unsigned in_place;       /* the last one said to be in place everywhere */
+    _Atomic uint64_t connected;      /* clients, now: one count, so that max_connections is one */
     _Atomic uint64_t most_connected; /* at one time */
     /* main thread */
     bool is_over; /* the threads have ended */

@@ -50,7 +50,7 @@ static void an_identifier_is_assigned_and_told(void **state) { /* [MQTT-3.1.3-7]
     assert_true(slice_eq(ack->props.assigned_client_identifier, a.client->id));
     join_with(&b, r, &c);
     assert_false(slice_eq(a.client->id, b.client->id));
-    assert_int_equal(r->worker->counters.connected, 2);
+    assert_int_equal(r->broker->connected, 2);
     peer_drop(&a);
     peer_drop(&b);
 }
@@ -297,7 +297,7 @@ static void the_newer_connection_has_the_session(void **state) { /* [MQTT-3.1.4-
     publish(&b, "t", "x", 1, 1);
     expect(&b, PKT_PUBLISH);
     expect(&b, PKT_PUBACK);
-    assert_int_equal(r->worker->counters.connected, 1);
+    assert_int_equal(r->broker->connected, 1);
     assert_int_equal(r->worker->sessions.used, 1);
     peer_drop(&b);
 }

@@ -328,7 +328,7 @@ static void a_hook_may_end_the_session_it_is_asked_for(void **state) {
             fake_answer(&r->hooks, VERDICT_NONE, 0); /* and the second one does it */
             while (r->hooks.waiting_len) fake_answer(&r->hooks, VERDICT_NONE, 0);
             rig_settle(r);
-            assert_int_equal(r->worker->counters.connected, 0);
+            assert_int_equal(r->broker->connected, 0);
             assert_int_equal(r->worker->sessions.used, !clean);
             fake_want(&r->hooks, 0);
             peer_drop(&s);

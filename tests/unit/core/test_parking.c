@@ -326,7 +326,7 @@ static void two_of_one_name_wait_and_the_later_verdict_wins(void **state) {
         fake_answer(&r->hooks, VERDICT_ALLOW, 0);
         assert_int_equal(expect(&b, PKT_CONNACK)->connack.session_present, !clean);
         expect_disconnect(&a, RC_SESSION_TAKEN_OVER);
-        assert_int_equal(r->worker->counters.connected, 1);
+        assert_int_equal(r->broker->connected, 1);
         peer_drop(&b);
     }
 }
@@ -403,7 +403,7 @@ static void the_next_question_may_end_a_client_that_waited(void **state) {
             fake_answer(&r->hooks, VERDICT_NONE, 0);
             rig_settle(r);
             assert_int_equal(r->hooks.waiting_len, 0);
-            assert_int_equal(r->worker->counters.connected, 0);
+            assert_int_equal(r->broker->connected, 0);
             peer_drop(&p);
         }
     }

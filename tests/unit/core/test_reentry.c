@@ -246,7 +246,7 @@ static void check_world(void) {
         if (c->session) assert_ptr_equal(c->session->conn, c);
     }
     assert_int_equal(conns, w->conns_len);
-    assert_int_equal(connected, w->counters.connected);
+    assert_int_equal(connected, w->broker->connected);
     assert_int_equal(w->sessions.used, w->by_id.len);
 }
 

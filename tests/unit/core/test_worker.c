@@ -155,7 +155,7 @@ static void everyone_is_told_goodbye(void **state) {
     expect_end(&stranger);
     assert_int_equal(r->hooks.calls[HOOK_STOP], 1);
     assert_int_equal(r->hooks.calls[HOOK_DISCONNECTED], 3);
-    assert_int_equal(r->worker->counters.connected, 0);
+    assert_int_equal(r->broker->connected, 0);
 }
 
 static void hooks_may_close_others_meanwhile(void **state) {
