@@ -6,39 +6,15 @@
 local mqtt = require "support.mqtt"
 local wait = require "support.wait"
 local with_broker = require("support.broker").with_broker
+local workers = require "support.workers"
 
--- A client that publishes to "home" is told what its worker calls itself.
-local HOMES = [[
-    workers = 4
-    local me = sol.uuid()
-    sol.on("publish", "home", function(client)
-        sol.publish("home/" .. client.id, me)
-        return sol.drop()
-    end)
-]]
+local several, client_where = workers.several, workers.client_where
 
-local function several(config, spec) with_broker({ config = HOMES .. (config or "") }, spec) end
-
-local function home_of(c)
-    local topic = "home/" .. c.opts.client_id
-    c:subscribe(topic):publish("home", "?")
-    local home = c:expect("PUBLISH", { topic = topic }).payload
-    c:unsubscribe(topic)
-    return home
-end
-
--- `n` clients named `stem`1 .. `stem``n`, by arrangement of no two neighbours on one worker.
+-- `n` clients, no two neighbours on one worker.
 local function crowd(b, stem, n, opts)
-    local all, last, tried = {}, nil, 0
-    while #all < n do
-        tried = tried + 1
-        local c = b:client(stem .. tried, opts)
-        local home = home_of(c)
-        if home ~= last then
-            all[#all + 1], last = c, home
-        else
-            c:disconnect()
-        end
+    local all, last = {}, nil
+    for i = 1, n do
+        all[i], last = client_where(b, stem .. i .. ".", function(home) return home ~= last end, opts)
     end
     return all
 end
@@ -241,11 +217,11 @@ describe("sessions with several workers", function()
 
     it("are never more than max_connections, however many come at once", function()
         several("max_connections = 20", function(b)
-            local all, accepted = {}, 0
+            local all = {}
             for round = 1, 4 do
                 for i = 1, 100 do all[i] = b:raw() end
                 for i, c in ipairs(all) do c:send { type = "CONNECT", client_id = round .. "." .. i } end
-                accepted = 0
+                local accepted = 0
                 for _, c in ipairs(all) do
                     if c:await("CONNACK").rc == 0 then accepted = accepted + 1 end
                 end
@@ -391,7 +367,7 @@ describe("policies with several workers", function()
 
     it("are replaced on all workers by a reload", function()
         local function version(n)
-            return HOMES .. ([[sol.on("publish", "version", function(client)
+            return workers.POLICY .. ([[sol.on("publish", "version", function(client)
                 sol.publish("version/" .. client.id, "%d")
                 return sol.drop()
             end)]]):format(n)

@@ -7,34 +7,9 @@ local mqtt = require "support.mqtt"
 local proc = require "support.proc"
 local wait = require "support.wait"
 local with_broker = require("support.broker").with_broker
+local workers = require "support.workers"
 
-local HOMES = [[
-    workers = 4
-    local me = sol.uuid()
-    sol.on("publish", "home", function(client)
-        sol.publish("home/" .. client.id, me)
-        return sol.drop()
-    end)
-]]
-
-local function several(config, spec) with_broker({ config = HOMES .. (config or "") }, spec) end
-
-local function home_of(c)
-    local topic = "home/" .. c.opts.client_id
-    c:subscribe(topic):publish("home", "?")
-    local home = c:expect("PUBLISH", { topic = topic }).payload
-    c:unsubscribe(topic)
-    return home
-end
-
--- Clients `stem`1 and on until `fits(home)`; that one is returned.
-local function client_where(b, stem, fits, opts)
-    for i = 1, 1000 do
-        local c = b:client(stem .. i, opts)
-        if fits(home_of(c)) then return c end
-        c:disconnect()
-    end
-end
+local several, home_of, client_where = workers.several, workers.home_of, workers.client_where
 
 -- Send `bytes` `times` over as they are taken, for as long as `goes_on()`; how often they were sent.
 local function flood(p, bytes, times, goes_on)
@@ -194,7 +169,7 @@ describe("clients that come and go", function()
     end)
 
     it("find their way by a unix socket, too", function()
-        with_broker({ listen = [[listen "unix://$DIR/s"]], path = "$DIR/s", config = HOMES }, function(b)
+        with_broker({ listen = [[listen "unix://$DIR/s"]], path = "$DIR/s", config = workers.POLICY }, function(b)
             local all = clients(b, "u", 24)
             for _, c in ipairs(all) do c:subscribe("t", 1) end
             for i, p in ipairs(all) do p:publish("t", tostring(i), { qos = 1 }) end
@@ -273,7 +248,8 @@ describe("a stop", function()
             ]], function(b)
                 local all = clients(b, "c", 60, { clean = false, will = { topic = "t/will", payload = "w", qos = 1 } })
                 for i, c in ipairs(all) do
-                    c:send { type = "SUBSCRIBE", id = 1, { filter = i % 2 == 0 and "t/#" or "$share/g/t/#", qos = i % 3 } }
+                    local filter = i % 2 == 0 and "t/#" or "$share/g/t/#"
+                    c:send { type = "SUBSCRIBE", id = 1, { filter = filter, qos = i % 3 } }
                 end
                 local bytes = {}
                 for k = 1, 60 do
