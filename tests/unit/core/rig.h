@@ -216,7 +216,7 @@ static inline void rig_workers(struct rig *r, unsigned n) {
     must(n <= RIG_WORKERS_MAX);
     for (unsigned i = r->broker->workers_len; i < n; i++) {
         struct config *config = config_new();
-        config->allow_anonymous = YES;
+        config->limits.allow_anonymous = YES;
         fake_init(&r->others[i]);
         broker_add_worker(r->broker, config, &r->others[i].port);
         struct worker *w = &r->broker->workers[i];

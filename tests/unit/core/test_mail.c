@@ -129,7 +129,7 @@ static void share_of_three(struct rig *r, struct peer *p, struct peer m[3]) {
     static const char *const stems[] = { "a", "b", "c" };
     join_at(p, r, 0, "p");
     for (unsigned i = 0; i < 3; i++) {
-        at(r, i + 1)->config->max_inflight = 1;
+        at(r, i + 1)->config->limits.max_inflight = 1;
         join_at(&m[i], r, i + 1, stems[i]);
         subscribe(&m[i], "$share/g/t", 1);
     }
