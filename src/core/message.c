@@ -23,9 +23,11 @@ static struct slice topic_of(const struct message_parts *parts) {
     return parts->topic.len <= UINT16_MAX ? parts->topic : SLICE("");
 }
 
+/* At least the whole struct, whose end may be padding behind `bytes`. */
 static size_t size_of(const struct message_parts *parts) {
-    return offsetof(struct message, bytes) + 2 + topic_of(parts).len + parts->props.len +
-           parts->payload.len;
+    size_t size = offsetof(struct message, bytes) + 2 + topic_of(parts).len + parts->props.len +
+                  parts->payload.len;
+    return size < sizeof(struct message) ? sizeof(struct message) : size;
 }
 
 static struct message *fill(struct message *m, const struct message_parts *parts) {
