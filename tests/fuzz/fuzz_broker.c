@@ -475,7 +475,7 @@ static void audit(const struct fuzz *z) {
     for (struct conn *c = w->conns; c; c = c->next) conns++;
     must(conns == w->conns_len);
     for (struct client *c; (c = slots_next(&w->clients, &at));) connected += c->is_counted;
-    must(connected == w->counters.connected && connected <= conns);
+    must(connected == w->broker->connected && connected <= conns);
     at = 0;
     for (struct session *s; (s = slots_next(&w->sessions, &at)); subs += s->subs_len)
         audit_session(s);

@@ -189,7 +189,7 @@ static void a_client_too_small_for_connack_is_closed(void **state) { /* [MQTT-3.
     peer_post(&p, &m);
     expect_end(&p);
     expect_nothing(&other); /* no will: it was never told that it was connected */
-    assert_int_equal(r->worker->counters.connected, 1);
+    assert_int_equal(r->broker->connected, 1);
     peer_drop(&other);
 }
 
