@@ -88,8 +88,15 @@ local function requirer(folder)
     end
 end
 
---- Adds to `env` what belongs to it alone.
+local LIBRARIES = { "coroutine", "debug", "math", "os", "string", "table", "utf8" }
+
+--- Adds to `env` what belongs to it alone: what it puts into a library, others do not see.
 local function furnish(env, itself, folder)
+    for _, library in ipairs(LIBRARIES) do
+        local own = {}
+        for name, value in pairs(native.globals[library]) do own[name] = value end
+        env[library] = own
+    end
     env._G = itself
     env.load = loader(itself)
     env.require = requirer(folder)

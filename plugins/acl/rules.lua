@@ -63,8 +63,13 @@ local function prepare_line(rule)
     return { user = rule.user, actions = ACTIONS[rule.action], deny = rule.deny, topic = rule.topic }
 end
 
+local function read(path)
+    local text, err = sol.read_file(path)
+    return text or fail("%s", err)
+end
+
 local function run_file(path)
-    local chunk, err = load(assert(sol.read_file(path)), "@" .. path, "t", {})
+    local chunk, err = load(read(path), "@" .. path, "t", {})
     if not chunk then error(err, 0) end
     local list = chunk()
     if type(list) ~= "table" then fail("%s: expected a list of rules, got %s", path, type(list)) end
@@ -83,7 +88,7 @@ return function(path, given)
     if path:find "%.lua$" then
         add(run_file(path), path:gsub("%%", "%%%%") .. ": rule %d")
     elseif path ~= "" then
-        for n, line in ipairs(parse_mosquitto(assert(sol.read_file(path)), path)) do rules[n] = prepare_line(line) end
+        for n, line in ipairs(parse_mosquitto(read(path), path)) do rules[n] = prepare_line(line) end
     elseif #given == 0 then
         error("give path or rules", 0)
     end

@@ -15,7 +15,8 @@ local M = { defaults = { path = "" } }
 ---@return table<string, string> users, string[] hashes
 local function read_users(path)
     local users, hashes, number = {}, {}, 0
-    local text = assert(sol.read_file(path))
+    local text, unread = sol.read_file(path)
+    if not text then error(unread, 0) end
     for line in (text .. "\n"):gmatch "(.-)\r?\n" do
         number = number + 1
         local where = ("%s:%d: "):format(path, number)

@@ -423,18 +423,22 @@ int luaopen_sol_json(lua_State *L) {
     luaL_newlibtable(L, functions); /* json */
 
     lua_newuserdatauv(L, 0, 0); /* json, null */
-    lua_createtable(L, 0, 2);   /* json, null, meta */
+    lua_createtable(L, 0, 3);   /* json, null, meta */
     lua_pushliteral(L, "sol.json.null");
     lua_setfield(L, -2, "__name");
     lua_pushcfunction(L, null_tostring);
     lua_setfield(L, -2, "__tostring");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
     lua_setmetatable(L, -2); /* json, null */
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "null");
 
-    lua_createtable(L, 0, 1); /* json, null, array meta */
+    lua_createtable(L, 0, 2); /* json, null, array meta: every environment's */
     lua_pushliteral(L, "sol.json.array");
     lua_setfield(L, -2, "__name");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
 
     lua_createtable(L, 0, 1); /* json, null, array meta, box meta */
     lua_pushcfunction(L, box_gc);

@@ -10,6 +10,7 @@
 #include "script/vm.h"
 
 #include <lualib.h>
+#include <string.h>
 
 #define AREA_MAX 32 /* bytes, NUL included */
 
@@ -48,15 +49,25 @@ static void write_line(lua_State *L, enum log_level level, struct slice text) {
     log_write(vm_of(L)->log, level, area, "%s", line);
 }
 
+/* The text on top, without its traceback, is an error of our caller: format itself would
+ * not know where it was called. */
+static int raise_here(lua_State *L) {
+    const char *text = lua_tostring(L, -1), *end = strstr(text, "\nstack traceback:");
+    luaL_where(L, 1);                                                    /* ..., text, place */
+    lua_pushlstring(L, text, end ? (size_t)(end - text) : strlen(text)); /* ..., place, text */
+    lua_concat(L, 2);                                                    /* ..., error */
+    return lua_error(L);
+}
+
 static int write_args(lua_State *L, int first) {
     enum log_level level = (enum log_level)lua_tointeger(L, lua_upvalueindex(UP_LEVEL));
     luaL_checkany(L, first);
     if (!log_enabled(vm_of(L)->log, level)) return 0;
 
     if (lua_gettop(L) > first) {
-        lua_pushvalue(L, lua_upvalueindex(UP_FORMAT)); /* ..., format */
-        lua_insert(L, first);                          /* format, ... */
-        lua_call(L, lua_gettop(L) - first, 1);         /* text */
+        lua_pushvalue(L, lua_upvalueindex(UP_FORMAT));                            /* ..., format */
+        lua_insert(L, first);                                                     /* format, ... */
+        if (vm_call(L, lua_gettop(L) - first, 1) != LUA_OK) return raise_here(L); /* text */
     } else {
         luaL_tolstring(L, first, NULL); /* value, text */
     }

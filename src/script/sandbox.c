@@ -2,18 +2,21 @@
  *
  * Left out: what ends or blocks the process (os.exit, os.execute, io), loads machine code
  * or bytecode, or looks into other functions (debug).  Each name left out says what to
- * use instead.  Made bounded: C functions that loop without an end the budget could
- * reach, since no hook is called inside C (patterns that backtrack, string.rep of "",
- * table.move over 2^63 places, table functions on a __len that lies, sorting millions).
- * Forbidden: __gc, because Lua runs finalizers with hooks off. */
+ * use instead.  What could run without end is bounded (bounds.c, lib_string.c), __gc is
+ * forbidden, because Lua runs finalizers with hooks off.
+ *
+ * Nothing that one environment can change is seen by another: each has copies of Lua's
+ * libraries (prelude.lua), `sol` is a read-only view (seal.c). */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/sandbox.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "script/bounds.h"
 #include "script/embed.h"
 #include "script/lib.h"
 #include "script/lib_file.h"
+#include "script/seal.h"
 #include "script/vm.h"
 
 #include <lualib.h>
@@ -38,6 +41,11 @@ static const struct absent absents[] = {
     { "os", "setlocale", "the locale belongs to the whole process" },
     { "string", "dump", "bytecode cannot be loaded" },
     { "debug", "getinfo", "only debug.traceback is there" },
+    { "debug", "getlocal", "only debug.traceback is there" },
+    { "debug", "getmetatable", "only debug.traceback is there" },
+    { "debug", "getupvalue", "only debug.traceback is there" },
+    { "debug", "setmetatable", "only debug.traceback is there" },
+    { "debug", "setupvalue", "only debug.traceback is there" },
     { "debug", "sethook", "only debug.traceback is there" },
 };
 
@@ -47,11 +55,26 @@ static int l_absent(lua_State *L) {
                       lua_tostring(L, lua_upvalueindex(1)), lua_tostring(L, lua_upvalueindex(2)));
 }
 
+/* What a function of io does, elsewhere. */
+static const char *io_instead(const char *name) {
+    static const struct {
+        const char *name, *instead;
+    } rows[] = {
+        { "popen", "a policy cannot start programs" },
+        { "open", "use sol.read_file, while the policy loads" },
+        { "lines", "use sol.read_file, while the policy loads" },
+        { "write", "use sol.log" },
+        { "stderr", "use sol.log" },
+        { "stdout", "use sol.log" },
+    };
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(rows[i].name, name) == 0) return rows[i].instead;
+    return "use sol.read_file to read a file, sol.log to write";
+}
+
 static int io_index(lua_State *L) {
-    return luaL_error(L,
-                      "io.%s is not available in a policy: use sol.read_file to read a file, "
-                      "sol.log to write",
-                      luaL_tolstring(L, 2, NULL));
+    const char *name = luaL_tolstring(L, 2, NULL); /* io, key, name */
+    return luaL_error(L, "io.%s is not available in a policy: %s", name, io_instead(name));
 }
 
 /* Puts functions that explain themselves where something was left out; the globals are on
@@ -73,109 +96,12 @@ static void add_absents(lua_State *L) {
         lua_pop(L, 1);                    /* globals */
     }
     lua_newtable(L);                /* globals, io */
-    lua_newtable(L);                /* globals, io, meta */
+    seal(L, "io");                  /* globals, io */
+    lua_getmetatable(L, -1);        /* globals, io, meta */
     lua_pushcfunction(L, io_index); /* globals, io, meta, fn */
     lua_setfield(L, -2, "__index"); /* globals, io, meta */
-    lua_setmetatable(L, -2);        /* globals, io */
+    lua_pop(L, 1);                  /* globals, io */
     lua_setfield(L, -2, "io");      /* globals */
-}
-
-/* ---- what is bounded ----------------------------------------------------------- */
-
-#define MOVE_MAX 10000000 /* elements of one table.move */
-
-/* Calls the library's own function, upvalue 1, with the arguments. */
-static int call_original(lua_State *L) {
-    lua_pushvalue(L, lua_upvalueindex(1));       /* args, fn */
-    lua_insert(L, 1);                            /* fn, args */
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET); /* results */
-    return lua_gettop(L);
-}
-
-static int l_rep(lua_State *L) {
-    size_t len, sep_len = 0;
-    luaL_checklstring(L, 1, &len);
-    luaL_optlstring(L, 3, "", &sep_len);
-    if (len + sep_len > 0) return call_original(L);
-    luaL_checkinteger(L, 2);
-    lua_pushliteral(L, ""); /* args, "" */
-    return 1;
-}
-
-static int l_move(lua_State *L) {
-    lua_Integer from = luaL_checkinteger(L, 2), to = luaL_checkinteger(L, 3);
-    if (to > from && (lua_Unsigned)to - (lua_Unsigned)from > MOVE_MAX)
-        return luaL_argerror(L, 3, "too many elements to move");
-    return call_original(L);
-}
-
-/* Table functions that loop over #t: a __len of the script's own may say anything. */
-static int l_honest_len(lua_State *L) {
-    if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL)
-        return luaL_argerror(L, 1, "a table with a __len is not taken here");
-    return call_original(L);
-}
-
-#define SORT_MAX 10000 /* elements sorted by C's own comparison */
-
-/* A long table without a comparison of its own is sorted by one in Lua, where the budget
- * can end it. */
-static int l_sort(lua_State *L) {
-    luaL_checktype(L, 1, LUA_TTABLE);
-    if (lua_isnoneornil(L, 2) && lua_rawlen(L, 1) > SORT_MAX) {
-        lua_settop(L, 1);                               /* t */
-        lua_getfield(L, LUA_REGISTRYINDEX, "sol.less"); /* t, less */
-    }
-    return l_honest_len(L);
-}
-
-static int l_setmetatable(lua_State *L) {
-    if (lua_istable(L, 2)) {
-        lua_pushliteral(L, "__gc");       /* t, meta, "__gc" */
-        if (lua_rawget(L, 2) != LUA_TNIL) /* t, meta, gc */
-            return luaL_error(L, "__gc is not available in a policy: use a <close> variable");
-        lua_pop(L, 1); /* t, meta */
-    }
-    return call_original(L);
-}
-
-static int l_collectgarbage(lua_State *L) {
-    if (strcmp(luaL_optstring(L, 1, "collect"), "count") != 0)
-        return luaL_error(L, "collectgarbage: only \"count\" is available in a policy");
-    lua_pushnumber(L, (lua_Number)vm_of(L)->used_bytes / 1024.0); /* ..., KiB */
-    return 1;
-}
-
-struct bound {
-    const char *table; /* NULL: a global */
-    const char *name;
-    lua_CFunction fn; /* with the library's function as upvalue 1 */
-};
-
-static const struct bound bounds[] = {
-    { "string", "rep", l_rep },
-    { "table", "move", l_move },
-    { "table", "concat", l_honest_len },
-    { "table", "insert", l_honest_len },
-    { "table", "remove", l_honest_len },
-    { "table", "sort", l_sort },
-    { "table", "unpack", l_honest_len },
-    { NULL, "setmetatable", l_setmetatable },
-    { NULL, "collectgarbage", l_collectgarbage },
-};
-
-/* Wraps them; the globals are on top. [-0, +0, m] */
-static void add_bounds(lua_State *L) {
-    for (unsigned i = 0; i < ARRAY_LEN(bounds); i++) {
-        if (bounds[i].table)
-            lua_getfield(L, -1, bounds[i].table); /* globals, table */
-        else
-            lua_pushvalue(L, -1);             /* globals, globals */
-        lua_getfield(L, -1, bounds[i].name);  /* globals, table, original */
-        lua_pushcclosure(L, bounds[i].fn, 1); /* globals, table, fn */
-        lua_setfield(L, -2, bounds[i].name);  /* globals, table */
-        lua_pop(L, 1);                        /* globals */
-    }
 }
 
 /* ---- print ---------------------------------------------------------------------- */
@@ -263,11 +189,12 @@ void sandbox_open(lua_State *L) {
     lua_pushcfunction(L, l_print); /* globals, print */
     lua_setfield(L, -2, "print");  /* globals */
     add_absents(L);
-    add_bounds(L);
-    luaL_requiref(L, "sol", luaopen_sol, 0);         /* globals, sol: errors know its functions */
-    lua_setfield(L, -2, "sol");                      /* globals */
+    bounds_add(L);
     lua_pushvalue(L, -1);                            /* globals, globals */
     lua_rawsetp(L, LUA_REGISTRYINDEX, &globals_key); /* globals */
+    luaL_requiref(L, "sol", luaopen_sol, 0);         /* globals, sol: errors know its functions */
+    seal(L, "sol");                                  /* globals, view */
+    lua_setfield(L, -2, "sol");                      /* globals */
 }
 
 void sandbox_push(lua_State *L) {

@@ -133,7 +133,8 @@ static void clock_move(struct vm *vm) {
 
 static void *count_alloc(void *obj, void *at, size_t old, size_t size) {
     struct vm *vm = obj;
-    if (!at) old = 0; /* `old` is then a kind of object */
+    bool is_string = !at && old == LUA_TSTRING; /* `old` is then a kind of object */
+    if (!at) old = 0;
     if (size == 0) {
         free(at);
         vm->used_bytes -= old;
@@ -141,6 +142,7 @@ static void *count_alloc(void *obj, void *at, size_t old, size_t size) {
     }
     if (size > old && vm->is_capped && vm->cap_bytes && vm->used_bytes - old + size > vm->cap_bytes)
         return NULL; /* Lua collects garbage, tries again, then raises */
+    if (is_string && vm->is_capped && size > vm_longest_string(vm) + 64) return NULL;
     void *new = realloc(at, size);
     if (new) vm->used_bytes += size - old;
     return new;

@@ -107,6 +107,12 @@ int vm_reset_thread(struct vm *vm, lua_State *co);
  * is used up. [-0, +0, e] */
 void vm_check_budget(lua_State *L);
 
+/* The longest string a script may make, in bytes: a quarter of its memory, so that what
+ * walks over one within C ends soon. */
+static inline size_t vm_longest_string(const struct vm *vm) {
+    return vm->cap_bytes ? vm->cap_bytes / 4 : SIZE_MAX / 4;
+}
+
 /* Our own calls of the Lua API beneath a running script must not meet the cap: */
 static inline bool vm_uncap(struct vm *vm) {
     bool was = vm->is_capped;

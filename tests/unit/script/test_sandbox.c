@@ -28,6 +28,22 @@ static void what_is_not_there_says_what_to_use_instead(void **state) {
         { "os.execute('ls')", "os.execute is not available in a policy" },
         { "os.remove('x')", "os.remove is not available in a policy" },
         { "io.open('x')", "io.open is not available in a policy: use sol.read_file" },
+        { "io.popen('ls')", "io.popen is not available in a policy: a policy cannot start" },
+        { "io.write('x')", "io.write is not available in a policy: use sol.log" },
+        { "io.write = print", "io cannot be changed" },
+        { "debug.setmetatable('', {})", "debug.setmetatable is not available in a policy" },
+        { "sol.onn()", "sol has no member \"onn\"; did you mean \"on\"?" },
+        { "sol.topic.mach()", "sol.topic has no member \"mach\"; did you mean \"match\"?" },
+        { "sol.deny = print", "sol.deny cannot be replaced" },
+        { "sol.log_level = 'info'", "it is a setting, written \"log_level = ...\"" },
+        { "sol.mine = 1", "sol cannot be changed" },
+        { "rawset(sol.json, 'x', 1)", "this table belongs to everybody" },
+        { "table.insert(sol, 1)", "sol cannot be changed" },
+        { "getmetatable(sol.json.null).x = 1", "attempt to index a boolean value" },
+        { "string.rep('x', 250 << 20)", "string.rep: resulting string too large" },
+        { "string.rep('x', 1 << 62, 'yz')", "string.rep: resulting string too large" },
+        { "os.date(('%c'):rep(1000))", "format too long" },
+        { "utf8.len(('x'):rep(20 << 20))", "longer than 16 MiB" },
         { "dofile('x')", "dofile is not available in a policy: use require" },
         { "loadfile('x')", "loadfile is not available in a policy: use require" },
         { "string.dump(print)", "string.dump is not available in a policy" },
@@ -85,6 +101,9 @@ static void endless_work_is_cut_off_whatever_catches_errors(void **state) {
         "sol.spawn(function() while true do end end) while true do end",
         "goto l ::l:: goto l",
         "string.rep('', 1 << 62) while true do end",
+        "table.concat(setmetatable({}, { __index = function() return '' end }), '', 1, 1 << 50)",
+        "local t = {} for i = 1, 1 << 16 do t[i] = '' end\n"
+        "while true do pcall(table.concat, t, '', 1, 1 << 50) end",
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
@@ -98,7 +117,8 @@ static void greed_is_cut_off_and_the_vm_lives_on(void **state) {
     static const char *const bodies[] = {
         "local t = {} for i = 1, 1e9 do t[i] = i end",
         "local s = 'x' while true do s = s .. s end",
-        "return ('x'):rep(1 << 28)",
+        "return ('x'):rep(1 << 20) .. ('x'):rep(1 << 20)",
+        "return table.concat { ('x'):rep(1 << 20), ('x'):rep(1 << 20) }",
         "local t = {} while true do t = { t } end",
     };
     (void)state;
