@@ -460,9 +460,22 @@ function sol.after(seconds, fn, options) end
 ---@return sol.timer
 function sol.every(seconds, fn, options) end
 
+---@class sol.task
+local task = {}
+
+---Waits.
+---@param timeout? number seconds
+---@return true? ok
+---@return any ... the results, or an error ("timeout")
+function task:join(timeout) end
+
+---@return "running"|"done"|"failed"
+function task:status() end
+
 ---Run `fn(...)` beside the caller.
----@param fn fun(...)
+---@param fn fun(...): ...
 ---@param ... any
+---@return sol.task
 function sol.spawn(fn, ...) end
 
 ---@return number seconds of a clock that only goes forward
@@ -588,5 +601,145 @@ function sol.password.verify(password, hash) end
 ---@return "argon2id"|"pbkdf2-sha512"|"sha512"|"crypt"|nil kind
 ---@return string? err
 function sol.password.kind(hash) end
+
+---@param data string
+---@return string digest 32 bytes
+function sol.sha256(data) end
+
+---@param data string
+---@return string digest 64 bytes
+function sol.sha512(data) end
+
+---@param algorithm "sha256"|"sha512"
+---@param key string at most 65536 bytes
+---@param data string
+---@return string code 32 or 64 bytes
+function sol.hmac(algorithm, key, data) end
+
+---In a time that does not tell where they differ.
+---@param a string
+---@param b string
+---@return boolean
+function sol.equal(a, b) end
+
+---@param n integer bytes, 0 to 65536
+---@return string
+function sol.random(n) end
+
+sol.base64 = {}
+
+---@param data string
+---@return string
+function sol.base64.encode(data) end
+
+---@param text string
+---@return string? data
+---@return string? err
+function sol.base64.decode(text) end
+
+---@param data string
+---@return string
+function sol.base64.encode_url(data) end
+
+---@param text string
+---@return string? data
+---@return string? err
+function sol.base64.decode_url(text) end
+
+sol.hex = {}
+
+---@param data string
+---@return string
+function sol.hex.encode(data) end
+
+---@param text string
+---@return string? data
+---@return string? err
+function sol.hex.decode(text) end
+
+-- ---- parts that wait for one another ------------------------------------------------
+
+---@class sol.guard
+local guard = {}
+
+---@return boolean released false: it had been
+function guard:release() end
+
+---@class sol.semaphore
+local semaphore = {}
+
+---Waits.
+---@param timeout? number seconds; 0: does not wait
+---@return sol.guard? guard
+---@return string? err
+function semaphore:acquire(timeout) end
+
+---@return integer permits free
+function semaphore:available() end
+
+---@param n integer permits
+---@return sol.semaphore
+function sol.semaphore(n) end
+
+---Waits.
+---@param key any
+---@param fn fun(key: any): ...
+---@param timeout? number seconds, 30
+---@return any ... what fn gave; or nil and an error
+function sol.once(key, fn, timeout) end
+
+-- ---- state --------------------------------------------------------------------------
+
+---@class sol.cache_options
+---@field size? integer entries, 1000
+---@field ttl? number seconds; for ever
+---@field negative_ttl? number seconds, 0
+---@field jitter? number 0 to 1
+---@field timeout? number seconds, 30
+
+---@class sol.cache
+local cache = {}
+
+---May wait, with `fn`.
+---@param key any
+---@param fn? fun(key: any): any, string?
+---@return any value
+---@return string? err
+function cache:get(key, fn) end
+
+---@param key any
+---@param value any nil deletes
+---@param ttl? number seconds
+function cache:set(key, value, ttl) end
+
+---@param key any
+---@return boolean was_there
+function cache:delete(key) end
+
+function cache:clear() end
+
+---@return integer entries
+function cache:count() end
+
+---@param options? sol.cache_options
+---@return sol.cache
+function sol.cache(options) end
+
+---@class sol.rate
+local rate = {}
+
+---@param key any
+---@param n? number tokens, 1
+---@return boolean taken
+---@return number? seconds until there are as many
+function rate:take(key, n) end
+
+---@param key any
+---@return boolean was_known
+function rate:reset(key) end
+
+---@param options {rate: number, burst?: number, keys?: integer}
+---@return sol.rate
+function sol.rate(options) end
 
 return sol

@@ -17,6 +17,8 @@ int luaopen_sol_topic(lua_State *L);    /* lib_topic.c: a table */
 int luaopen_sol_uuid(lua_State *L);     /* lib_uuid.c: a function */
 int luaopen_sol_log(lua_State *L);      /* lib_log.c: a table */
 int luaopen_sol_password(lua_State *L); /* lib_password.c: a table */
+int luaopen_sol_base64(lua_State *L);   /* lib_encode.c: a table */
+int luaopen_sol_hex(lua_State *L);      /* lib_encode.c: a table */
 
 /* Tables whose functions become sol's own: sol.on, sol.sleep ... */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */
@@ -24,8 +26,12 @@ int luaopen_sol_clients(lua_State *L); /* lib_clients.c: client clients */
 int luaopen_sol_publish(lua_State *L); /* lib_publish.c: publish */
 int luaopen_sol_time(lua_State *L);    /* lib_time.c: now time sleep after every spawn */
 int luaopen_sol_file(lua_State *L);    /* lib_file.c: read_file */
+int luaopen_sol_crypto(lua_State *L);  /* lib_crypto.c: sha256 sha512 hmac random equal */
 /* Moves the fields of the table on top into the one below. [-1, +0, m] */
 void lib_merge(lua_State *L);
+
+/* For Lua: suggest(word, names) gives "; did you mean ...?" or "". [-0, +1, e] */
+int lib_suggest(lua_State *L);
 
 /* The library `sol` as a whole (lib_sol.c): what require "sol" gives. */
 int luaopen_sol(lua_State *L);

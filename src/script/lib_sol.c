@@ -1,8 +1,15 @@
-/* lib_sol.c -- the library `sol`, put together from its modules. */
+/* lib_sol.c -- the library `sol`, put together from its modules.
+ *
+ * First those in C, then those in Lua (lua/sol/), which are given `sol` as it is by then
+ * and `native`: primitives that scripts do not see, and what earlier ones left there for
+ * later ones. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib.h"
 
 #include "base/mem.h"
+#include "script/lib_wait.h"
+#include "script/sandbox.h"
+#include "script/suggest.h"
 #include "script/vm.h"
 
 /* In the order of docs/lua-api.md. */
@@ -15,7 +22,27 @@ static const struct module {
     { NULL, luaopen_sol_file },     { "log", luaopen_sol_log },
     { "topic", luaopen_sol_topic }, { "json", luaopen_sol_json },
     { "uuid", luaopen_sol_uuid },   { "password", luaopen_sol_password },
+    { NULL, luaopen_sol_crypto },   { "base64", luaopen_sol_base64 },
+    { "hex", luaopen_sol_hex },
 };
+
+/* Embedded chunks: each gives a table whose fields become sol's own. */
+static const char *const lua_modules[] = {
+    "options", "task", "semaphore", "once", "lru", "cache", "rate",
+};
+
+int lib_suggest(lua_State *L) {
+    char buf[SUGGEST_MAX + 24];
+    struct suggest near;
+    suggest_init(&near, luaL_checkstring(L, 1));
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_Integer i = 1; lua_rawgeti(L, 2, i) == LUA_TSTRING; i++) { /* word, names, name */
+        suggest_offer(&near, lua_tostring(L, -1));
+        lua_pop(L, 1); /* word, names */
+    }
+    lua_pushstring(L, suggest_text(&near, buf)); /* word, names, nil, text */
+    return 1;
+}
 
 void lib_merge(lua_State *L) {
     for (lua_pushnil(L); lua_next(L, -2);) { /* into, from, name, value */
@@ -24,6 +51,29 @@ void lib_merge(lua_State *L) {
         lua_rawset(L, -5);                   /* into, from, name */
     }
     lua_pop(L, 1); /* into */
+}
+
+/* Pushes the primitives of the Lua modules. [-0, +1, m] */
+static void push_native(lua_State *L) {
+    lua_newtable(L); /* native */
+    lib_wait_add(L);
+    lua_pushcfunction(L, lib_suggest); /* native, suggest */
+    lua_setfield(L, -2, "suggest");    /* native */
+}
+
+/* sol is on top. [-0, +0, e] */
+static void add_lua_modules(lua_State *L) {
+    push_native(L); /* sol, native */
+    for (unsigned i = 0; i < ARRAY_LEN(lua_modules); i++) {
+        lua_pushvalue(L, -2);              /* sol, native, sol */
+        lua_pushvalue(L, -2);              /* sol, native, sol, native */
+        sandbox_run(L, lua_modules[i], 2); /* sol, native, module */
+        lua_insert(L, -2);                 /* sol, module, native */
+        lua_insert(L, -3);                 /* native, sol, module */
+        lib_merge(L);                      /* native, sol */
+        lua_insert(L, -2);                 /* sol, native */
+    }
+    lua_pop(L, 1); /* sol */
 }
 
 int luaopen_sol(lua_State *L) {
@@ -37,6 +87,7 @@ int luaopen_sol(lua_State *L) {
     }
     lua_pushliteral(L, SOL_VERSION); /* sol, version */
     lua_setfield(L, -2, "version");  /* sol */
+    add_lua_modules(L);
     return 1;
 }
 

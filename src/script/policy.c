@@ -17,7 +17,6 @@
 #include "script/sandbox.h"
 #include "script/settings.h"
 #include "script/script.h"
-#include "script/suggest.h"
 #include "script/task.h"
 
 #include <dirent.h>
@@ -185,19 +184,6 @@ static int native_list(lua_State *L) {
     return 1;
 }
 
-static int native_suggest(lua_State *L) {
-    char buf[SUGGEST_MAX + 24];
-    struct suggest near;
-    suggest_init(&near, luaL_checkstring(L, 1));
-    luaL_checktype(L, 2, LUA_TTABLE);
-    for (lua_Integer i = 1; lua_rawgeti(L, 2, i) == LUA_TSTRING; i++) { /* word, names, name */
-        suggest_offer(&near, lua_tostring(L, -1));
-        lua_pop(L, 1); /* word, names */
-    }
-    lua_pushstring(L, suggest_text(&near, buf)); /* word, names, nil, text */
-    return 1;
-}
-
 static int native_load_file(lua_State *L) {
     const char *path = luaL_checkstring(L, 1);
     luaL_checktype(L, 2, LUA_TTABLE);
@@ -205,7 +191,7 @@ static int native_load_file(lua_State *L) {
 }
 
 static const luaL_Reg natives[] = {
-    { "kind", native_kind },           { "list", native_list }, { "suggest", native_suggest },
+    { "kind", native_kind },           { "list", native_list }, { "suggest", lib_suggest },
     { "load_file", native_load_file }, { NULL, NULL },
 };
 
@@ -244,7 +230,7 @@ static void push_native(lua_State *L, struct script *s) {
 /* Pushes sol.lua's environment. [-0, +1, e] */
 static void push_environment(lua_State *L, struct script *s) {
     push_native(L, s);               /* native */
-    sandbox_prelude(L);              /* prelude */
+    sandbox_run(L, "prelude", 1);    /* prelude */
     lua_getfield(L, -1, "builtins"); /* prelude, builtins */
     conf_push_environment(L, s);     /* prelude, env */
     lua_getfield(L, -2, "furnish");  /* prelude, env, furnish */

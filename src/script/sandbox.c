@@ -203,15 +203,17 @@ void sandbox_push(lua_State *L) {
 
 /* ---- loading --------------------------------------------------------------------- */
 
-void sandbox_prelude(lua_State *L) {
+void sandbox_run(lua_State *L, const char *name, int nargs) {
     const struct embedded *e = embedded_lua;
-    while (e->name && strcmp(e->name, "prelude") != 0) e++;
+    while (e->name && strcmp(e->name, name) != 0) e++;
     must(e->name != NULL);
-    if (luaL_loadbufferx(L, e->source, e->len, "=prelude", "t") != LUA_OK) lua_error(L);
-    sandbox_push(L);          /* native, chunk, globals */
-    lua_setupvalue(L, -2, 1); /* native, chunk */
-    lua_insert(L, -2);        /* chunk, native */
-    lua_call(L, 1, 1);        /* result */
+    lua_pushfstring(L, "=sol/%s.lua", name); /* args, chunk name */
+    if (luaL_loadbufferx(L, e->source, e->len, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
+    lua_remove(L, -2);         /* args, chunk */
+    sandbox_push(L);           /* args, chunk, globals */
+    lua_setupvalue(L, -2, 1);  /* args, chunk */
+    lua_insert(L, -nargs - 1); /* chunk, args */
+    lua_call(L, nargs, 1);     /* result */
 }
 
 int sandbox_load_file(lua_State *L, const char *path) {

@@ -12,9 +12,9 @@ void sandbox_open(lua_State *L);
 /* Pushes it again. [-0, +1, -] */
 void sandbox_push(lua_State *L);
 
-/* Runs the embedded prelude with `native`, a table on top: its result in its place.
- * [-1, +1, e] */
-void sandbox_prelude(lua_State *L);
+/* Runs the embedded lua/sol/NAME.lua with the `nargs` values on top and Lua's libraries as
+ * they are: its one result in their place. [-nargs, +1, e] */
+void sandbox_run(lua_State *L, const char *name, int nargs);
 
 /* Loads the text file at `path` as a function with the environment on top of the stack:
  * the function, or nil and the error, in its place. [-1, +1|2, m] */

@@ -69,7 +69,7 @@ describe("an environment", function()
         for line, expected in pairs {
             ["sol.onn('publish', print)"] = 'sol has no member "onn"; did you mean "on"?',
             ["sol.topic.mach('a', 'a')"] = 'sol.topic has no member "mach"; did you mean "match"?',
-            ["sol.log_level = 'debug'"] = 'sol.log_level cannot be assigned: it is a setting, written "log_level = ..."',
+            ["sol.log_level = 'debug'"] = 'sol.log_level cannot be assigned: it is a setting, written "log_level =',
             ["sol.log_levl = 'debug'"] = 'sol.log_levl cannot be assigned; did you mean "log_level"?',
             ["sol.publish = print"] = "sol.publish cannot be replaced",
             ["sol.log.info('%d', 'x')"] = "bad argument #2 to 'string.format' (number expected, got string)",
