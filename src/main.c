@@ -8,6 +8,7 @@
 #include "core/worker.h"
 #include "io/signals.h"
 #include "script/policy.h"
+#include "script/shared.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -42,6 +43,7 @@ struct sol {
     struct log log;
     struct loop *loop;
     struct broker *broker;
+    struct shared *shared;    /* owned reference: sol.shared, over all generations */
     struct config *listening; /* owned: the listeners as they were opened */
 };
 
@@ -102,6 +104,7 @@ static int load(struct sol *sol, unsigned generation, unsigned workers, struct p
     do {
         struct policy_opts opts = { .path = sol->options.config,
                                     .log = &sol->log,
+                                    .shared = sol->shared,
                                     .generation = generation,
                                     .worker = out->len };
         int r = policy_load(&opts, &out->at[out->len], error);
@@ -243,5 +246,8 @@ int main(int argc, char **argv) {
     bool named = checking || strcmp(command, "run") == 0;
     int r = read_options(argc - named, argv + named, &sol.options);
     if (r != GO_ON) return r;
-    return checking ? check(&sol) : run(&sol);
+    sol.shared = shared_new(NULL);
+    int status = checking ? check(&sol) : run(&sol);
+    shared_unref(sol.shared);
+    return status;
 }

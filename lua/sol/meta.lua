@@ -161,6 +161,10 @@ max_parked = 10000
 ---@type integer
 vm_memory = 268435456
 
+---Dictionaries for `sol.shared`: name and size, in bytes or like "10 MB".
+---@type table<string, string|integer>
+shared = {}
+
 ---@type "debug"|"info"|"warn"|"error"|"off"
 log_level = "info"
 
@@ -741,5 +745,113 @@ function rate:reset(key) end
 ---@param options {rate: number, burst?: number, keys?: integer}
 ---@return sol.rate
 function sol.rate(options) end
+
+---A dictionary for all workers and generations.  Values are strings, numbers and booleans.
+---@class sol.shared_dictionary
+local dictionary = {}
+
+---@alias sol.plain string|number|boolean
+
+---@param key string
+---@return sol.plain? value
+---@return string? err "value is a list"
+function dictionary:get(key) end
+
+---@param key string
+---@param value sol.plain? nil deletes
+---@param ttl? number seconds; 0: for ever
+---@return boolean ok
+---@return string? err "no memory"
+---@return boolean evicted others had to go
+function dictionary:set(key, value, ttl) end
+
+---Only where there is none.
+---@param key string
+---@param value sol.plain
+---@param ttl? number seconds
+---@return boolean ok
+---@return string? err "exists", "no memory"
+---@return boolean evicted
+function dictionary:add(key, value, ttl) end
+
+---Only where there is one.
+---@param key string
+---@param value sol.plain
+---@param ttl? number seconds
+---@return boolean ok
+---@return string? err "not found", "no memory"
+---@return boolean evicted
+function dictionary:replace(key, value, ttl) end
+
+---@param key string
+---@return boolean was_there
+function dictionary:delete(key) end
+
+---@param key string
+---@param by number
+---@param init? number where there is none
+---@param init_ttl? number seconds
+---@return number? sum
+---@return string? err "not found", "not a number", "integer overflow", "no memory"
+---@return boolean? evicted
+function dictionary:incr(key, by, init, init_ttl) end
+
+---@param key string
+---@return number? seconds 0: for ever
+---@return string? err "not found"
+function dictionary:ttl(key) end
+
+---@param key string
+---@param ttl number seconds; 0: for ever
+---@return true? ok
+---@return string? err "not found"
+function dictionary:expire(key, ttl) end
+
+---@param key string
+---@param value sol.plain
+---@return integer? length
+---@return string? err "value not a list", "no memory"
+function dictionary:lpush(key, value) end
+
+---@param key string
+---@param value sol.plain
+---@return integer? length
+---@return string? err
+function dictionary:rpush(key, value) end
+
+---@param key string
+---@return sol.plain? value
+---@return string? err
+function dictionary:lpop(key) end
+
+---@param key string
+---@return sol.plain? value
+---@return string? err
+function dictionary:rpop(key) end
+
+---@param key string
+---@return integer? length
+---@return string? err
+function dictionary:llen(key) end
+
+function dictionary:flush_all() end
+
+---@param max? integer 0: all
+---@return integer freed
+function dictionary:flush_expired(max) end
+
+---@param max? integer 1024; 0: all
+---@return string[]
+function dictionary:get_keys(max) end
+
+---@return integer bytes
+function dictionary:capacity() end
+
+---@return integer bytes
+function dictionary:free_space() end
+
+---What the setting `shared` declares.
+---@type table<string, sol.shared_dictionary>
+sol.shared = {}
 
 return sol

@@ -19,6 +19,7 @@ int luaopen_sol_log(lua_State *L);      /* lib_log.c: a table */
 int luaopen_sol_password(lua_State *L); /* lib_password.c: a table */
 int luaopen_sol_base64(lua_State *L);   /* lib_encode.c: a table */
 int luaopen_sol_hex(lua_State *L);      /* lib_encode.c: a table */
+int luaopen_sol_shared(lua_State *L);   /* lib_shared.c: an object */
 
 /* Tables whose functions become sol's own: sol.on, sol.sleep ... */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */

@@ -23,7 +23,7 @@ static const struct module {
     { "topic", luaopen_sol_topic }, { "json", luaopen_sol_json },
     { "uuid", luaopen_sol_uuid },   { "password", luaopen_sol_password },
     { NULL, luaopen_sol_crypto },   { "base64", luaopen_sol_base64 },
-    { "hex", luaopen_sol_hex },
+    { "hex", luaopen_sol_hex },     { "shared", luaopen_sol_shared },
 };
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */

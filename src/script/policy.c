@@ -10,6 +10,7 @@
 #include "script/lib.h"
 #include "script/lib_client.h"
 #include "script/lib_publish.h"
+#include "script/lib_shared.h"
 #include "script/lib_time.h"
 #include "script/live.h"
 #include "script/obj_message.h"
@@ -17,6 +18,7 @@
 #include "script/sandbox.h"
 #include "script/settings.h"
 #include "script/script.h"
+#include "script/shared.h"
 #include "script/task.h"
 
 #include <dirent.h>
@@ -50,6 +52,8 @@ static void script_free(struct script *s) {
     handlers_free(s);
     vm->script = NULL;
     vm_unref(vm);
+    shared_close(s);
+    shared_unref(s->shared);
     free(s->path);
     free(s->folder);
     free(s->plugin_path);
@@ -144,6 +148,7 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->vm = vm_new(opts->log, defaults.vm_memory, LOAD_BUDGET_MS);
     s->vm->script = s;
     s->is_loading = true;
+    s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(NULL);
     s->path = opts->path ? xstrdup(opts->path) : NULL;
     const char *slash = opts->path ? strrchr(opts->path, '/') : NULL;
     if (!slash)
@@ -275,6 +280,7 @@ static void loaded(struct script *s, struct policy *out) {
     s->vm->cap_bytes = c->vm_memory;
     s->config = NULL;
     s->is_loading = false;
+    shared_settle(s);
     *out = (struct policy){ .config = c, .hooks = &s->port };
 }
 

@@ -16,6 +16,8 @@ struct handler;
 struct invocation;
 struct publishing;
 struct script_timer;
+struct declared;
+struct shared;
 
 /* The handlers of one event, in the order in which they run. */
 struct handler_list {
@@ -30,10 +32,12 @@ struct script {
     unsigned generation;
     bool is_first; /* the first worker's: runs what runs once per broker */
     /* while loading */
-    bool is_loading;       /* settings and handlers may be given */
-    struct config *config; /* lent: being filled; NULL afterwards */
-    char *path, *folder;   /* owned: of sol.lua; folder "." without one */
-    char *plugin_path;     /* owned: folders, ':' between */
+    bool is_loading;               /* settings and handlers may be given */
+    struct config *config;         /* lent: being filled; NULL afterwards */
+    char *path, *folder;           /* owned: of sol.lua; folder "." without one */
+    char *plugin_path;             /* owned: folders, ':' between */
+    struct shared *shared;         /* owned reference: where its dictionaries are (shared.h) */
+    struct declared *shared_dicts; /* owned: the setting `shared` (lib_shared.c) */
     /* afterwards fixed */
     struct config settings; /* a copy, without the listeners */
     struct handler_list events[HOOK_EVENTS];

@@ -8,6 +8,8 @@
 
 #include "base/mem.h"
 #include "core/config.h"
+#include "script/lib_shared.h"
+#include "script/script.h"
 #include "script/suggest.h"
 #include "script/vm.h"
 
@@ -26,7 +28,8 @@ enum kind {
     SECONDS, /* uint32_t milliseconds; a fraction in Lua */
     WORKERS, /* uint32_t; "auto" is 0 */
     EXPIRY,  /* uint32_t seconds; math.huge and "never" are UINT32_MAX */
-    VERSIONS /* uint8_t, bit 1 << enum mqtt_version; a list of them in Lua */
+    VERSIONS, /* uint8_t, bit 1 << enum mqtt_version; a list of them in Lua */
+    SHARED    /* the script's, not the config's: lib_shared.c */
 };
 
 struct setting {
@@ -94,6 +97,7 @@ static const struct setting settings[] = {
     { GLOBAL_NAMED("hook_timeout", hook_timeout_ms), .kind = SECONDS, .min = 0.001, .max = 3600, .unit = "seconds" },
     { GLOBAL(max_parked),          .kind = COUNT32, .min = 0,   .max = UINT32_MAX },
     { GLOBAL(vm_memory),           .kind = COUNT64, .min = 1048576, .max = 1e15, .unit = "bytes" },
+    { GLOBAL_NAMED("shared", listeners), .kind = SHARED },
     { GLOBAL(log_level),           .kind = CHOICE,  .words = level_words },
     { GLOBAL(log_format),          .kind = CHOICE,  .words = format_words },
 };
@@ -241,6 +245,7 @@ static void set(lua_State *L, const struct setting *s, void *home) {
     case COUNT64: *(uint64_t *)at = (uint64_t)check_number(L, s); break;
     case SECONDS: *(uint32_t *)at = (uint32_t)(check_number(L, s) * 1000 + 0.5); break;
     case VERSIONS: *(uint8_t *)at = check_versions(L, s); break;
+    case SHARED: shared_declare(L, script_of(L), 3); break;
     }
 }
 
@@ -272,7 +277,8 @@ static void get(lua_State *L, const struct setting *s, const void *home) {
         else
             lua_pushinteger(L, *(const uint32_t *)at);
         break;
-    case VERSIONS: push_versions(L, *(const uint8_t *)at);
+    case VERSIONS: push_versions(L, *(const uint8_t *)at); break;
+    case SHARED: shared_push_declared(L, script_of(L)); break;
     }
 }
 

@@ -1,0 +1,429 @@
+/* lib_shared.c -- sol.shared.NAME: dictionaries for all workers and generations.
+ *
+ * The verbs and their answers are OpenResty's.  Values are copied in and out, with the
+ * type they had: a boolean, an integer, a float or a string. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "script/lib_shared.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "script/lib.h"
+#include "script/obj_message.h"
+#include "script/object.h"
+#include "script/script.h"
+#include "script/shared.h"
+#include "script/suggest.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define KEY_MAX     65535 /* bytes */
+#define SIZE_MAX_GB 1e12  /* bytes of a dictionary */
+#define TTL_MAX     4e9   /* seconds */
+
+/* One that a script has declared. */
+struct declared {
+    struct declared *next;
+    struct dict *dict; /* owned reference */
+    size_t bytes;      /* as declared */
+    char *name;        /* owned */
+};
+
+/* The block of a dictionary's userdata. */
+struct dict_box {
+    struct dict *dict; /* lent by the script, which outlives its VM */
+};
+
+static const struct object_type dict_type, shared_type;
+
+/* ---- the setting ----------------------------------------------------------------- */
+
+static struct declared *declared_find(const struct script *s, struct slice name) {
+    struct declared *d = s->shared_dicts;
+    while (d && !slice_eq(slice_str(d->name), name)) d = d->next;
+    return d;
+}
+
+/* "10 MB", "64k", 1048576: bytes, or 0. [-0, +0, -] */
+static size_t to_bytes(lua_State *L, int index) {
+    double n = -1;
+    if (lua_type(L, index) == LUA_TNUMBER) {
+        n = lua_tonumber(L, index);
+    } else if (lua_type(L, index) == LUA_TSTRING) {
+        static const char units[] = "KMG";
+        char *end;
+        n = strtod(lua_tostring(L, index), &end);
+        while (*end == ' ') end++;
+        const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+        if (unit) {
+            for (const char *u = units; u <= unit; u++) n *= 1024;
+            end++;
+            if (*end == 'i') end++;
+        }
+        if (*end == 'B' || *end == 'b') end++;
+        if (*end) n = -1;
+    }
+    return n >= DICT_MIN && n <= SIZE_MAX_GB ? (size_t)n : 0;
+}
+
+/* The pair on top of the stack declares a dictionary. [-0, +0, e] */
+static void declare(lua_State *L, struct script *s) {
+    struct slice name = vm_to_slice(L, -2);
+    bool is_name =
+        name.at && name.len > 0 &&
+        strspn((const char *)name.at, "abcdefghijklmnopqrstuvwxyz"
+                                      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == name.len;
+    if (!is_name)
+        luaL_error(L,
+                   "shared: expected { NAME = SIZE, ... }, where a name is letters, digits and _");
+    size_t bytes = to_bytes(L, -1);
+    if (!bytes)
+        luaL_error(L, "shared: the size of %s must be like \"10 MB\", at least 16 KB, not %s",
+                   (const char *)name.at, luaL_tolstring(L, -1, NULL));
+    struct declared *d = declared_find(s, name);
+    if (!d) {
+        d = xcalloc(1, sizeof *d);
+        d->name = xslicedup(name);
+        d->dict = dict_open(s->shared, name, bytes);
+        d->next = s->shared_dicts;
+        s->shared_dicts = d;
+    }
+    d->bytes = bytes;
+}
+
+void shared_declare(lua_State *L, struct script *s, int index) {
+    if (!lua_istable(L, index))
+        luaL_error(L, "shared: expected a table like { sessions = \"10 MB\" }, got a %s",
+                   luaL_typename(L, index));
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) declare(L, s); /* ..., name, size */
+}
+
+void shared_push_declared(lua_State *L, const struct script *s) {
+    lua_newtable(L); /* table */
+    for (const struct declared *d = s->shared_dicts; d; d = d->next) {
+        lua_pushinteger(L, (lua_Integer)d->bytes); /* table, bytes */
+        lua_setfield(L, -2, d->name);              /* table */
+    }
+}
+
+void shared_settle(struct script *s) {
+    for (struct declared *d = s->shared_dicts; d; d = d->next) dict_resize(d->dict, d->bytes);
+}
+
+void shared_close(struct script *s) {
+    while (s->shared_dicts) {
+        struct declared *d = s->shared_dicts;
+        s->shared_dicts = d->next;
+        dict_unref(d->dict);
+        free(d->name);
+        free(d);
+    }
+}
+
+/* ---- arguments and answers ---------------------------------------------------------- */
+
+static struct dict *check_dict(lua_State *L) {
+    return ((struct dict_box *)object_check(L, 1, &dict_type))->dict;
+}
+
+static struct slice check_key(lua_State *L) {
+    struct slice key = vm_check_slice(L, 2);
+    luaL_argcheck(L, key.len > 0 && key.len <= KEY_MAX, 2, "a key has 1 to 65535 bytes");
+    return key;
+}
+
+static uint64_t opt_ttl(lua_State *L, int arg) {
+    lua_Number s = luaL_optnumber(L, arg, 0);
+    luaL_argcheck(L, s >= 0 && s <= TTL_MAX, arg, "expected seconds, 0 or more");
+    return s > 0 && s < 0.001 ? 1 : (uint64_t)(s * 1000 + 0.5);
+}
+
+static struct shared_value check_number(lua_State *L, int arg) {
+    struct shared_value v = { 0 };
+    v.real = luaL_checknumber(L, arg);
+    v.type = SHARED_REAL;
+    if (!lua_isinteger(L, arg)) return v;
+    return (struct shared_value){ .type = SHARED_INTEGER, .integer = lua_tointeger(L, arg) };
+}
+
+/* A plain value, lent; nil is SHARED_NONE where it `may_be_nil`. */
+static struct shared_value check_value(lua_State *L, int arg, bool may_be_nil) {
+    switch (lua_type(L, arg)) {
+    case LUA_TBOOLEAN:
+        return (struct shared_value){ .type = SHARED_BOOLEAN, .boolean = lua_toboolean(L, arg) };
+    case LUA_TNUMBER: return check_number(L, arg);
+    case LUA_TSTRING:
+        return (struct shared_value){ .type = SHARED_TEXT, .text = vm_to_slice(L, arg) };
+    case LUA_TNIL:
+        if (may_be_nil) return (struct shared_value){ 0 };
+        break;
+    default: break;
+    }
+    luaL_argerror(L, arg, "expected a string, number or boolean");
+    return (struct shared_value){ 0 };
+}
+
+/* Pushes a value and lets go of it. [-0, +1, m] */
+static int push_value(lua_State *L, struct shared_value *v) {
+    struct vm *vm = vm_of(L);
+    bool was = vm_uncap(vm); /* an error on the way would keep the blob */
+    switch (v->type) {
+    case SHARED_NONE: lua_pushnil(L); break;
+    case SHARED_BOOLEAN: lua_pushboolean(L, v->boolean); break;
+    case SHARED_INTEGER: lua_pushinteger(L, v->integer); break;
+    case SHARED_REAL: lua_pushnumber(L, v->real); break;
+    case SHARED_TEXT: vm_push_slice(L, v->text); break;
+    }
+    shared_value_deinit(v);
+    vm->is_capped = was;
+    return 1;
+}
+
+/* What OpenResty answers to a change: ok, err, evicted. [-0, +3, m] */
+static int push_outcome(lua_State *L, const char *err, bool evicted) {
+    lua_pushboolean(L, err == NULL); /* ok */
+    lua_pushstring(L, err);          /* ok, err or nil */
+    lua_pushboolean(L, evicted);     /* ok, err, evicted */
+    return 3;
+}
+
+/* ---- values ------------------------------------------------------------------------- */
+
+static int l_get(lua_State *L) {
+    struct dict *d = check_dict(L);
+    struct shared_value v;
+    const char *err = dict_get(d, check_key(L), &v);
+    if (err) return vm_fail(L, "%s", err);
+    return push_value(L, &v);
+}
+
+static int store(lua_State *L, enum dict_verb verb) {
+    struct dict *d = check_dict(L);
+    struct slice key = check_key(L);
+    struct shared_value v = check_value(L, 3, verb == DICT_SET);
+    struct dict_store how = { .verb = verb, .ttl_ms = opt_ttl(L, 4), .may_evict = true };
+    const char *err = dict_store(d, key, &v, &how);
+    return push_outcome(L, err, how.evicted);
+}
+
+static int l_set(lua_State *L) {
+    return store(L, DICT_SET);
+}
+
+static int l_add(lua_State *L) {
+    return store(L, DICT_ADD);
+}
+
+static int l_replace(lua_State *L) {
+    return store(L, DICT_REPLACE);
+}
+
+static int l_delete(lua_State *L) {
+    struct dict *d = check_dict(L);
+    lua_pushboolean(L, dict_delete(d, check_key(L))); /* ..., was there */
+    return 1;
+}
+
+static int l_incr(lua_State *L) {
+    struct dict *d = check_dict(L);
+    struct slice key = check_key(L);
+    struct dict_incr how = { .by = check_number(L, 3), .may_evict = true };
+    if (!lua_isnoneornil(L, 4)) how.init = check_number(L, 4);
+    how.init_ttl_ms = opt_ttl(L, 5);
+    const char *err = dict_incr(d, key, &how);
+    if (err) return vm_fail(L, "%s", err);
+    push_value(L, &how.sum);         /* ..., sum */
+    lua_pushnil(L);                  /* ..., sum, nil */
+    lua_pushboolean(L, how.evicted); /* ..., sum, nil, evicted */
+    return 3;
+}
+
+static int l_ttl(lua_State *L) {
+    struct dict *d = check_dict(L);
+    int64_t left_ms = dict_ttl(d, check_key(L));
+    if (left_ms < 0) return vm_fail(L, "not found");
+    lua_pushnumber(L, (lua_Number)left_ms / 1000); /* ..., seconds */
+    return 1;
+}
+
+static int l_expire(lua_State *L) {
+    struct dict *d = check_dict(L);
+    struct slice key = check_key(L);
+    luaL_checknumber(L, 3);
+    if (!dict_expire(d, key, opt_ttl(L, 3))) return vm_fail(L, "not found");
+    lua_pushboolean(L, 1); /* ..., true */
+    return 1;
+}
+
+/* ---- lists ---------------------------------------------------------------------------- */
+
+static int push_to(lua_State *L, bool left) {
+    struct dict *d = check_dict(L);
+    struct slice key = check_key(L);
+    struct shared_value v = check_value(L, 3, false);
+    size_t len;
+    const char *err = dict_push(d, key, left, &v, &len);
+    if (err) return vm_fail(L, "%s", err);
+    lua_pushinteger(L, (lua_Integer)len); /* ..., length */
+    return 1;
+}
+
+static int l_lpush(lua_State *L) {
+    return push_to(L, true);
+}
+
+static int l_rpush(lua_State *L) {
+    return push_to(L, false);
+}
+
+static int pop_from(lua_State *L, bool left) {
+    struct dict *d = check_dict(L);
+    struct shared_value v;
+    const char *err = dict_pop(d, check_key(L), left, &v);
+    if (err) return vm_fail(L, "%s", err);
+    return push_value(L, &v);
+}
+
+static int l_lpop(lua_State *L) {
+    return pop_from(L, true);
+}
+
+static int l_rpop(lua_State *L) {
+    return pop_from(L, false);
+}
+
+static int l_llen(lua_State *L) {
+    struct dict *d = check_dict(L);
+    size_t len;
+    const char *err = dict_len(d, check_key(L), &len);
+    if (err) return vm_fail(L, "%s", err);
+    lua_pushinteger(L, (lua_Integer)len); /* ..., length */
+    return 1;
+}
+
+/* ---- all of it -------------------------------------------------------------------------- */
+
+static size_t opt_max(lua_State *L, lua_Integer otherwise) {
+    lua_Integer max = luaL_optinteger(L, 2, otherwise);
+    luaL_argcheck(L, max >= 0, 2, "expected a number, 0 for all");
+    return (size_t)max;
+}
+
+static int l_flush_all(lua_State *L) {
+    dict_flush_all(check_dict(L));
+    return 0;
+}
+
+static int l_flush_expired(lua_State *L) {
+    struct dict *d = check_dict(L);
+    lua_pushinteger(L, (lua_Integer)dict_flush_expired(d, opt_max(L, 0))); /* ..., n */
+    return 1;
+}
+
+static int l_get_keys(lua_State *L) {
+    struct dict *d = check_dict(L);
+    size_t max = opt_max(L, 1024), at = 0, len;
+    struct buf *keys = push_buf(L); /* ..., keys */
+    dict_keys(d, max, keys);
+    lua_newtable(L); /* ..., keys, list */
+    for (lua_Integer n = 1; at < keys->len; n++) {
+        memcpy(&len, keys->at + at, sizeof len);
+        lua_pushlstring(L, (const char *)keys->at + at + sizeof len, len); /* ..., list, key */
+        lua_rawseti(L, -2, n);                                             /* ..., list */
+        at += sizeof len + len;
+        if (n % 1024 == 0) vm_check_budget(L);
+    }
+    buf_deinit(keys);
+    return 1;
+}
+
+static int l_capacity(lua_State *L) {
+    lua_pushinteger(L, (lua_Integer)dict_capacity(check_dict(L))); /* ..., bytes */
+    return 1;
+}
+
+static int l_free_space(lua_State *L) {
+    struct dict *d = check_dict(L);
+    size_t cap = dict_capacity(d), used = dict_used(d);
+    lua_pushinteger(L, (lua_Integer)(cap > used ? cap - used : 0)); /* ..., bytes */
+    return 1;
+}
+
+/* ---- objects ------------------------------------------------------------------------------ */
+
+static const struct field no_fields[] = { { NULL, NULL, NULL } };
+
+static const luaL_Reg dict_methods[] = {
+    { "get", l_get },
+    { "set", l_set },
+    { "add", l_add },
+    { "replace", l_replace },
+    { "delete", l_delete },
+    { "incr", l_incr },
+    { "ttl", l_ttl },
+    { "expire", l_expire },
+    { "lpush", l_lpush },
+    { "rpush", l_rpush },
+    { "lpop", l_lpop },
+    { "rpop", l_rpop },
+    { "llen", l_llen },
+    { "flush_all", l_flush_all },
+    { "flush_expired", l_flush_expired },
+    { "get_keys", l_get_keys },
+    { "capacity", l_capacity },
+    { "free_space", l_free_space },
+    { NULL, NULL },
+};
+
+static const struct object_type dict_type = {
+    .name = "shared dictionary",
+    .fields = no_fields,
+    .methods = dict_methods,
+};
+
+/* sol.shared.NAME: its userdata, made at the first use and kept in user value 1. */
+static int shared_index(lua_State *L) {
+    struct script *s = script_of(L);
+    char buf[SUGGEST_MAX + 24];
+    struct suggest near;
+    const char *name = luaL_checkstring(L, 2);
+    lua_settop(L, 2);
+    lua_getiuservalue(L, 1, 1);                      /* shared, name, made */
+    lua_pushvalue(L, 2);                             /* shared, name, made, name */
+    if (lua_rawget(L, 3) == LUA_TUSERDATA) return 1; /* shared, name, made, dictionary */
+    const struct declared *d = declared_find(s, slice_str(name));
+    if (!d) {
+        suggest_init(&near, name);
+        for (d = s->shared_dicts; d; d = d->next) suggest_offer(&near, d->name);
+        return luaL_error(
+            L, "sol.shared.%s is not declared%s (in sol.lua: shared = { %s = \"1 MB\" })", name,
+            suggest_text(&near, buf), name);
+    }
+    struct dict_box *box = object_new(L, &dict_type, sizeof *box, 0); /* ..., dictionary */
+    box->dict = d->dict;
+    lua_pushvalue(L, 2);  /* shared, name, made, nil, dictionary, name */
+    lua_pushvalue(L, -2); /* shared, name, made, nil, dictionary, name, dictionary */
+    lua_rawset(L, 3);     /* shared, name, made, nil, dictionary */
+    return 1;
+}
+
+static int shared_newindex(lua_State *L) {
+    return luaL_error(L, "sol.shared cannot be changed: declare dictionaries in sol.lua, "
+                         "shared = { name = \"1 MB\" }");
+}
+
+static const struct object_type shared_type = {
+    .name = "sol.shared",
+    .fields = no_fields,
+    .index = shared_index,
+    .newindex = shared_newindex,
+};
+
+int luaopen_sol_shared(lua_State *L) {
+    object_register(L, &dict_type);
+    object_register(L, &shared_type);
+    object_new(L, &shared_type, 1, 1); /* shared */
+    lua_newtable(L);                   /* shared, made */
+    lua_setiuservalue(L, -2, 1);       /* shared */
+    return 1;
+}
