@@ -11,9 +11,9 @@ BUILD   := build/$(MODE)
 VERSION := 0.1.0
 
 RUN_DEPS  := gcc libc6-dev lua5.4 liblua5.4-dev uuid-dev libsodium-dev libjansson-dev \
-             libjemalloc-dev libcrypt-dev
+             libjemalloc-dev libcrypt-dev libjwt-dev
 
-LIBS    := -llua5.4 -luuid -lsodium -ljansson -lcrypt -lpthread -lm
+LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lpthread -lm
 
 FLAGS_release  := -O2 -g -DNDEBUG
 FLAGS_debug    := -O0 -g3

@@ -854,4 +854,30 @@ function dictionary:free_space() end
 ---@type table<string, sol.shared_dictionary>
 sol.shared = {}
 
+-- ---- tokens -------------------------------------------------------------------------
+
+sol.jwt = {}
+
+---@alias sol.jwt_algorithm "HS256"|"HS384"|"HS512"|"RS256"|"RS384"|"RS512"|"ES256"|"ES384"|"ES512"|"EdDSA"
+
+---@class sol.jwt_verify_options
+---@field algorithms sol.jwt_algorithm|sol.jwt_algorithm[]
+---@field key? string a secret, or a public key as PEM text
+---@field jwks? string text of a JWK Set
+---@field issuer? string|string[]
+---@field audience? string|string[]
+---@field leeway? number seconds
+---@field require? string[] claims
+
+---@param token string
+---@param options sol.jwt_verify_options
+---@return table? claims
+---@return string? err
+function sol.jwt.verify(token, options) end
+
+---@param claims table
+---@param options {key: string, algorithm: sol.jwt_algorithm, kid?: string}
+---@return string token
+function sol.jwt.sign(claims, options) end
+
 return sol

@@ -13,6 +13,7 @@ end
 --- What a value of this rule must be, if it is not; or nil.
 local function expected(rule, value)
     local kind, min, max = rule[1], rule[2] or 0, rule[3] or huge
+    if kind == "any" then return nil end
     if kind ~= "number" and kind ~= "integer" then return type(value) ~= kind and "a " .. kind or nil end
     local is_right = type(value) == "number" and value >= min and value <= max
     if is_right and (kind == "number" or value < huge and floor(value) == value) then return nil end

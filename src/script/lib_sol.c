@@ -7,6 +7,7 @@
 #include "script/lib.h"
 
 #include "base/mem.h"
+#include "script/lib_jwt.h"
 #include "script/lib_wait.h"
 #include "script/sandbox.h"
 #include "script/suggest.h"
@@ -28,7 +29,7 @@ static const struct module {
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task", "semaphore", "once", "lru", "cache", "rate",
+    "options", "task", "semaphore", "once", "lru", "cache", "rate", "keys", "jwt",
 };
 
 int lib_suggest(lua_State *L) {
@@ -57,6 +58,7 @@ void lib_merge(lua_State *L) {
 static void push_native(lua_State *L) {
     lua_newtable(L); /* native */
     lib_wait_add(L);
+    lib_jwt_add(L);
     lua_pushcfunction(L, lib_suggest); /* native, suggest */
     lua_setfield(L, -2, "suggest");    /* native */
 }

@@ -27,6 +27,7 @@ local OWNER = {
     ["^uuid/"] = "^src/base/uuid%.c$",
     ["^jansson%.h$"] = "^src/script/",
     ["^sodium%.h$"] = "^src/script/",
+    ["^jwt%.h$"] = "^src/script/",
 }
 
 -- Calls with one owner: threads start in one place; Lua is entered through two doors.

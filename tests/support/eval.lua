@@ -15,7 +15,7 @@ local M = {}
 
 local POLICY = [[
     hook_timeout = 30
-    local env = setmetatable({}, { __index = _G })
+    local env = setmetatable($GLOBALS, { __index = _G })
     sol.on("publish", "eval", function(client, message)
         local chunk, err = load(message.payload, "=eval", "t", env)
         env.client = client
@@ -40,17 +40,16 @@ function M.client(b, id, opts)
     return c:subscribe("answer/" .. id, 0)
 end
 
---- with_broker, and `spec(run, b)`; opts.config is added to the policy.
+--- with_broker, and `spec(run, b)`; opts.config is added to the policy, opts.globals is an
+--- expression for the table of the chunks' globals.
 function M.with(opts, spec)
     local own = {}
     for name, value in pairs(opts) do own[name] = value end
-    own.config = (opts.config or "") .. "\n" .. POLICY
+    own.config = (opts.config or "") .. "\n" .. POLICY:gsub("%$GLOBALS", opts.globals or "{}")
     broker.with_broker(own, function(b)
         local c = M.client(b, "eval")
         spec(function(code, seconds) return M.ask(c, code, seconds) end, b)
     end)
 end
-
-M.POLICY = POLICY
 
 return M
