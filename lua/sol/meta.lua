@@ -230,7 +230,8 @@ function plugin(name, options) end
 ---@field readonly connected_at number seconds since 1970
 ---@field readonly connected boolean
 ---@field readonly mount_point? string what its topics lie below
----@field readonly attributes table<string, string|number|boolean|nil>
+---@field readonly attributes table<string, string|number|boolean|nil> as long as the connection
+---@field readonly session table<string, string|number|boolean|nil> as long as the MQTT session
 local client = {}
 
 ---End its connection.

@@ -67,16 +67,20 @@ static void attr_free(struct attr *a) {
     free(a);
 }
 
+void attrs_deinit(struct attr **list) {
+    while (*list) {
+        struct attr *a = *list;
+        *list = a->next;
+        attr_free(a);
+    }
+}
+
 static void client_free(struct client *c) {
     if (!handle_is_none(c->handle)) {
         c->worker->hooks->forget(c->worker->hooks, c);
         slots_del(&c->worker->clients, c->handle);
     }
-    while (c->attrs) {
-        struct attr *a = c->attrs;
-        c->attrs = a->next;
-        attr_free(a);
-    }
+    attrs_deinit(&c->attrs);
     free((void *)c->id.at);
     free((void *)c->username.at);
     free((void *)c->mount.at);
@@ -98,14 +102,14 @@ void client_set_username(struct client *c, struct slice username) {
     replace(&c->username, username);
 }
 
-const struct attr *client_attr_find(const struct client *c, const char *name) {
-    for (const struct attr *a = c->attrs; a; a = a->next)
+const struct attr *attr_find(const struct attr *list, const char *name) {
+    for (const struct attr *a = list; a; a = a->next)
         if (strcmp(a->name, name) == 0) return a;
     return NULL;
 }
 
-static void attr_remove(struct client *c, const char *name) {
-    for (struct attr **link = &c->attrs; *link;) {
+static void attr_remove(struct attr **list, const char *name) {
+    for (struct attr **link = list; *link;) {
         struct attr *a = *link;
         if (strcmp(a->name, name) != 0) {
             link = &a->next;
@@ -116,10 +120,10 @@ static void attr_remove(struct client *c, const char *name) {
     }
 }
 
-bool client_attr_set(struct client *c, const char *name, const struct attr *value) {
+bool attr_set(struct attr **list, const char *name, const struct attr *value) {
     unsigned others = 0;
-    for (const struct attr *a = c->attrs; a; a = a->next) others += strcmp(a->name, name) != 0;
-    if (value && others >= CLIENT_ATTRS_MAX) return false;
+    for (const struct attr *a = *list; a; a = a->next) others += strcmp(a->name, name) != 0;
+    if (value && others >= ATTRS_MAX) return false;
     struct attr *fresh = NULL;
     if (value) {
         fresh = xmalloc(sizeof *fresh);
@@ -128,10 +132,10 @@ bool client_attr_set(struct client *c, const char *name, const struct attr *valu
         if (value->type == ATTR_STRING)
             fresh->string = slice_of(xslicedup(value->string), value->string.len);
     }
-    attr_remove(c, name);
+    attr_remove(list, name);
     if (fresh) {
-        fresh->next = c->attrs;
-        c->attrs = fresh;
+        fresh->next = *list;
+        *list = fresh;
     }
     return true;
 }

@@ -16,7 +16,7 @@ struct limits;
 struct session;
 struct worker;
 
-/* A plain value a policy hangs on a client (client.attributes). */
+/* A plain value a policy hangs on a client or session (client.attributes, client.session). */
 enum attr_type { ATTR_BOOL, ATTR_INT, ATTR_REAL, ATTR_STRING };
 struct attr {
     struct attr *next;
@@ -69,11 +69,21 @@ void client_set_mount(struct client *c, struct slice mount);
 /* Copies them: they are this client's own from now on. */
 void client_set_limits(struct client *c, const struct limits *limits);
 
-/* Lends the attribute, or NULL. */
-const struct attr *client_attr_find(const struct client *c, const char *name);
+/* Lends the attribute of a list, or NULL. */
+const struct attr *attr_find(const struct attr *list, const char *name);
 /* Copies `value` (its name and next are ignored) under `name`; NULL removes it.
- * False when the client holds CLIENT_ATTRS_MAX attributes already. */
-#define CLIENT_ATTRS_MAX 64
-bool client_attr_set(struct client *c, const char *name, const struct attr *value);
+ * False when the list holds ATTRS_MAX attributes already. */
+#define ATTRS_MAX 64
+bool attr_set(struct attr **list, const char *name, const struct attr *value);
+/* Frees them all and leaves an empty list. */
+void attrs_deinit(struct attr **list);
+
+/* Those of a client. */
+static inline const struct attr *client_attr_find(const struct client *c, const char *name) {
+    return attr_find(c->attrs, name);
+}
+static inline bool client_attr_set(struct client *c, const char *name, const struct attr *value) {
+    return attr_set(&c->attrs, name, value);
+}
 
 #endif

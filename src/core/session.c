@@ -145,6 +145,7 @@ void sessions_reap(struct worker *w) {
         struct session *s = w->ended;
         w->ended = s->next;
         client_unref(s->client);
+        attrs_deinit(&s->attrs);
         free(s);
     }
 }

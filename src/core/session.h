@@ -73,6 +73,7 @@ struct session {
     struct conn *conn;         /* lent; NULL while unconnected */
     struct subscription *subs; /* owned by the index */
     uint32_t subs_len;         /* of them */
+    struct attr *attrs;        /* owned list: client.session */
     uint32_t expiry;           /* seconds after the connection ends; 0: with it */
     struct session *next;      /* worker->ended */
     /* outgoing */

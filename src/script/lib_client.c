@@ -35,10 +35,12 @@ struct client_box {
     unsigned home;       /* of a copy: the worker where `handle` is one */
 };
 
-/* User values of a client. */
-enum { VALUE_ATTRIBUTES = OBJECT_FIELDS + 1, VALUES = VALUE_ATTRIBUTES };
+#define SESSION_TEXT_MAX 65535 /* bytes of a name or value of client.session */
 
-static const struct object_type client_type, attributes_type;
+/* User values of a client. */
+enum { VALUE_ATTRIBUTES = OBJECT_FIELDS + 1, VALUE_SESSION, VALUES = VALUE_SESSION };
+
+static const struct object_type client_type, attributes_type, session_type;
 
 static struct client *find(lua_State *L, const struct client_box *box) {
     struct worker *w = vm_of(L)->worker;
@@ -72,6 +74,7 @@ void clients_init(struct vm *vm) {
     vm->clients = xcalloc(1, sizeof *vm->clients);
     object_register(vm->L, &client_type);
     object_register(vm->L, &attributes_type);
+    object_register(vm->L, &session_type);
 }
 
 void clients_deinit(struct vm *vm) {
@@ -177,18 +180,37 @@ static bool to_attr(lua_State *L, int index, struct attr *out) {
     }
 }
 
+/* The block of a proxy. */
+struct attrs_box {
+    struct client_box client; /* whose: comes first, for box_gc */
+    bool is_session;          /* client.session, not client.attributes */
+};
+
+/* Where the values lie; NULL when the client, or its session, is not there. */
+static struct attr **attrs_of(lua_State *L) {
+    const struct attrs_box *box = lua_touserdata(L, 1);
+    struct client *c = find(L, &box->client);
+    if (!c || !box->is_session) return c ? &c->attrs : NULL;
+    return c->session ? &c->session->attrs : NULL;
+}
+
+static const char *attrs_name(lua_State *L) {
+    const struct attrs_box *box = lua_touserdata(L, 1);
+    return box->is_session ? "client.session" : "client.attributes";
+}
+
 /* Lends an attribute's name; raises when it cannot be one. [-0, +0, v] */
 static const char *check_name(lua_State *L) {
     struct slice name = vm_to_slice(L, 2);
     if (!name.at || name.len == 0 || memchr(name.at, 0, name.len))
-        luaL_error(L, "client.attributes: a name must be a string, not empty, without zeros");
+        luaL_error(L, "%s: a name must be a string, not empty, without zeros", attrs_name(L));
     return (const char *)name.at;
 }
 
 static int attributes_index(lua_State *L) {
-    struct client *c = find(L, lua_touserdata(L, 1));
+    struct attr **list = attrs_of(L);
     const struct attr *a =
-        c && lua_type(L, 2) == LUA_TSTRING ? client_attr_find(c, lua_tostring(L, 2)) : NULL;
+        list && lua_type(L, 2) == LUA_TSTRING ? attr_find(*list, lua_tostring(L, 2)) : NULL;
     if (a)
         push_attr(L, a); /* ..., value */
     else
@@ -196,29 +218,43 @@ static int attributes_index(lua_State *L) {
     return 1;
 }
 
+/* What a session keeps may outlive its client by far: names and values are bounded. */
+static bool is_too_long(lua_State *L, const struct attr *value) {
+    const struct attrs_box *box = lua_touserdata(L, 1);
+    if (!box->is_session) return false;
+    return lua_rawlen(L, 2) > SESSION_TEXT_MAX ||
+           (value->type == ATTR_STRING && value->string.len > SESSION_TEXT_MAX);
+}
+
+/* Why a value cannot be set, or NULL. */
+static const char *why_not(lua_State *L) {
+    const struct attrs_box *box = lua_touserdata(L, 1);
+    if (box->client.copy)
+        return "the client lives on another worker; set it in a handler of the client's";
+    if (!find(L, &box->client)) return "client is closed";
+    return attrs_of(L) ? NULL : "there is none before the client is connected, or after its end";
+}
+
 static int attributes_newindex(lua_State *L) {
-    struct client *c = find(L, lua_touserdata(L, 1));
+    struct attr **list = attrs_of(L);
     const char *name = check_name(L);
-    struct attr value;
+    struct attr value = { 0 };
     bool remove = lua_isnil(L, 3);
     if (!remove && !to_attr(L, 3, &value))
-        return luaL_error(L, "client.attributes.%s must be a string, number or boolean, not a %s",
+        return luaL_error(L, "%s.%s must be a string, number or boolean, not a %s", attrs_name(L),
                           name, luaL_typename(L, 3));
-    if (!c) return luaL_error(L, "client is closed");
-    if (handle_is_none(c->handle))
-        return luaL_error(L,
-                          "client.attributes.%s: the client lives on another worker; set it in "
-                          "a handler of the client's",
-                          name);
-    if (!client_attr_set(c, name, remove ? NULL : &value))
-        return luaL_error(L, "client.attributes: more than %d", CLIENT_ATTRS_MAX);
+    if (is_too_long(L, &value))
+        return luaL_error(L, "%s: longer than %d bytes", attrs_name(L), SESSION_TEXT_MAX);
+    if (why_not(L)) return luaL_error(L, "%s.%s: %s", attrs_name(L), name, why_not(L));
+    if (!attr_set(list, name, remove ? NULL : &value))
+        return luaL_error(L, "%s: more than %d", attrs_name(L), ATTRS_MAX);
     return 0;
 }
 
 /* pairs: the attribute after the one named, by position in the list. */
 static int attributes_next(lua_State *L) {
-    struct client *c = find(L, lua_touserdata(L, 1));
-    const struct attr *a = c ? c->attrs : NULL;
+    struct attr **list = attrs_of(L);
+    const struct attr *a = list ? *list : NULL;
     if (!lua_isnil(L, 2)) {
         const char *name = luaL_checkstring(L, 2);
         while (a && strcmp(a->name, name) != 0) a = a->next;
@@ -246,6 +282,16 @@ static const luaL_Reg attributes_meta[] = {
 
 static const struct object_type attributes_type = {
     .name = "client.attributes",
+    .fields = no_fields,
+    .resolve = resolve,
+    .gc = box_gc,
+    .index = attributes_index,
+    .newindex = attributes_newindex,
+    .meta = attributes_meta,
+};
+
+static const struct object_type session_type = {
+    .name = "client.session",
     .fields = no_fields,
     .resolve = resolve,
     .gc = box_gc,
@@ -312,14 +358,26 @@ static void get_mount_point(lua_State *L, void *obj) {
     vm_push_slice(L, ((struct client *)obj)->mount);
 }
 
+/* Pushes a proxy, made at the first use and kept with the client. [-0, +1, m] */
+static void push_proxy(lua_State *L, int value, bool is_session) {
+    if (lua_getiuservalue(L, 1, value) == LUA_TUSERDATA) return; /* ..., proxy */
+    struct attrs_box *box =
+        object_new(L, is_session ? &session_type : &attributes_type, sizeof *box, 0);
+    box->client = *(const struct client_box *)lua_touserdata(L, 1);
+    if (box->client.copy) client_ref(box->client.copy);
+    box->is_session = is_session;
+    lua_pushvalue(L, -1);           /* ..., proxy, proxy */
+    lua_setiuservalue(L, 1, value); /* ..., proxy */
+}
+
 static void get_attributes(lua_State *L, void *obj) {
-    if (lua_getiuservalue(L, 1, VALUE_ATTRIBUTES) == LUA_TUSERDATA) return; /* ..., attributes */
-    const struct client_box *own = lua_touserdata(L, 1);
-    struct client_box *box = object_new(L, &attributes_type, sizeof *box, 0);
-    box->handle = ((struct client *)obj)->handle;
-    if (own->copy) box->copy = client_ref(own->copy);
-    lua_pushvalue(L, -1);                      /* ..., attributes, attributes */
-    lua_setiuservalue(L, 1, VALUE_ATTRIBUTES); /* ..., attributes */
+    (void)obj;
+    push_proxy(L, VALUE_ATTRIBUTES, false);
+}
+
+static void get_session(lua_State *L, void *obj) {
+    (void)obj;
+    push_proxy(L, VALUE_SESSION, true);
 }
 
 static const struct field client_fields[] = {
@@ -334,6 +392,7 @@ static const struct field client_fields[] = {
     { "connected", get_connected, NULL },
     { "mount_point", get_mount_point, NULL },
     { "attributes", get_attributes, NULL },
+    { "session", get_session, NULL },
     { NULL, NULL, NULL },
 };
 

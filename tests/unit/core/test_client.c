@@ -93,7 +93,7 @@ static void attributes_are_bounded(void **state) {
     struct client *c = made(*state);
     struct attr a = integer(1);
     char name[16];
-    for (int i = 0; i < CLIENT_ATTRS_MAX; i++) {
+    for (int i = 0; i < ATTRS_MAX; i++) {
         snprintf(name, sizeof name, "n%d", i);
         assert_true(client_attr_set(c, name, &a));
     }
