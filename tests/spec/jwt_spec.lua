@@ -134,9 +134,10 @@ describe("sol.jwt.verify", function()
             assert.matches("^expired %d+ s ago", run [[
                 local keys = '{"keys":[{"kty":"oct","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75'
                     .. 'aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"}]}'
-                return select(2, sol.jwt.verify("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJl"
-                    .. "eHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1"
-                    .. "r_wW1gFWFOEjXk", { jwks = keys, algorithms = "HS256" })) ]])
+                local token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkz"
+                    .. "ODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1"
+                    .. "gFWFOEjXk"
+                return select(2, sol.jwt.verify(token, { jwks = keys, algorithms = "HS256" })) ]])
         end)
     end)
 
