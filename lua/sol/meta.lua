@@ -881,4 +881,35 @@ function sol.jwt.verify(token, options) end
 ---@return string token
 function sol.jwt.sign(claims, options) end
 
+-- ---- messages for the policy --------------------------------------------------------
+
+---@class sol.policy_subscription
+local policy_subscription = {}
+
+---@return boolean ended false: it had
+function policy_subscription:unsubscribe() end
+
+---Call `fn` for every message that matches.
+---@param filter string
+---@param fn fun(message: sol.message_copy)
+---@param options? {each_worker?: boolean}
+---@return sol.policy_subscription
+function sol.subscribe(filter, fn, options) end
+
+---The next message that matches.  Waits.
+---@param filter string
+---@param timeout? number seconds
+---@return sol.message_copy? message
+---@return string? err "timeout"
+function sol.await(filter, timeout) end
+
+---Ask over MQTT 5 request and response.  Waits.
+---@param topic string
+---@param payload? string
+---@param options? {timeout?: number, qos?: 0|1|2, properties?: sol.properties, as?: sol.client}
+---@return sol.message_copy? answer
+---@return string? err
+---@return integer? code
+function sol.request(topic, payload, options) end
+
 return sol

@@ -196,6 +196,10 @@ void held_deinit(struct session *s) {
 }
 
 void session_deliver(struct session *s, const struct outgoing *o) {
+    if (s->inner) {
+        s->inner(s->inner_obj, o);
+        return;
+    }
     if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
         return; /* goes nowhere: no hook need see it */
     if (s->client->mount.at && mount_hides(s->client->mount, message_topic(o->message))) return;

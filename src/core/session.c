@@ -24,7 +24,8 @@ bool session_is_connected(struct worker *w, struct slice client_id) {
     return s && s->conn;
 }
 
-struct session *session_new(struct worker *w, struct client *c) {
+/* Filed under its handle only. */
+static struct session *session_make(struct worker *w, struct client *c) {
     struct session *s = xcalloc(1, sizeof *s);
     s->worker = w;
     s->client = client_ref(c);
@@ -33,9 +34,21 @@ struct session *session_new(struct worker *w, struct client *c) {
     s->held_tail = &s->held;
     s->replay_tail = &s->replay;
     s->handle = slots_add(&w->sessions, s);
+    return s;
+}
+
+struct session *session_new(struct worker *w, struct client *c) {
+    struct session *s = session_make(w, c);
     COUNT(w, sessions);
     c->session = s;
     must(map_put(&w->by_id, s) == NULL);
+    return s;
+}
+
+struct session *session_new_inner(struct worker *w, struct client *c, inner_fn *fn, void *obj) {
+    struct session *s = session_make(w, c);
+    s->inner = fn;
+    s->inner_obj = obj;
     return s;
 }
 
@@ -127,9 +140,11 @@ void session_end(struct session *s) {
     must(!s->conn);
     absence_end(s);
     s->client->session = NULL;
-    map_del(&w->by_id, s->client->id);
+    if (!s->inner) {
+        map_del(&w->by_id, s->client->id);
+        COUNT_ADD(w, sessions, -1);
+    }
     slots_del(&w->sessions, s->handle);
-    COUNT_ADD(w, sessions, -1);
     subs_del_all(w->broker->subs, &s->subs);
     delivery_deinit(s);
     pidset_deinit(&s->received);

@@ -66,6 +66,9 @@ struct outgoing {
     uint32_t ask; /* HOOK_BITs of HOOK_ASKED_AT_DELIVERY that want to see it */
 };
 
+/* What a session without a client does with a message (inner.h). */
+typedef void inner_fn(void *obj, const struct outgoing *o);
+
 struct session {
     struct handle handle;      /* in worker->sessions */
     struct worker *worker;     /* lent */
@@ -74,6 +77,8 @@ struct session {
     struct subscription *subs; /* owned by the index */
     uint32_t subs_len;         /* of them */
     struct attr *attrs;        /* owned list: client.session */
+    inner_fn *inner;           /* takes its messages: it has no client; NULL: it has */
+    void *inner_obj;           /* borrowed: inner's */
     uint32_t expiry;           /* seconds after the connection ends; 0: with it */
     struct session *next;      /* worker->ended */
     /* outgoing */
@@ -118,6 +123,8 @@ struct session *session_find(struct worker *w, struct slice client_id);
 bool session_is_connected(struct worker *w, struct slice client_id);
 /* A new session for the client, filed under its id; takes over nothing. */
 struct session *session_new(struct worker *w, struct client *c);
+/* One that `fn` takes the messages of; the client stands for nobody (inner.h). */
+struct session *session_new_inner(struct worker *w, struct client *c, inner_fn *fn, void *obj);
 /* End it: subscriptions, queue and (when due) will go with it; its handle finds nothing
  * any more, its memory stays to the end of the turn.  An attached connection must have
  * been detached. */

@@ -276,7 +276,8 @@ static void invocation_end(struct invocation *inv) {
 
 unsigned invoke_hops(const struct vm *vm) {
     const struct task *t = task_running(vm);
-    if (!t || t->woken != on_woken) return 0;
+    if (t && t->woken != on_woken) return t->hops;
+    if (!t) return 0;
     const struct invocation *inv = t->obj;
     return inv->is_used && inv->message ? inv->message->hops + 1u : 0;
 }

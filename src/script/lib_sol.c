@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "script/lib_jwt.h"
+#include "script/lib_subscribe.h"
 #include "script/lib_wait.h"
 #include "script/sandbox.h"
 #include "script/suggest.h"
@@ -29,7 +30,7 @@ static const struct module {
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task", "semaphore", "once", "lru", "cache", "rate", "keys", "jwt",
+    "options", "task", "semaphore", "once", "lru", "cache", "rate", "keys", "jwt", "subscribe",
 };
 
 int lib_suggest(lua_State *L) {
@@ -59,6 +60,7 @@ static void push_native(lua_State *L) {
     lua_newtable(L); /* native */
     lib_wait_add(L);
     lib_jwt_add(L);
+    lib_subscribe_add(L);
     lua_pushcfunction(L, lib_suggest); /* native, suggest */
     lua_setfield(L, -2, "suggest");    /* native */
 }

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/worker.h"
+#include "script/invoke.h"
 #include "script/lib.h"
 #include "script/object.h"
 #include "script/script.h"
@@ -63,7 +64,7 @@ static void task_stepped(struct task *t, enum task_status status) {
     struct vm *vm = t->vm;
     struct script_timer *timer = t->obj;
     bool was = vm_uncap(vm);
-    if (status == TASK_FAILED) log_task_error(vm, t, timer ? timer->name : "sol.spawn");
+    if (status == TASK_FAILED) log_task_error(vm, t, t->name);
     if (status != TASK_PARKED) {
         task_put(t);
         if (timer) timer_done(timer);
@@ -71,11 +72,15 @@ static void task_stepped(struct task *t, enum task_status status) {
     vm->is_capped = was;
 }
 
-/* Runs the function and arguments on top of the task's coroutine. */
-static void task_launch(struct task *t, int nargs, void *obj) {
+static void launch(struct task *t, const char *name, int nargs, struct script_timer *timer) {
     t->woken = task_stepped;
-    t->obj = obj;
+    t->obj = timer;
+    t->name = name;
     task_stepped(t, task_start(t, nargs));
+}
+
+void task_launch(struct task *t, const char *name, int nargs) {
+    launch(t, name, nargs, NULL);
 }
 
 /* ---- timers ----------------------------------------------------------------------------- */
@@ -113,7 +118,7 @@ static void timer_fire(struct closure *self, unsigned loop_events) {
     t->is_busy = true;
     struct task *task = task_get(vm);
     lua_rawgeti(task->co, LUA_REGISTRYINDEX, t->fn_ref); /* mark, fn */
-    task_launch(task, 0, t);
+    launch(task, t->name, 0, t);
 }
 
 static void timer_start(struct script_timer *t) {
@@ -284,7 +289,8 @@ static int l_spawn(lua_State *L) {
     struct task *t = task_get(vm);
     must(lua_checkstack(t->co, n + 1));
     lua_xmove(L, t->co, n); /* t->co: mark, fn, args */
-    task_launch(t, n - 1, NULL);
+    t->hops = (uint8_t)invoke_hops(vm);
+    task_launch(t, "sol.spawn", n - 1);
     vm->is_capped = was;
     return 0;
 }

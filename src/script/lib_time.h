@@ -10,4 +10,9 @@ void timers_attach(struct script *s);
 /* Ends all timers, and what they or sol.spawn have running. */
 void timers_retire(struct script *s);
 
+struct task;
+/* Runs the function and its `nargs` arguments on top of task->co; a failure is logged under
+ * `name` (static, or of the timer), and the task goes back to its pool by itself. */
+void task_launch(struct task *t, const char *name, int nargs);
+
 #endif

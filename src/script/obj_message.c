@@ -173,6 +173,23 @@ static int message_copy(lua_State *L) {
     return 1;
 }
 
+void message_push_table(lua_State *L, struct worker *w, struct message *m, bool retain) {
+    struct message_box box = { .message = m, .worker = w, .expires_ms = m->expires_ms };
+    lua_createtable(L, 0, 6);             /* table */
+    vm_push_slice(L, message_topic(m));   /* table, topic */
+    lua_setfield(L, -2, "topic");         /* table */
+    vm_push_slice(L, message_payload(m)); /* table, payload */
+    lua_setfield(L, -2, "payload");       /* table */
+    lua_pushinteger(L, m->qos);           /* table, qos */
+    lua_setfield(L, -2, "qos");           /* table */
+    lua_pushboolean(L, retain);           /* table, retain */
+    lua_setfield(L, -2, "retain");        /* table */
+    get_expiry(L, &box);                  /* table, expiry */
+    lua_setfield(L, -2, "expiry");        /* table */
+    props_push_table(L, &box);            /* table, properties */
+    lua_setfield(L, -2, "properties");    /* table */
+}
+
 static const luaL_Reg methods[] = {
     { "copy", message_copy },
     { NULL, NULL },

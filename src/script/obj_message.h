@@ -45,6 +45,9 @@ struct message *message_box_build(lua_State *L, int at, struct message_box *box)
 /* Ends the loan. [-0, +0, -] */
 void message_box_clear(lua_State *L, int at, struct message_box *box);
 
+/* Pushes `m` as a plain table, as message:copy() gives it. [-0, +1, m] */
+void message_push_table(lua_State *L, struct worker *w, struct message *m, bool retain);
+
 /* Encodes the properties given as a table at `index` (as message.properties takes them),
  * appended to `out`, which must be anchored: raises for what cannot be one.  An expiry in
  * it goes to *expiry (seconds), else -1. [-0, +0, e] */

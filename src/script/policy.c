@@ -11,6 +11,7 @@
 #include "script/lib_client.h"
 #include "script/lib_publish.h"
 #include "script/lib_shared.h"
+#include "script/lib_subscribe.h"
 #include "script/lib_time.h"
 #include "script/live.h"
 #include "script/obj_message.h"
@@ -44,6 +45,7 @@ static void script_free(struct script *s) {
     struct vm *vm = s->vm;
     hooks_settled(&s->port);
     timers_retire(s);
+    subscriptions_retire(s);
     publishing_retire(s, false);
     invocations_free(s);
     tasks_deinit(vm);
@@ -84,6 +86,7 @@ static void port_attach(struct hooks *h, struct worker *w) {
     if (r < 0)
         log_error(s->vm->log, "policy", "no timer, so no budget for hooks: %s", strerror(-r));
     timers_attach(s);
+    subscriptions_attach(s);
 }
 
 static void port_retire(struct hooks *h, bool at_once) {
@@ -94,6 +97,7 @@ static void port_retire(struct hooks *h, bool at_once) {
         return;
     }
     timers_retire(s);
+    subscriptions_retire(s);
     if (at_once) {
         s->is_closing = true; /* <close> handlers run now: they start nothing new */
         invocations_cancel(s);

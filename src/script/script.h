@@ -17,6 +17,7 @@ struct invocation;
 struct publishing;
 struct script_timer;
 struct declared;
+struct listening;
 struct shared;
 
 /* The handlers of one event, in the order in which they run. */
@@ -37,6 +38,8 @@ struct script {
     char *path, *folder;           /* owned: of sol.lua; folder "." without one */
     char *plugin_path;             /* owned: folders, ':' between */
     struct shared *shared;         /* owned reference: where its dictionaries are (shared.h) */
+    struct listening *listening;   /* owned: what sol.subscribe listens to (lib_subscribe.c) */
+    struct handle inbox;           /* the inner session that does; or HANDLE_NONE */
     struct declared *shared_dicts; /* owned: the setting `shared` (lib_shared.c) */
     /* afterwards fixed */
     struct config settings; /* a copy, without the listeners */

@@ -77,6 +77,7 @@ struct task *task_get(struct vm *vm) {
         t = task_new(vm);
     t->is_used = true;
     t->may_wait = true;
+    t->hops = 0;
     return t;
 }
 

@@ -99,6 +99,8 @@ struct task {
     void (*woken)(struct task *t, enum task_status status); /* it had waited, went on, and is
                                                                now done, parked again or failed */
     void *obj;
+    const char *name;  /* lent, static: of what it runs, in logs; or NULL */
+    uint8_t hops;      /* messages that caused one another down to what started it */
     struct task *next; /* free list */
 };
 
