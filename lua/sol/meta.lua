@@ -912,4 +912,76 @@ function sol.await(filter, timeout) end
 ---@return integer? code
 function sol.request(topic, payload, options) end
 
+-- ---- figures ------------------------------------------------------------------------
+
+sol.metrics = {}
+
+---@class sol.metric_options
+---@field help? string
+---@field labels? string[]
+---@field max_series? integer 100
+
+---@class sol.histogram_options: sol.metric_options
+---@field buckets? number[]
+
+---@alias sol.labels table<string, string|number|boolean>
+
+---@class sol.counter
+local counter = {}
+
+---@param n? number 1
+---@param labels? sol.labels
+function counter:add(n, labels) end
+
+---@class sol.gauge
+local gauge = {}
+
+---@param value number
+---@param labels? sol.labels
+function gauge:set(value, labels) end
+
+---@param n number
+---@param labels? sol.labels
+function gauge:add(n, labels) end
+
+---@class sol.histogram
+local histogram = {}
+
+---@param value number
+---@param labels? sol.labels
+function histogram:observe(value, labels) end
+
+---@param name string
+---@param options? sol.metric_options
+---@return sol.counter
+function sol.metrics.counter(name, options) end
+
+---@param name string
+---@param options? sol.metric_options
+---@return sol.gauge
+function sol.metrics.gauge(name, options) end
+
+---@param name string
+---@param options? sol.histogram_options
+---@return sol.histogram
+function sol.metrics.histogram(name, options) end
+
+---@return string text in Prometheus' format
+function sol.metrics.collect() end
+
+---@class sol.hook
+---@field event string
+---@field name string
+---@field priority integer
+---@field calls integer
+---@field errors integer
+---@field timeouts integer
+---@field waits integer
+---@field timed integer calls that were timed
+---@field mean number seconds
+---@field times {below: number, count: integer}[]
+
+---@return sol.hook[]
+function sol.hooks() end
+
 return sol

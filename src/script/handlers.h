@@ -39,6 +39,17 @@ extern const struct event events[HOOK_EVENTS];
 
 /* ---- handlers ----------------------------------------------------------------- */
 
+#define HANDLER_TIMES 16 /* of a histogram: below 1, 2, 4 ... microseconds, and the rest */
+
+/* What has become of a handler's calls; written by its worker alone. */
+struct handler_stats {
+    uint64_t calls, errors, timeouts, waits;
+    uint64_t us;                   /* of the calls that were timed */
+    uint32_t times[HANDLER_TIMES]; /* of them, up to their first wait */
+};
+/* One call in so many is timed: the clock costs more than a small handler. */
+#define HANDLER_TIMED_EVERY 64
+
 struct handler {
     struct closure closure; /* fn runs it for script's present invocation; name is "file:line" */
     struct script *script;  /* lent */
@@ -52,6 +63,7 @@ struct handler {
     enum verdict on_failure;
     uint32_t timeout_ms; /* waiting; 0: the setting's */
     char *name;          /* owned: closure.name */
+    struct handler_stats stats;
 };
 
 /* Files `h` (taken) in its place. */

@@ -22,6 +22,7 @@
 #include "script/verdict.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 struct invocation {
     struct script *script;   /* lent */
@@ -310,6 +311,7 @@ static void log_failure(struct invocation *inv, const char *text) {
 
 /* What the event does when a handler fails.  True: it is decided. */
 static bool fail(struct invocation *inv, const char *text) {
+    inv->handler->stats.errors++;
     log_failure(inv, text);
     task_reset(inv->task);
     inv->status = TASK_DONE;
@@ -366,12 +368,30 @@ void handler_trampoline(struct closure *self, unsigned loop_events) {
     inv->status = task_start(inv->task, push_args(co, inv));
 }
 
+static uint64_t clock_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void run_timed(struct handler *h) {
+    uint64_t start = clock_us();
+    h->closure.fn(&h->closure, 0);
+    uint64_t us = clock_us() - start;
+    unsigned i = us ? 64u - (unsigned)__builtin_clzll(us) : 0;
+    h->stats.us += us;
+    h->stats.times[i < HANDLER_TIMES ? i : HANDLER_TIMES - 1]++;
+}
+
 static void run_handler(struct invocation *inv, struct handler *h) {
     struct script *s = inv->script;
     struct invocation *outer = s->present;
     inv->handler = h;
     s->present = inv;
-    h->closure.fn(&h->closure, 0);
+    if (h->stats.calls++ % HANDLER_TIMED_EVERY == 0)
+        run_timed(h);
+    else
+        h->closure.fn(&h->closure, 0);
     s->present = outer;
 }
 
@@ -401,6 +421,7 @@ static bool park(struct invocation *inv) {
         inv->is_counted = true;
     }
     inv->has_waited = true;
+    inv->handler->stats.waits++;
     if (HOOK_IS_FACT(inv->id))
         inv->call = NULL; /* gone when we return */
     else
@@ -499,6 +520,7 @@ static void on_limit(struct closure *self, unsigned loop_events) {
     uint32_t own_ms = inv->handler->timeout_ms;
     snprintf(text, sizeof text, "it waited longer than %u ms",
              own_ms ? own_ms : inv->script->settings.hook_timeout_ms);
+    inv->handler->stats.timeouts++;
     resume_chain(inv, fail(inv, text));
 }
 

@@ -32,6 +32,7 @@ struct declared {
 /* The block of a dictionary's userdata. */
 struct dict_box {
     struct dict *dict; /* lent by the script, which outlives its VM */
+    bool keeps;        /* others do not go to make room */
 };
 
 static const struct object_type dict_type, shared_type;
@@ -66,6 +67,20 @@ static size_t to_bytes(lua_State *L, int index) {
     return n >= DICT_MIN && n <= SIZE_MAX_GB ? (size_t)n : 0;
 }
 
+/* The script's dictionary of this name. */
+static struct declared *open_dict(struct script *s, struct slice name, size_t bytes) {
+    struct declared *d = declared_find(s, name);
+    if (!d) {
+        d = xcalloc(1, sizeof *d);
+        d->name = xslicedup(name);
+        d->dict = dict_open(s->shared, name, bytes);
+        d->next = s->shared_dicts;
+        s->shared_dicts = d;
+    }
+    d->bytes = bytes;
+    return d;
+}
+
 /* The pair on top of the stack declares a dictionary. [-0, +0, e] */
 static void declare(lua_State *L, struct script *s) {
     struct slice name = vm_to_slice(L, -2);
@@ -80,15 +95,7 @@ static void declare(lua_State *L, struct script *s) {
     if (!bytes)
         luaL_error(L, "shared: the size of %s must be like \"10 MB\", at least 16 KB, not %s",
                    (const char *)name.at, luaL_tolstring(L, -1, NULL));
-    struct declared *d = declared_find(s, name);
-    if (!d) {
-        d = xcalloc(1, sizeof *d);
-        d->name = xslicedup(name);
-        d->dict = dict_open(s->shared, name, bytes);
-        d->next = s->shared_dicts;
-        s->shared_dicts = d;
-    }
-    d->bytes = bytes;
+    open_dict(s, name, bytes);
 }
 
 void shared_declare(lua_State *L, struct script *s, int index) {
@@ -101,6 +108,7 @@ void shared_declare(lua_State *L, struct script *s, int index) {
 void shared_push_declared(lua_State *L, const struct script *s) {
     lua_newtable(L); /* table */
     for (const struct declared *d = s->shared_dicts; d; d = d->next) {
+        if (strchr(d->name, '.')) continue;        /* our own */
         lua_pushinteger(L, (lua_Integer)d->bytes); /* table, bytes */
         lua_setfield(L, -2, d->name);              /* table */
     }
@@ -121,6 +129,10 @@ void shared_close(struct script *s) {
 }
 
 /* ---- arguments and answers ---------------------------------------------------------- */
+
+static bool may_evict(lua_State *L) {
+    return !((struct dict_box *)lua_touserdata(L, 1))->keeps;
+}
 
 static struct dict *check_dict(lua_State *L) {
     return ((struct dict_box *)object_check(L, 1, &dict_type))->dict;
@@ -201,7 +213,7 @@ static int store(lua_State *L, enum dict_verb verb) {
     struct dict *d = check_dict(L);
     struct slice key = check_key(L);
     struct shared_value v = check_value(L, 3, verb == DICT_SET);
-    struct dict_store how = { .verb = verb, .ttl_ms = opt_ttl(L, 4), .may_evict = true };
+    struct dict_store how = { .verb = verb, .ttl_ms = opt_ttl(L, 4), .may_evict = may_evict(L) };
     const char *err = dict_store(d, key, &v, &how);
     return push_outcome(L, err, how.evicted);
 }
@@ -227,7 +239,7 @@ static int l_delete(lua_State *L) {
 static int l_incr(lua_State *L) {
     struct dict *d = check_dict(L);
     struct slice key = check_key(L);
-    struct dict_incr how = { .by = check_number(L, 3), .may_evict = true };
+    struct dict_incr how = { .by = check_number(L, 3), .may_evict = may_evict(L) };
     if (!lua_isnoneornil(L, 4)) how.init = check_number(L, 4);
     how.init_ttl_ms = opt_ttl(L, 5);
     const char *err = dict_incr(d, key, &how);
@@ -418,6 +430,21 @@ static const struct object_type shared_type = {
     .index = shared_index,
     .newindex = shared_newindex,
 };
+
+/* dict(name, bytes): a dictionary of our own, which evicts nothing. */
+static int l_dict(lua_State *L) {
+    struct slice name = vm_check_slice(L, 1);
+    lua_Integer bytes = luaL_checkinteger(L, 2);
+    struct dict_box *box = object_new(L, &dict_type, sizeof *box, 0); /* ..., dictionary */
+    box->dict = open_dict(script_of(L), name, (size_t)bytes)->dict;
+    box->keeps = true;
+    return 1;
+}
+
+void lib_shared_add(lua_State *L) {
+    lua_pushcfunction(L, l_dict); /* native, fn */
+    lua_setfield(L, -2, "dict");  /* native */
+}
 
 int luaopen_sol_shared(lua_State *L) {
     object_register(L, &dict_type);

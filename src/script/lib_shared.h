@@ -14,6 +14,8 @@ void shared_declare(lua_State *L, struct script *s, int index);
 void shared_push_declared(lua_State *L, const struct script *s);
 /* The policy has been loaded: sizes take effect. */
 void shared_settle(struct script *s);
+/* Adds dict() to the table of primitives on top. [-0, +0, m] */
+void lib_shared_add(lua_State *L);
 /* Gives the script's dictionaries back. */
 void shared_close(struct script *s);
 

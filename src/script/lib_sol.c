@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "script/lib_jwt.h"
+#include "script/lib_shared.h"
 #include "script/lib_subscribe.h"
 #include "script/lib_wait.h"
 #include "script/sandbox.h"
@@ -19,18 +20,20 @@ static const struct module {
     const char *name; /* NULL: the module's functions become sol's own */
     lua_CFunction open;
 } modules[] = {
-    { NULL, luaopen_sol_hook },     { NULL, luaopen_sol_publish },
-    { NULL, luaopen_sol_clients },  { NULL, luaopen_sol_time },
-    { NULL, luaopen_sol_file },     { "log", luaopen_sol_log },
-    { "topic", luaopen_sol_topic }, { "json", luaopen_sol_json },
-    { "uuid", luaopen_sol_uuid },   { "password", luaopen_sol_password },
-    { NULL, luaopen_sol_crypto },   { "base64", luaopen_sol_base64 },
-    { "hex", luaopen_sol_hex },     { "shared", luaopen_sol_shared },
+    { NULL, luaopen_sol_hook },       { NULL, luaopen_sol_publish },
+    { NULL, luaopen_sol_clients },    { NULL, luaopen_sol_time },
+    { NULL, luaopen_sol_file },       { "log", luaopen_sol_log },
+    { "topic", luaopen_sol_topic },   { "json", luaopen_sol_json },
+    { "uuid", luaopen_sol_uuid },     { "password", luaopen_sol_password },
+    { NULL, luaopen_sol_stats },      { NULL, luaopen_sol_crypto },
+    { "base64", luaopen_sol_base64 }, { "hex", luaopen_sol_hex },
+    { "shared", luaopen_sol_shared },
 };
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task", "semaphore", "once", "lru", "cache", "rate", "keys", "jwt", "subscribe",
+    "options", "task", "semaphore", "once",      "lru",     "cache",
+    "rate",    "keys", "jwt",       "subscribe", "metrics",
 };
 
 int lib_suggest(lua_State *L) {
@@ -60,6 +63,7 @@ static void push_native(lua_State *L) {
     lua_newtable(L); /* native */
     lib_wait_add(L);
     lib_jwt_add(L);
+    lib_shared_add(L);
     lib_subscribe_add(L);
     lua_pushcfunction(L, lib_suggest); /* native, suggest */
     lua_setfield(L, -2, "suggest");    /* native */
