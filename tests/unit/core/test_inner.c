@@ -42,6 +42,7 @@ static void it_hears_what_it_subscribed_to(void **state) {
     publish(&p, "a/3", "x", 0, 0);
     assert_string_equal(h.topics, "a/1 a/2 ");
     inner_close(r->worker, h.session);
+    peer_drop(&p);
 }
 
 static void it_is_no_client_and_no_session_of_one(void **state) {
@@ -56,6 +57,7 @@ static void it_is_no_client_and_no_session_of_one(void **state) {
     assert_string_equal(h.topics, "a ");
     inner_close(r->worker, h.session);
     assert_non_null(session_find(r->worker, SLICE("(the policy)")));
+    peer_drop(&p);
 }
 
 static void it_may_end_itself_while_it_hears(void **state) {
@@ -74,6 +76,7 @@ static void it_may_end_itself_while_it_hears(void **state) {
     inner_subscribe(r->worker, one.session, SLICE("b"), 1);
     publish(&p, "b", "x", 0, 0);
     assert_string_equal(one.topics, "a ");
+    peer_drop(&p);
 }
 
 static void the_worker_ends_what_is_left(void **state) {
