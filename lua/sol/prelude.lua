@@ -61,6 +61,17 @@ local function loader(env)
     end
 end
 
+-- Libraries that people look for; they would hold up the broker.
+local INSTEAD = { socket = true, ssl = true, lfs = true, posix = true, luasql = true, redis = true, http = true,
+    pgmoon = true, cqueues = true, cjson = "; sol.json is there already", dkjson = "; sol.json is there already" }
+
+--- What to say of a name that is no module beside the file.
+local function advice(name)
+    local instead = INSTEAD[name:match "^[^.]+"]
+    if instead == true then return "; a library that blocks would hold up every client: see what in sol waits" end
+    return instead or ""
+end
+
 --- `require` for one folder: "sol", or a module beside the file that asks.
 local function requirer(folder)
     local loaded, loading = { sol = native.sol }, {}
@@ -74,7 +85,8 @@ local function requirer(folder)
         local path = base .. ".lua"
         if native.kind(path) ~= "file" then path = base .. "/init.lua" end
         if name:find("..", 1, true) or native.kind(path) ~= "file" then
-            error(("module %q not found: there is no %s.lua, and \"sol\" is the only library"):format(name, base), 2)
+            error(("module %q not found: there is no %s.lua, and \"sol\" is the only library%s")
+                :format(name, base, advice(name)), 2)
         end
         local chunk, err = native.load_file(path, environment(folder))
         if not chunk then error(err, 0) end

@@ -38,7 +38,7 @@ end
 
 --- Runs however the function ends: it returns, raises, is cut off.
 local Ending = { __close = function(state, err)
-    if not state.results then state.err = err ~= nil and tostring(err) or "cancelled" end
+    if not state.results then state.err = err ~= nil and tostring(err) or "cut off" end
     state.is_over = true
     for _, w in ipairs(state.waiters) do w:wake() end
     state.waiters = nil

@@ -74,10 +74,17 @@ describe("an environment", function()
             ["sol.publish = print"] = "sol.publish cannot be replaced",
             ["sol.log.info('%d', 'x')"] = "bad argument #2 to 'string.format' (number expected, got string)",
             ["sol.log('%d %d', 1)"] = "bad argument #3 to 'string.format'",
+            ["require 'socket.http'"] = 'module "socket.http" not found: there is no',
             ["io.popen 'ls'"] = "io.popen is not available in a policy: a policy cannot start programs",
         } do
             assert.truthy(check("\n" .. line):find("sol.lua:2: " .. expected, 1, true), check("\n" .. line))
         end
+    end)
+
+    it("says why a blocking library is not there", function()
+        assert.matches("would hold up every client", check "require 'socket.http'")
+        assert.matches("sol.json is there already", check "require 'cjson'")
+        assert.matches('"sol" is the only library\n', check "require 'mine'")
     end)
 
     it("names a plugin's missing file without the plugin's own places", function()

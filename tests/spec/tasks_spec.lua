@@ -3,6 +3,7 @@
 -- Tasks, semaphores, single flight: parts of a policy that wait for one another.
 
 local eval = require "support.eval"
+local with_broker = require("support.broker").with_broker
 
 describe("sol.spawn", function()
     it("gives a task that can be joined", function()
@@ -131,6 +132,41 @@ describe("sol.semaphore", function()
             for _, n in ipairs { "0", "-1", "1.5", "'x'", "nil" } do
                 assert.matches("error: eval:1: bad argument #1 to 'semaphore'", run("sol.semaphore(" .. n .. ")"))
             end
+        end)
+    end)
+end)
+
+describe("whatever waits", function()
+    local PARKED = [[
+        local s, t = sol.semaphore(1), nil
+        sol.on("start", function()
+            s:acquire()
+            t = sol.spawn(function() sol.sleep(1000) end)
+            for _ = 1, 10 do
+                sol.spawn(function() local g <close> = s:acquire() end)
+                sol.spawn(function() t:join() end)
+                sol.spawn(function() sol.once("k", function() sol.sleep(1000) end, 1000) end)
+                sol.spawn(function() sol.await "never" end)
+                sol.spawn(function() coroutine.wrap(function() pcall(s.acquire, s, 1000) end)() end)
+            end
+        end)
+        sol.on("publish", "wait", function()
+            local g <close> = s:acquire()
+        end)
+        sol.on("publish", "sort", function(_, m)
+            m.payload = select(2, pcall(table.sort, { 2, 1 }, function() s:acquire() end))
+        end)
+    ]]
+
+    it("ends with its policy and with the broker", function()
+        with_broker({ config = PARKED }, function(b)
+            for i = 1, 3 do b:client("w" .. i):publish("wait", "") end
+            local c = b:client("c"):subscribe("sort", 0)
+            assert.matches("cannot wait inside a function that C calls",
+                c:publish("sort", ""):expect("PUBLISH", { topic = "sort" }).payload)
+            b:signal "HUP"
+            b:log_wait "(generation 2 is in place)"
+            b:client("late"):publish("wait", "")
         end)
     end)
 end)
