@@ -49,7 +49,7 @@ static int l_rep(lua_State *L) {
         return 1;
     }
     if ((lua_Unsigned)n > vm_longest_string(vm_of(L)) / (len + sep_len))
-        return luaL_error(L, "string.rep: resulting string too large");
+        return luaL_error(L, "string.rep: not enough memory for the result (vm_memory)");
     size_t total = (size_t)n * len + (size_t)(n - 1) * sep_len;
     char *at = luaL_buffinitsize(L, &out, total);
     memcpy(at, s, len);
