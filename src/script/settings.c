@@ -20,14 +20,14 @@
 /* ---- the table ----------------------------------------------------------------- */
 
 enum kind {
-    BOOLEAN, /* int, enum tristate */
-    FLAG,    /* bool */
-    CHOICE,  /* int or bool: index into words */
-    COUNT32, /* uint32_t */
-    COUNT64, /* uint64_t */
-    SECONDS, /* uint32_t milliseconds; a fraction in Lua */
-    WORKERS, /* uint32_t; "auto" is 0 */
-    EXPIRY,  /* uint32_t seconds; math.huge and "never" are UINT32_MAX */
+    BOOLEAN,  /* int, enum tristate */
+    FLAG,     /* bool */
+    CHOICE,   /* int or bool: index into words */
+    COUNT32,  /* uint32_t */
+    COUNT64,  /* uint64_t */
+    SECONDS,  /* uint32_t milliseconds; a fraction in Lua */
+    WORKERS,  /* uint32_t; "auto" is 0 */
+    EXPIRY,   /* uint32_t seconds; math.huge and "never" are UINT32_MAX */
     VERSIONS, /* uint8_t, bit 1 << enum mqtt_version; a list of them in Lua */
     SHARED    /* the script's, not the config's: lib_shared.c */
 };
