@@ -137,7 +137,9 @@ describe("sol.semaphore", function()
 end)
 
 describe("whatever waits", function()
+    -- One worker: a semaphore is the worker's own.
     local PARKED = [[
+        workers = 1
         local s, t = sol.semaphore(1), nil
         sol.on("start", function()
             s:acquire()
@@ -203,6 +205,7 @@ describe("sol.once", function()
 
     it("does not depend on who asked first", function()
         eval.with({ config = [[
+            workers = 1 -- sol.once is the worker's own
             local function fetch() sol.sleep(0.1) return "there" end
             sol.on("publish", "first", function() sol.once("k", fetch) end)
             sol.on("publish", "kick", function() sol.client("first"):disconnect() end)

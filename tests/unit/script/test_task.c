@@ -41,8 +41,10 @@ static void set_up(struct rig *r, const char *lua) {
     rig_open(r, lua);
     lua_State *L = script_of_hooks(r->h)->vm->L;
     memset(&waiter, 0, sizeof waiter);
-    sandbox_push(L);                 /* globals */
-    lua_getfield(L, -1, "sol");      /* globals, sol */
+    sandbox_push(L);                     /* globals */
+    lua_getfield(L, -1, "sol");          /* globals, view */
+    luaL_getmetafield(L, -1, "__index"); /* globals, view, sol */
+    lua_remove(L, -2);                   /* globals, sol */
     lua_pushcfunction(L, l_wait);    /* globals, sol, fn */
     lua_setfield(L, -2, "wait");     /* globals, sol */
     lua_pushcfunction(L, l_blunder); /* globals, sol, fn */
