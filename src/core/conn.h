@@ -139,6 +139,9 @@ enum { SEND_OK = 0, SEND_DROPPED = 1 };
 /* Write a PUBLISH.  Borrows `m`.  SEND_DROPPED: larger than the client takes, or QoS 0 to
  * a reader whose buffers are full (counted). */
 int conn_send_publish(struct conn *c, struct message *m, const struct publish_out *o);
+/* `m` (lent) goes to many receivers: what is the same for several of them is laid out once.
+ * NULL: that is over. */
+void conn_fan_out(struct worker *w, const struct message *m);
 /* Without its reason where that is too long for the client; what is too long even so ends
  * the connection. */
 void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, uint8_t reason_code,

@@ -352,13 +352,20 @@ static unsigned deliver_here(const struct delivering *d, const struct route_entr
     unsigned receivers = 0;
     for (uint32_t i = 0; i < to->len; i++) {
         const struct route_entry *e = &to->at[i];
+        struct route_entry own;
         struct session *s = slots_find(&d->worker->sessions, e->session);
-        bool is_own = handle_eq(d->message->publisher, e->session);
-        if (!s || (is_own && e->no_local)) continue;
-        struct route_entry entry = is_own ? route_entry_own(e) : *e;
+        if (!s) continue;
+        /* Each time: a hook in between may have sent another message to many. */
+        if (to->len > 1) conn_fan_out(d->worker, d->message);
+        if (handle_eq(d->message->publisher, e->session)) {
+            if (e->no_local) continue;
+            own = route_entry_own(e);
+            e = &own;
+        }
         receivers++;
-        deliver_to(d, to, &entry, s, 0);
+        deliver_to(d, to, e, s, 0);
     }
+    if (to->len > 1) conn_fan_out(d->worker, NULL);
     return receivers;
 }
 

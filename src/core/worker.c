@@ -241,6 +241,7 @@ static void worker_deinit(struct worker *w) {
     loop_free(w->loop);
     free(w->input);
     free(w->draft);
+    free(w->fan);
 }
 
 /* ---- listeners ---------------------------------------------------------- */

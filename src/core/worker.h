@@ -105,6 +105,7 @@ struct worker {
     unsigned route_len, route_at;
     size_t route_receivers; /* of all routes remembered */
     void *draft;            /* owned: memory for the next QoS 0 message, or NULL (message_draft) */
+    struct fan *fan;        /* owned; private to conn_send.c */
     struct publish *free_publishes;
     struct publish *waiting; /* those a hook waits for */
     bool anonymous;          /* what allow_anonymous amounts to */
