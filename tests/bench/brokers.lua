@@ -65,6 +65,9 @@ log_level = "error"
 ]],
 }
 
+--- Those that have a core for each of their workers, the load generator's included.
+local workers = { sol2 = 2 }
+
 --- name -> command(port, options, conf), or nil and why it cannot be measured here; `conf`
 --- is where its configuration may lie.
 local commands = {
@@ -73,6 +76,10 @@ local commands = {
         if not exists(binary) then return nil, binary .. " is not built" end
         write_file(conf, configs.sol:format(port) .. (options.policy or "") .. "\n")
         return ("%s -c %s"):format(quote(binary), conf)
+    end,
+    sol2 = function(port, options, conf)
+        local policy = ("%s\nworkers = %d"):format(options.policy or "", workers.sol2)
+        return M.command("sol", port, { sol = options.sol, policy = policy }, conf)
     end,
     mosquitto = function(port, _, conf)
         local binary = output "PATH=$PATH:/usr/sbin command -v mosquitto"
@@ -84,6 +91,10 @@ local commands = {
         return ("%s/relay %d"):format(M.work, port)
     end,
 }
+
+function M.command(name, port, options, conf)
+    return commands[name](port, options, conf)
+end
 
 --- What a report says of the machine and the brokers: a list of { key, value }.
 function M.about(options)
@@ -108,7 +119,7 @@ function M.choose(list, options)
     local chosen = {}
     for name in list:gmatch "[^,]+" do
         if not commands[name] then
-            error(("no such broker: %s (sol, mosquitto, relay)"):format(name), 0)
+            error(("no such broker: %s (sol, sol2, mosquitto, relay)"):format(name), 0)
         end
         local conf = M.work .. "/probe"
         local command, why = commands[name](1, options, conf)
@@ -161,13 +172,13 @@ function M.start(name, options)
     local shell = io.popen(([[
         trap '' INT
         ulimit -n "$(ulimit -Hn)"
-        nice -n -10 taskset -c %d %s %s >%s 2>&1 </dev/null &
+        nice -n -10 taskset -c %s %s %s >%s 2>&1 </dev/null &
         echo $! >%s.new && mv %s.new %s
         while read -r signal pid; do kill -"$signal" "$pid" 2>/dev/null; done
         pkill -9 -P $!
         kill -9 $! 2>/dev/null
         wait
-    ]]):format(options.core, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
+    ]]):format(workers[name] and options.cores or options.core, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
     while not exists(pidfile) do pause(0.01) end
     local pid = tonumber(read_file(pidfile))
     if options.is_parent then pid = child_of(pid) end
