@@ -66,24 +66,24 @@ describe("a client's Maximum Packet Size", function()
     end)
 end)
 
--- A CONNECT of so many bytes is taken, once the memory others held is given back.
-local function comes_in(b, id, size)
-    wait.till("the memory to be given back", function()
-        local c = b:raw { version = 5 }
-        local ok = pcall(function()
-            c:send_raw(large_connect(id, size))
-            c:expect("CONNACK", { rc = 0 })
-        end)
-        return ok
-    end)
-end
-
 describe("unfinished CONNECTs", function()
     -- CONNECT with a will of `size` bytes of user properties around it.
     local function large_connect(id, size)
         local user = {}
         for i = 1, size // 60000 + 1 do user[i] = { "k", ("x"):rep(math.min(size, 60000)) } end
         return mqtt.encode({ type = "CONNECT", client_id = id, props = { user = user } }, 5)
+    end
+
+    -- A CONNECT of so many bytes is taken, once the memory others held is given back.
+    local function comes_in(b, id, size)
+        wait.till("the memory to be given back", function()
+            local c = b:raw { version = 5 }
+            local ok = pcall(function()
+                c:send_raw(large_connect(id, size))
+                c:expect("CONNACK", { rc = 0 })
+            end)
+            return ok
+        end)
     end
 
     it("may be as large as MQTT has need of", function()
