@@ -11,9 +11,11 @@ BUILD   := build/$(MODE)
 VERSION := 0.1.0
 
 RUN_DEPS  := gcc libc6-dev lua5.4 liblua5.4-dev uuid-dev libsodium-dev libjansson-dev \
-             libjemalloc-dev libcrypt-dev libjwt-dev
+             libjemalloc-dev libcrypt-dev libjwt-dev libssl-dev libc-ares-dev \
+             libcurl4-openssl-dev libpq-dev
 
-LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lpthread -lm
+LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lcurl -lpq -lcares -lssl -lcrypto \
+           -lpthread -lm
 
 FLAGS_release  := -O2 -g -DNDEBUG
 FLAGS_debug    := -O0 -g3
@@ -27,13 +29,13 @@ MALLOC_release := -ljemalloc
 CFLAGS  += -std=c11 -D_GNU_SOURCE -DSOL_VERSION='"$(VERSION)"' \
            -DSOL_PLUGIN_DIR='"$(PREFIX)/share/sol/plugins"' -Wall -Wextra -Werror -Wshadow \
            -Wstrict-prototypes -Wmissing-prototypes -fno-strict-aliasing \
-           -Isrc -I/usr/include/lua5.4 $(FLAGS_$(MODE))
+           -Isrc -I/usr/include/lua5.4 -I/usr/include/postgresql $(FLAGS_$(MODE))
 LDFLAGS += $(FLAGS_$(MODE))
 
 LAYERS  := base io mqtt core store cluster script admin
 SRC     := $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))
 HEADERS := $(wildcard src/*/*.h)
-EMBED   := $(filter-out lua/sol/meta.lua,$(wildcard lua/sol/*.lua))
+EMBED   := $(filter-out lua/sol/meta%.lua,$(wildcard lua/sol/*.lua))
 OBJ     := $(SRC:src/%.c=$(BUILD)/%.o) $(BUILD)/gen/embed.o
 LIB     := $(BUILD)/libsol.a
 REMAKE   = $(MAKE) --no-print-directory
@@ -79,7 +81,7 @@ fmt:               ## format the C sources
 install: sol       ## copy to PREFIX (/usr/local); DESTDIR is honoured
 	install -D -m 755 $(BUILD)/sol $(DESTDIR)$(PREFIX)/bin/sol
 	install -D -m 644 sol.lua.example $(DESTDIR)$(PREFIX)/share/sol/sol.lua.example
-	install -D -m 644 lua/sol/meta.lua $(DESTDIR)$(PREFIX)/share/sol/meta.lua
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/sol $(wildcard lua/sol/meta*.lua)
 	cd plugins && find . -name '*.lua' -not -name '*_spec.lua' -exec \
 	    install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/sol/plugins/{} \;
 

@@ -3,7 +3,7 @@
 
 TEST_DEPS := $(RUN_DEPS) libcmocka-dev lua-busted lua-check lua-socket mosquitto \
              mosquitto-clients python3 python3-paho-mqtt nodejs npm clang clang-format \
-             libclang-rt-14-dev util-linux procps
+             libclang-rt-14-dev util-linux procps openssl redis-server postgresql
 
 UNITS   := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
 SPECS   := $(wildcard tests/spec/*_spec.lua tests/spec/*/*_spec.lua plugins/*/*_spec.lua)

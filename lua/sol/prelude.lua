@@ -61,15 +61,15 @@ local function loader(env)
     end
 end
 
--- Libraries that people look for; they would hold up the broker.
-local INSTEAD = { socket = true, ssl = true, lfs = true, posix = true, luasql = true, redis = true, http = true,
-    pgmoon = true, cqueues = true, cjson = "; sol.json is there already", dkjson = "; sol.json is there already" }
+-- Libraries that people look for; they would hold up the broker. What is there in their place.
+local INSTEAD = { socket = "sol.socket", ssl = "sol.socket", http = "sol.http", redis = "sol.redis", pgmoon = "sol.pg",
+    luasql = "sol.pg", cjson = "sol.json", dkjson = "sol.json", lfs = "", posix = "", cqueues = "" }
 
 --- What to say of a name that is no module beside the file.
 local function advice(name)
     local instead = INSTEAD[name:match "^[^.]+"]
-    if instead == true then return "; a library that blocks would hold up every client: see what in sol waits" end
-    return instead or ""
+    if instead == "" then return "; a library that blocks would hold up every client: see what in sol waits" end
+    return instead and ("; %s is there already"):format(instead) or ""
 end
 
 --- `require` for one folder: "sol", or a module beside the file that asks.

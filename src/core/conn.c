@@ -362,7 +362,7 @@ static void unlist(struct conn *c) {
 void conn_open(struct worker *w, const struct stream_type *type, int fd, const char *peer,
                const char *listener) {
     struct conn *c = xcalloc(1, sizeof *c);
-    c->stream = (struct stream){ type, fd };
+    c->stream = (struct stream){ type, fd, NULL };
     c->worker = w;
     c->client = client_new(w, peer, listener);
     c->client->conn = c;

@@ -30,7 +30,8 @@ struct stream_type {
 
 struct stream {
     const struct stream_type *type;
-    int fd; /* owned; -1 once closed */
+    int fd;      /* owned; -1 once closed */
+    void *state; /* owned by the type; NULL: it needs none */
 };
 
 extern const struct stream_type stream_tcp, stream_unix;

@@ -2,7 +2,7 @@
 --
 -- embed.lua -- makes embed.c of Lua files: lua5.4 embed.lua OUT.c FILE.lua...
 --
--- meta.lua is for editors only and left out.
+-- The Makefile leaves out meta*.lua, which is for editors only.
 
 local function read(path)
     local file <close> = assert(io.open(path, "rb"))
@@ -22,9 +22,7 @@ out:write('/* Made by embed.lua: do not edit. */\n#include "script/embed.h"\n\n'
     "const struct embedded embedded_lua[] = {\n")
 for i = 2, #arg do
     local name = arg[i]:match "([^/]+)%.lua$"
-    if name ~= "meta" then
-        local text = read(arg[i])
-        out:write(('    { "%s",\n        %s,\n        %d },\n'):format(name, literal(text), #text))
-    end
+    local text = read(arg[i])
+    out:write(('    { "%s",\n        %s,\n        %d },\n'):format(name, literal(text), #text))
 end
 out:write("    { NULL, NULL, 0 },\n};\n")

@@ -20,6 +20,8 @@ int luaopen_sol_password(lua_State *L); /* lib_password.c: a table */
 int luaopen_sol_base64(lua_State *L);   /* lib_encode.c: a table */
 int luaopen_sol_hex(lua_State *L);      /* lib_encode.c: a table */
 int luaopen_sol_shared(lua_State *L);   /* lib_shared.c: an object */
+int luaopen_sol_socket(lua_State *L);   /* lib_socket.c: a table */
+int luaopen_sol_dns(lua_State *L);      /* lib_dns.c: a table */
 
 /* Tables whose functions become sol's own: sol.on, sol.sleep ... */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */

@@ -7,7 +7,9 @@
 #include "script/lib.h"
 
 #include "base/mem.h"
+#include "script/lib_http.h"
 #include "script/lib_jwt.h"
+#include "script/lib_pg.h"
 #include "script/lib_shared.h"
 #include "script/lib_subscribe.h"
 #include "script/lib_wait.h"
@@ -27,13 +29,14 @@ static const struct module {
     { "uuid", luaopen_sol_uuid },     { "password", luaopen_sol_password },
     { NULL, luaopen_sol_stats },      { NULL, luaopen_sol_crypto },
     { "base64", luaopen_sol_base64 }, { "hex", luaopen_sol_hex },
-    { "shared", luaopen_sol_shared },
+    { "shared", luaopen_sol_shared }, { "socket", luaopen_sol_socket },
+    { "dns", luaopen_sol_dns },
 };
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task", "semaphore", "once",      "lru",     "cache",
-    "rate",    "keys", "jwt",       "subscribe", "metrics",
+    "options", "task", "semaphore", "once",    "lru",  "cache", "rate",
+    "keys",    "jwt",  "subscribe", "metrics", "http", "redis", "pg",
 };
 
 int lib_suggest(lua_State *L) {
@@ -65,6 +68,8 @@ static void push_native(lua_State *L) {
     lib_jwt_add(L);
     lib_shared_add(L);
     lib_subscribe_add(L);
+    lib_http_add(L);
+    lib_pg_add(L);
     lua_pushcfunction(L, lib_suggest); /* native, suggest */
     lua_setfield(L, -2, "suggest");    /* native */
 }

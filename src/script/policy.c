@@ -14,6 +14,7 @@
 #include "script/lib_subscribe.h"
 #include "script/lib_time.h"
 #include "script/live.h"
+#include "script/net.h"
 #include "script/obj_message.h"
 #include "script/obj_request.h"
 #include "script/sandbox.h"
@@ -50,6 +51,7 @@ static void script_free(struct script *s) {
     invocations_free(s);
     tasks_deinit(vm);
     vm_close(vm); /* its userdata may still look at handlers and clients */
+    net_deinit(vm);
     clients_deinit(vm);
     handlers_free(s);
     vm->script = NULL;

@@ -21,6 +21,7 @@
 
 struct clients;
 struct log;
+struct net;
 struct script;
 struct tasks;
 struct worker;
@@ -58,6 +59,7 @@ struct vm {
     struct script *script;   /* lent: the policy this VM runs (script.h) */
     struct tasks *tasks;     /* owned by task.c */
     struct clients *clients; /* owned by lib_client.c */
+    struct net *net;         /* owned by net.c; NULL until used */
 };
 
 /* The VM a state or coroutine belongs to: every module starts here. */

@@ -161,7 +161,7 @@ local function child_of(pid)
     return tonumber(child) or pid
 end
 
---- Starts a broker; `options.core` pins it, `options.under` is put before its command and,
+--- Starts a broker; `options.core` (`options.cores`, one with several workers) pins it, `options.under` is put before its command and,
 --- with `options.is_parent`, runs it as a child.
 --- A handle with pid and port, or nil and why.
 function M.start(name, options)
@@ -169,6 +169,7 @@ function M.start(name, options)
     local base = ("%s/%s-%d"):format(M.work, name, port)
     local conf, log, pidfile = base .. ".conf", base .. ".log", base .. ".pid"
     local command = assert(commands[name](port, options, conf))
+    local cores = workers[name] and options.cores or options.core
     local shell = io.popen(([[
         trap '' INT
         ulimit -n "$(ulimit -Hn)"
@@ -178,7 +179,7 @@ function M.start(name, options)
         pkill -9 -P $!
         kill -9 $! 2>/dev/null
         wait
-    ]]):format(workers[name] and options.cores or options.core, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
+    ]]):format(cores, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
     while not exists(pidfile) do pause(0.01) end
     local pid = tonumber(read_file(pidfile))
     if options.is_parent then pid = child_of(pid) end

@@ -10,6 +10,8 @@ local function text_of(path)
     return text
 end
 
+local META = text_of "lua/sol/meta.lua" .. text_of "lua/sol/meta_world.lua"
+
 -- Name -> where it may stand, from the table that defines all settings.
 local function settings()
     local places, found, count = { GLOBAL = "all", LISTEN = "listener", CLIENT = "client" }, {}, 0
@@ -35,7 +37,7 @@ end
 describe("the documents", function()
     it("know every setting", function()
         local docs, example = text_of "docs/configuration.md", text_of "sol.lua.example"
-        local meta = text_of "lua/sol/meta.lua"
+        local meta = META
         for name in pairs(settings()) do
             assert.truthy(docs:find("| `" .. name .. "` |", 1, true), name .. " is not in docs/configuration.md")
             assert.truthy(example:find("\n-- " .. name .. " *= "), name .. " is not in sol.lua.example")
@@ -44,7 +46,7 @@ describe("the documents", function()
     end)
 
     it("know where a setting may stand", function()
-        local docs, meta = text_of "docs/configuration.md", text_of "lua/sol/meta.lua"
+        local docs, meta = text_of "docs/configuration.md", META
         local at_listener = meta:match "@class sol.listen_options[^\n]*\n(.-)\n\n"
         local of_client = meta:match "@class sol.limits\n(.-)\n\n"
         for name, where in pairs(settings()) do
@@ -66,7 +68,7 @@ describe("the documents", function()
             end
             list(sol, "sol.")
         ]]
-        local docs, meta, count = text_of "docs/lua-api.md", text_of "lua/sol/meta.lua", 0
+        local docs, meta, count = text_of "docs/lua-api.md", META, 0
         for name in said:gmatch "has (sol%.[%w_.]+)" do
             local last = name:match "[%w_]+$"
             assert.truthy(docs:find(name, 1, true) or docs:find("[`.]" .. last .. "[(`]"),
@@ -79,8 +81,9 @@ describe("the documents", function()
     end)
 
     it("know every field of the objects", function()
-        local docs, meta = text_of "docs/lua-api.md", text_of "lua/sol/meta.lua"
-        for _, path in ipairs { "lib_client.c", "obj_message.c", "obj_request.c", "lib_hook.c", "lib_time.c" } do
+        local docs, meta = text_of "docs/lua-api.md", META
+        for _, path in ipairs { "lib_client.c", "obj_message.c", "obj_request.c", "lib_hook.c", "lib_time.c",
+            "cosocket.c", "lib_pg.c" } do
             for rows in text_of("src/script/" .. path):gmatch "struct field [%w_]+%[%] = {\n(.-)\n};" do
                 for name in rows:gmatch '{ "([%w_]+)", get_' do
                     assert.truthy(docs:find("[`.]" .. name .. "`"), name .. " is not in docs/lua-api.md")

@@ -17,7 +17,7 @@ struct ends {
 
 static struct ends unix_ends(void) {
     struct pair p = pair_new();
-    return (struct ends){ { &stream_unix, p.near }, { &stream_unix, p.far } };
+    return (struct ends){ { &stream_unix, p.near, NULL }, { &stream_unix, p.far, NULL } };
 }
 
 static struct ends tcp_ends(void) {
@@ -32,7 +32,7 @@ static struct ends tcp_ends(void) {
     int near = accept4(door, NULL, NULL, SOCK_NONBLOCK);
     fcntl(far, F_SETFL, O_NONBLOCK);
     close(door);
-    return (struct ends){ { &stream_tcp, near }, { &stream_tcp, far } };
+    return (struct ends){ { &stream_tcp, near, NULL }, { &stream_tcp, far, NULL } };
 }
 
 static void ends_close(struct ends *e) {
