@@ -161,8 +161,8 @@ local function child_of(pid)
     return tonumber(child) or pid
 end
 
---- Starts a broker; `options.core` (`options.cores`, one with several workers) pins it, `options.under` is put before its command and,
---- with `options.is_parent`, runs it as a child.
+--- Starts a broker; `options.core` pins it, or `options.cores` where it has several workers;
+--- `options.under` is put before its command and, with `options.is_parent`, runs it as a child.
 --- A handle with pid and port, or nil and why.
 function M.start(name, options)
     local port = free_port()
