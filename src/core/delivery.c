@@ -284,15 +284,12 @@ static bool make_room(struct session *s, const struct message *m) {
     return !is_full(s, m);
 }
 
-/* False: there is no room, and the message is lost. */
-static bool find_room(struct session *s, struct message *m) {
-    if (!is_full(s, m) || make_room(s, m)) return true;
-    COUNT(s->worker, dropped_queue_full);
-    delivery_tell_dropped(s, m, "the session's queue is full");
-    return false;
-}
-
-static void push(struct session *s, const struct outgoing *o) {
+static void enqueue(struct session *s, const struct outgoing *o) {
+    if (is_full(s, o->message) && !make_room(s, o->message)) {
+        COUNT(s->worker, dropped_queue_full);
+        delivery_tell_dropped(s, o->message, "the session's queue is full");
+        return;
+    }
     ring_push(s, o);
     if (s->conn && s->ring_again == s->ring_sent) send_waiting(s);
 }
@@ -303,14 +300,9 @@ static bool must_queue(const struct session *s) {
 }
 
 static void deliver_qos0(struct session *s, const struct outgoing *o) {
-    if (!s->conn && !s->worker->config->queue_qos0) return;
     if (must_queue(s)) {
-        if (!find_room(s, o->message)) return;
-        /* Room may have been made by dropping what it would have had to wait for. */
-        if (must_queue(s)) {
-            push(s, o);
-            return;
-        }
+        if (s->worker->config->queue_qos0 || s->conn) enqueue(s, o);
+        return;
     }
     int r = conn_send_publish(s->conn, o->message,
                               &(struct publish_out){ .identifiers = o->identifiers,
@@ -328,7 +320,7 @@ void delivery_now(struct session *s, const struct outgoing *o) {
         deliver_qos0(s, o);
         return;
     }
-    if (find_room(s, o->message)) push(s, o);
+    enqueue(s, o);
 }
 
 /* ---- retained messages -------------------------------------------------- */

@@ -112,6 +112,7 @@ local function drop_eldest(m, s, at, entry)
     local all_certain = entry.is_sure
     for i = at, #s.queue do all_certain = all_certain and is_certain(m, s, s.queue[i]) end
     local mate = s.queue[at + 1] or entry
+    if s.queue[at].qos == 0 then s.lost_qos0 = m.step end
     if all_certain and mate.step ~= s.queue[at].step then
         table.remove(s.queue, at)
         return
@@ -186,6 +187,10 @@ local function deliver(m, s, entry)
     entry.step = m.step
     if delivery.is_too_large(s.conn, entry.message) and entry.token then entry.token.is_owed = false end
     local waits = entry.qos == 0 and s.conn and qos0_waits(m, s)
+    -- Whether a copy before it has made the elder go depends on which of them came first.
+    if waits and entry.has_mates and m.config.drop == "oldest" and (waits == "yes" or s.lost_qos0 == m.step) then
+        waits = "maybe"
+    end
     if waits == "no" then
         if not delivery.is_too_large(s.conn, entry.message) then table.insert(s.conn.now, entry) end
     elseif waits == "maybe" then
@@ -226,7 +231,11 @@ end
 
 local function deliver_plain(m, s, subs, message)
     if m.config.overlapping == "each" then
-        for _, sub in ipairs(subs) do deliver(m, s, entry_of(message, sub, { sub.identifier })) end
+        for _, sub in ipairs(subs) do
+            local entry = entry_of(message, sub, { sub.identifier })
+            entry.has_mates = #subs > 1
+            deliver(m, s, entry)
+        end
         return
     end
     local merged, identifiers = { qos = 0, rap = false }, {}
@@ -278,6 +287,7 @@ local function deliver_shared(m, filters, message, is_owed)
         for _, member in ipairs(members) do
             member.entry = entry_of(message, member.sub, { member.sub.identifier })
             member.entry.filter, member.entry.is_sure = filter, is_sure
+            member.entry.has_mates = is_common
             member.entry.token = not is_sure and token or nil
         end
     end
