@@ -12,6 +12,8 @@ MODEL   := $(BUILD)/model/core
 # Random sequences against the model, by mode: about ten seconds' worth.
 SEQUENCES_release := 6000
 SEQUENCES_asan    := 2000
+# Likewise by four threads.
+THREADED_release := 400
 # How long tests wait, by mode: files run side by side, and sanitizers take their time.
 SLOW_release := 2
 SLOW_tsan    := 10
@@ -38,10 +40,13 @@ unit: built        ## unit tests (cmocka)
 
 model: $(MODEL)    ## sequences at random, the core beside a reference model
 	@$(TEST_ENV) $(MODEL)
+	@$(MODEL) tests/model/run.lua --workers 4 --count $(or $(THREADED_$(MODE)),100)
 
 SEQUENCES ?= 100000
-soak: $(MODEL)     ## as model, for long, others every time (SEQUENCES=100000, SEED=N)
-	@$(MODEL) tests/model/run.lua --count $(SEQUENCES) --seed $(or $(SEED),$$(date +%s)) --faults 5
+WORKERS   ?= 1
+soak: $(MODEL)     ## as model, for long, others every time (SEQUENCES=100000, SEED=N, WORKERS=1)
+	@$(MODEL) tests/model/run.lua --count $(SEQUENCES) --seed $(or $(SEED),$$(date +%s)) \
+	    --workers $(WORKERS) --faults 5
 
 spec: built        ## specs against a real broker (busted; SPECS=FILE for one)
 	@$(TESTS) $(SPECS)

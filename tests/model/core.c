@@ -1,10 +1,10 @@
-/* core.c -- the broker's core for Lua: no network, no threads, a clock driven by hand.
+/* core.c -- the broker's core for Lua: no network, a clock driven by hand.
  *
  * A program of its own, `core [SCRIPT ARGUMENTS]`, so that sanitizers need no preloading;
  * without arguments it runs run.lua.
  * It offers the module "core", which is all that a script knows of a broker:
  *
- *     broker = core.new { max_queued = 3, drop = "oldest", ... }
+ *     broker = core.new { max_queued = 3, drop = "oldest", workers = 4, ... }
  *     n = broker:open()           a connection, by number
  *     broker:send(n, bytes)
  *     broker:close(n)             without a word
@@ -19,7 +19,11 @@
  *     code = core.survive(function)    calls it in a process of its own; gives what it
  *                                      returns, or nil when it died
  *
- * Whatever offers the same can be tested in its place. */
+ * Whatever offers the same can be tested in its place.
+ *
+ * One worker is turned by the script's own thread.  Of several each has a thread, and all
+ * turn at once, but only within settle(): between two barriers.  Outside of it they are
+ * parked, and the script's thread may touch what is theirs, the clock included. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/rig.h"
 
@@ -31,14 +35,34 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-enum { CONNS_MAX = 512, TURNS_MAX = 1000 };
+enum {
+    CONNS_MAX = 512,
+    ROUNDS_MAX = 1000,
+    ROUND_TURNS = 2, /* of each worker between two barriers */
+    QUIET_ROUNDS = 2 /* in a row: all that follows is done */
+};
 
 static const char BROKER[] = "model.broker";
+
+struct model;
+
+/* The thread of a worker. */
+struct turner {
+    struct model *model;
+    struct worker *worker;
+    pthread_t thread;
+};
 
 struct model {
     struct rig *rig;    /* owned; NULL once freed */
     int fds[CONNS_MAX]; /* of connections by number; -1: closed */
     int len;
+    unsigned placement; /* says where sessions live and who accepts a connection */
+    /* several workers: */
+    unsigned turners_len; /* 0: one worker, and no thread */
+    struct turner turners[RIG_WORKERS_MAX];
+    pthread_barrier_t begin, end; /* of a round; the script's thread takes part */
+    bool is_over;                 /* written while they are parked */
 };
 
 /* ---- settings -------------------------------------------------------------- */
@@ -74,6 +98,91 @@ static void configure(lua_State *L, struct config *config) {
     lua_pop(L, 1);
 }
 
+/* ---- threads ------------------------------------------------------------------ */
+
+static void pass_barrier(pthread_barrier_t *barrier) {
+    int r = pthread_barrier_wait(barrier);
+    must(r == 0 || r == PTHREAD_BARRIER_SERIAL_THREAD);
+}
+
+static void *turner_run(void *obj) {
+    struct turner *t = obj;
+    struct model *m = t->model;
+    for (;;) {
+        pass_barrier(&m->begin);
+        if (m->is_over) return NULL;
+        for (int i = 0; i < ROUND_TURNS; i++) must(loop_turn(t->worker->loop, 0) == 0);
+        pass_barrier(&m->end);
+    }
+}
+
+static void turners_start(struct model *m) {
+    unsigned n = m->rig->broker->workers_len;
+    must(pthread_barrier_init(&m->begin, NULL, n + 1) == 0);
+    must(pthread_barrier_init(&m->end, NULL, n + 1) == 0);
+    for (unsigned i = 0; i < n; i++) {
+        struct turner *t = &m->turners[i];
+        *t = (struct turner){ .model = m, .worker = &m->rig->broker->workers[i] };
+        must(thread_start(&t->thread, "model-worker", turner_run, t) == 0);
+    }
+    m->turners_len = n;
+}
+
+static void turners_stop(struct model *m) {
+    if (!m->turners_len) return;
+    m->is_over = true;
+    pass_barrier(&m->begin);
+    for (unsigned i = 0; i < m->turners_len; i++)
+        must(pthread_join(m->turners[i].thread, NULL) == 0);
+    pthread_barrier_destroy(&m->begin);
+    pthread_barrier_destroy(&m->end);
+    m->turners_len = 0;
+}
+
+/* All workers, at once if there are several. */
+static void round_of_turns(struct model *m) {
+    if (!m->turners_len) {
+        rig_turns(m->rig, 1);
+        return;
+    }
+    pass_barrier(&m->begin);
+    pass_barrier(&m->end);
+}
+
+static bool is_empty(struct mailbox *mb) {
+    return mb->head == &mb->stub && atomic_load(&mb->tail) == &mb->stub;
+}
+
+/* A number that changes with whatever workers do for their clients. */
+static uint64_t activity(const struct broker *b) {
+    uint64_t sum = BROKER_SUM(b, bytes_in) + BROKER_SUM(b, bytes_out) + BROKER_SUM(b, connections);
+    for (unsigned i = 0; i < b->workers_len; i++) sum += b->workers[i].conns_len;
+    return sum;
+}
+
+/* Is there something on its way from one worker to another? */
+static bool has_mail(struct broker *b) {
+    for (unsigned i = 0; i < b->workers_len; i++) {
+        struct worker *w = &b->workers[i];
+        if (!is_empty(&w->inbox) || atomic_load(&w->inbox_bytes)) return true;
+        for (unsigned to = 0; to < b->workers_len; to++)
+            if (w->outbox[to]) return true;
+    }
+    return false;
+}
+
+/* Until rounds have changed nothing. */
+static void turn(struct model *m) {
+    struct broker *b = m->rig->broker;
+    int quiet = 0;
+    for (int i = 0; i < ROUNDS_MAX && quiet < QUIET_ROUNDS; i++) {
+        uint64_t before = activity(b);
+        round_of_turns(m);
+        quiet = activity(b) == before && !has_mail(b) ? quiet + 1 : 0;
+    }
+    must(quiet == QUIET_ROUNDS); /* else it never rests */
+}
+
 /* ---- the broker -------------------------------------------------------------- */
 
 static struct model *check_model(lua_State *L) {
@@ -88,13 +197,28 @@ static int check_conn(lua_State *L, const struct model *m) {
     return (int)n - 1;
 }
 
+/* From the table at the bottom of the stack; 1 when it is not there. [-0, +0, e] */
+static unsigned number_of(lua_State *L, const char *name) {
+    lua_getfield(L, 1, name); /* value */
+    lua_Integer n = luaL_optinteger(L, -1, 1);
+    lua_pop(L, 1);
+    return (unsigned)n;
+}
+
 static int l_new(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
+    unsigned workers = number_of(L, "workers");
+    luaL_argcheck(L, workers >= 1 && workers <= RIG_WORKERS_MAX, 1, "so many workers");
     struct model *m = lua_newuserdatauv(L, sizeof *m, 0); /* model */
     *m = (struct model){ 0 };
     luaL_setmetatable(L, BROKER);
     m->rig = rig_new();
-    configure(L, m->rig->config);
+    struct broker *b = m->rig->broker;
+    rig_workers(m->rig, workers);
+    for (unsigned i = 0; i < b->workers_len; i++) configure(L, b->workers[i].config);
+    m->placement = number_of(L, "placement");
+    b->seed[0] = b->seed[1] = m->placement; /* every time the same */
+    if (workers > 1) turners_start(m);
     return 1;
 }
 
@@ -104,8 +228,10 @@ static int l_open(lua_State *L) {
     if (m->len == CONNS_MAX) return luaL_error(L, "too many connections");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
         return luaL_error(L, "socketpair: %s", strerror(errno));
+    struct broker *b = m->rig->broker;
+    struct worker *w = &b->workers[(m->placement + (unsigned)m->len) % b->workers_len];
     m->fds[m->len++] = fds[1];
-    conn_open(m->rig->worker, &stream_unix, fds[0], "model", "unix:model");
+    conn_open(w, &stream_unix, fds[0], "model", "unix:model");
     lua_pushinteger(L, m->len);
     return 1;
 }
@@ -137,21 +263,6 @@ static int l_advance(lua_State *L) {
     return 0;
 }
 
-/* A number that changes with whatever a worker does for its clients. */
-static uint64_t activity(const struct worker *w) {
-    return w->counters.bytes_in + w->counters.bytes_out + w->counters.connections + w->conns_len;
-}
-
-/* Turns until one has changed nothing. */
-static void turn(struct rig *r) {
-    for (int i = 0; i < TURNS_MAX; i++) {
-        uint64_t before = activity(r->worker);
-        rig_turns(r, 1);
-        if (i && activity(r->worker) == before) return;
-    }
-    must(false); /* it never rests */
-}
-
 /* Pushes { bytes, is_over } of one connection. [-0, +1, m] */
 static void push_input(lua_State *L, struct model *m, int at) {
     luaL_Buffer b;
@@ -173,7 +284,7 @@ static int l_settle(lua_State *L) {
     struct pollfd polls[CONNS_MAX];
     int places[CONNS_MAX];
     nfds_t len = 0;
-    turn(m->rig);
+    turn(m);
     lua_newtable(L); /* out */
     for (int i = 0; i < m->len; i++) {
         if (m->fds[i] < 0) continue;
@@ -192,6 +303,7 @@ static int l_settle(lua_State *L) {
 static int l_free(lua_State *L) {
     struct model *m = luaL_checkudata(L, 1, BROKER);
     for (int i = 0; i < m->len; i++) close_one(m, i);
+    turners_stop(m);
     rig_free(m->rig);
     m->rig = NULL;
     return 0;

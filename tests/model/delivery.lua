@@ -257,13 +257,18 @@ local function members_of(m, filter)
     return out
 end
 
+--- May it become able while a share asks around?  Workers ask each other, and its connection
+--- may have come when the question does.
+local function may_come(m, s) return (m.config.workers or 1) > 1 and s.id == m.arriving end
+
 --- The members of each filter that can take the message, and whether some are in two.
 local function able_members(m, filters, message)
     local able, is_common, seen = {}, false, {}
     for filter in by_key(filters) do
         able[filter] = {}
         for _, member in ipairs(members_of(m, filter)) do
-            if takes(m, member.session, math.min(message.qos, member.sub.qos)) then
+            member.is_late = not takes(m, member.session, math.min(message.qos, member.sub.qos))
+            if not member.is_late or may_come(m, member.session) then
                 table.insert(able[filter], member)
                 is_common = is_common or seen[member.session] or false
                 seen[member.session] = true
@@ -279,7 +284,10 @@ local function deliver_shared(m, filters, message, is_owed)
     local common = { open = 0, left = 0, is_owed = is_owed }
     for filter, members in by_key(able) do
         local token = is_common and common or { open = 0, left = 0, is_owed = is_owed }
-        local is_sure = #members == 1 and is_owed
+        local has_late = false
+        for _, member in ipairs(members) do has_late = has_late or member.is_late end
+        token.is_owed = token.is_owed and not (has_late and #members == 1)
+        local is_sure = #members == 1 and is_owed and not has_late
         if not is_sure then
             token.open = token.open + #members
             token.left = token.left + math.min(#members, 1)
@@ -292,8 +300,23 @@ local function deliver_shared(m, filters, message, is_owed)
         end
     end
     for _, members in by_key(able) do
-        for _, member in ipairs(members) do deliver(m, member.session, member.entry) end
+        for _, member in ipairs(members) do
+            if member.is_late then
+                table.insert(m.late, member)
+            else
+                deliver(m, member.session, member.entry)
+            end
+        end
     end
+end
+
+--- A client has come: what a share may have kept for it.
+function delivery.arrived(m)
+    for _, member in ipairs(m.late) do
+        local s = member.session
+        if m.sessions[s.id] == s then deliver(m, s, member.entry) else delivery.forsake(m, member.entry) end
+    end
+    m.late, m.arriving = {}, nil
 end
 
 --- A message goes to all who want it.  Says who does: "some", "none", or "maybe" where the

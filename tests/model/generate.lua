@@ -110,9 +110,11 @@ local function config()
 end
 
 --- A sequence of about `length` actions; in the end all come back and take what is theirs.
+--- What is published next to each other is published at once where it can be (player.lua).
 function generate.sequence(seed, length)
     math.randomseed(seed)
     local s = { config = config() }
+    s.config.placement = seed % 1000000
     for i = 1, 3 do s[i] = make.connect(CLIENTS[i]) end
     for i = 4, length do s[i] = action() end
     for _, c in ipairs(CLIENTS) do

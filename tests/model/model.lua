@@ -20,7 +20,7 @@ local LARGE = (" "):rep(SMALL)
 --- send(n, packet, version), close(n).
 function model.new(config, wire)
     local m = { config = config, wire = wire, now = 0, step = 0, said = 0, sessions = {}, conns = {}, clients = {},
-        ids = {}, retained = {} }
+        ids = {}, retained = {}, late = {} }
     function m.fail(...) error({ fault = string.format(...) }, 0) end
     return m
 end
@@ -173,6 +173,7 @@ function act.connect(m, a)
     local client = client_of(m, a.c)
     local expiry = is5 and (a.expiry or 0) or (a.clean and 0 or FOREVER)
     local will, will_packet = will_of(m, a, version)
+    m.arriving = a.c
     local s, is_present = take_session(m, a, expiry)
     local conn = { id = a.c, n = m.wire.open(), version = version, keep_alive = a.keep_alive or 0, is_new = true,
         window = math.min(is5 and a.receive_maximum or 65535, m.config.max_inflight), quota = m.config.max_inflight,
@@ -186,6 +187,7 @@ function act.connect(m, a)
             topic_alias_maximum = a.alias_maximum, maximum_packet_size = a.takes_small and SMALL or nil } or nil })
     answer(conn, connack(m, conn, is_present))
     resume(conn, s)
+    delivery.arrived(m)
 end
 
 function act.drop(m, _, conn)
@@ -451,8 +453,9 @@ end
 -- Steps ------------------------------------------------------------------------------------------
 
 --- The client does it, and the reference with it.  False: there was nothing to do.
-function model.act(m, a)
-    m.step = m.step + 1
+--- `is_same_step`: at once with the one before.
+function model.act(m, a, is_same_step)
+    if not is_same_step then m.step = m.step + 1 end
     local client = client_of(m, a.c)
     if a[1] ~= "connect" and not client.conn then return false end
     return act[a[1]](m, a, client.conn) ~= false

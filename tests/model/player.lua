@@ -4,7 +4,8 @@
 --
 -- A sequence is { config = {...}, actions... }.  The broker is whatever offers what core.c
 -- describes; time is its own, one millisecond a step, so that no two timers begun in
--- different steps are due at once.
+-- different steps are due at once.  With `workers` in the configuration, some actions are
+-- one step.
 
 local model = require "model.model"
 local mqtt = require "support.mqtt"
@@ -146,10 +147,38 @@ local function step(m, broker, a, say)
     pass(m, broker, 1)
 end
 
+--- How many actions from the ith on are one step: what different clients publish next to
+--- each other, to threads that work side by side.  Which of two is retained for a topic
+--- would be left open, and what a client says that vanishes would be, too.
+local function together(sequence, i)
+    if (sequence.config.workers or 1) == 1 then return 1 end
+    local seen, len = {}, 0
+    for at = i, #sequence do
+        local a = sequence[at]
+        if a[1] ~= "publish" or a.vanish or seen[a.c] or (a.retain and seen[a.topic]) then break end
+        seen[a.c], len = true, len + 1
+        if a.retain then seen[a.topic] = true end
+    end
+    return math.max(len, 1)
+end
+
+local function step_together(m, broker, sequence, first, last, say)
+    for i = first, last do model.act(m, sequence[i], i > first) end
+    check(m, broker, say)
+    pass(m, broker, 1)
+end
+
 local function play(m, broker, sequence, say)
-    for i, a in ipairs(sequence) do
+    local i = 1
+    while i <= #sequence do
+        local len = together(sequence, i)
         m.at = i
-        step(m, broker, a, say)
+        if len == 1 then
+            step(m, broker, sequence[i], say)
+        else
+            step_together(m, broker, sequence, i, i + len - 1, say)
+        end
+        i = i + len
     end
 end
 

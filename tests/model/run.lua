@@ -4,6 +4,7 @@
 --
 --     build/release/model/core tests/model/run.lua --count 5000
 --     ... --seed 4711 --count 1 --tell        one of them, with all that was said
+--     ... --workers 4                         a broker of four threads
 --
 -- The regressions come first, then sequences at random whose seeds count up from --seed.
 -- One that fails, or ends the broker, is shrunk and printed.
@@ -18,10 +19,10 @@ local regressions = require "model.regressions"
 local shrink = require "model.shrink"
 
 local options = { seed = 1, count = tonumber(os.getenv "SOL_SEQUENCES") or 1000, length = 40, seconds = 0,
-    faults = 1, tell = false }
+    faults = 1, workers = 1, tell = false }
 
 local function usage(word)
-    io.stderr:write("run.lua: ", word, "?  --seed N --count N --length N --seconds N --faults N --tell\n")
+    io.stderr:write("run.lua: ", word, "?  --seed N --count N --length N --seconds N --faults N --workers N --tell\n")
     os.exit(2)
 end
 
@@ -64,9 +65,10 @@ end
 --- The nth sequence of this run, and its name.
 local function sequence_of(n)
     local kept = regressions[n]
-    if kept then return kept.sequence, kept.name end
     local seed = options.seed + n - #regressions - 1
-    return generate.sequence(seed, options.length), "seed " .. seed
+    local sequence = kept and kept.sequence or generate.sequence(seed, options.length)
+    sequence.config.workers = options.workers
+    return sequence, kept and kept.name or "seed " .. seed
 end
 
 local function summary(played, failed, began)

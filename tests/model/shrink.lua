@@ -41,7 +41,7 @@ end
 
 local NEEDED = { c = true, version = true, topic = true, qos = true, filter = true, filters = true, ms = true,
     nth = true, type = true, what = true, config = true, max_inflight = true, max_queued = true,
-    max_topic_alias = true }
+    max_topic_alias = true, workers = true, placement = true }
 
 --- Tables in an action whose fields may be tried.
 local function parts(action)
