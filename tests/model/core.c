@@ -38,8 +38,8 @@
 enum {
     CONNS_MAX = 512,
     ROUNDS_MAX = 1000,
-    ROUND_TURNS = 2, /* of each worker between two barriers */
-    QUIET_ROUNDS = 2 /* in a row: all that follows is done */
+    ROUND_TURNS = 2, /* of each worker between two barriers; fewer or more by chance */
+    QUIET_ROUNDS = 3 /* in a row: all that follows is done */
 };
 
 static const char BROKER[] = "model.broker";
@@ -51,6 +51,7 @@ struct turner {
     struct model *model;
     struct worker *worker;
     pthread_t thread;
+    uint64_t seed; /* not 0 */
 };
 
 struct model {
@@ -62,7 +63,9 @@ struct model {
     unsigned turners_len; /* 0: one worker, and no thread */
     struct turner turners[RIG_WORKERS_MAX];
     pthread_barrier_t begin, end; /* of a round; the script's thread takes part */
-    bool is_over;                 /* written while they are parked */
+    /* written while they are parked */
+    bool is_even; /* this round is as long for everybody */
+    bool is_over;
 };
 
 /* ---- settings -------------------------------------------------------------- */
@@ -105,13 +108,18 @@ static void pass_barrier(pthread_barrier_t *barrier) {
     must(r == 0 || r == PTHREAD_BARRIER_SERIAL_THREAD);
 }
 
+/* By chance some sit a round out, so that others are ahead of them. */
+static int turns_of(struct turner *t) {
+    return t->model->is_even ? ROUND_TURNS : (int)rnd(&t->seed, 2 * ROUND_TURNS);
+}
+
 static void *turner_run(void *obj) {
     struct turner *t = obj;
     struct model *m = t->model;
     for (;;) {
         pass_barrier(&m->begin);
         if (m->is_over) return NULL;
-        for (int i = 0; i < ROUND_TURNS; i++) must(loop_turn(t->worker->loop, 0) == 0);
+        for (int n = turns_of(t); n > 0; n--) must(loop_turn(t->worker->loop, 0) == 0);
         pass_barrier(&m->end);
     }
 }
@@ -123,6 +131,7 @@ static void turners_start(struct model *m) {
     for (unsigned i = 0; i < n; i++) {
         struct turner *t = &m->turners[i];
         *t = (struct turner){ .model = m, .worker = &m->rig->broker->workers[i] };
+        t->seed = ((uint64_t)m->placement << 8 | i) + 1;
         must(thread_start(&t->thread, "model-worker", turner_run, t) == 0);
     }
     m->turners_len = n;
@@ -177,6 +186,7 @@ static void turn(struct model *m) {
     int quiet = 0;
     for (int i = 0; i < ROUNDS_MAX && quiet < QUIET_ROUNDS; i++) {
         uint64_t before = activity(b);
+        m->is_even = quiet > 0;
         round_of_turns(m);
         quiet = activity(b) == before && !has_mail(b) ? quiet + 1 : 0;
     }

@@ -147,15 +147,32 @@ local function step(m, broker, a, say)
     pass(m, broker, 1)
 end
 
---- How many actions from the ith on are one step: what different clients publish next to
---- each other, to threads that work side by side.  Which of two is retained for a topic
---- would be left open, and what a client says that vanishes would be, too.
-local function together(sequence, i)
-    if (sequence.config.workers or 1) == 1 then return 1 end
-    local seen, len = {}, 0
+local PLENTY = 1000
+local OWN = { ping = "any", pubrel = "any", stray = "any", ack = "own", subscribe = "own", unsubscribe = "own" }
+
+--- Beside what can it be done at once by somebody else, with nothing left open by it?  "own":
+--- what touches the client's own session alone; "publish": another publish; "any": both; nil:
+--- nothing.
+local function nature(m, a)
+    local s = m.sessions[a.c]
+    if a[1] == "publish" then return not a.vanish and "publish" or nil end
+    if a[1] == "connect" then return (not s or not (s.conn or a.clean)) and "own" or nil end
+    -- Whether it makes room for what comes matters where room is scarce.
+    if a[1] == "ack" and m.config.max_queued >= PLENTY then return "any" end
+    return OWN[a[1]]
+end
+
+--- How many actions from the ith on are one step: those of different clients, for threads that
+--- work side by side.  Which of two messages is retained for a topic would be left open.
+local function together(m, sequence, i)
+    if (m.config.workers or 1) == 1 then return 1 end
+    local seen, all, len = {}, "any", 0
     for at = i, #sequence do
         local a = sequence[at]
-        if a[1] ~= "publish" or a.vanish or seen[a.c] or (a.retain and seen[a.topic]) then break end
+        local one = nature(m, a)
+        local fits = one and (one == "any" or all == "any" or one == all)
+        if not fits or seen[a.c] or (a.retain and seen[a.topic]) then break end
+        if one ~= "any" then all = one end
         seen[a.c], len = true, len + 1
         if a.retain then seen[a.topic] = true end
     end
@@ -171,7 +188,7 @@ end
 local function play(m, broker, sequence, say)
     local i = 1
     while i <= #sequence do
-        local len = together(sequence, i)
+        local len = together(m, sequence, i)
         m.at = i
         if len == 1 then
             step(m, broker, sequence[i], say)
