@@ -12,8 +12,7 @@ MODEL   := $(BUILD)/model/core
 # Random sequences against the model, by mode: about ten seconds' worth.
 SEQUENCES_release := 6000
 SEQUENCES_asan    := 2000
-# Likewise by four threads.
-THREADED_release := 400
+SEQUENCES_tsan    := 2000
 # How long tests wait, by mode: files run side by side, and sanitizers take their time.
 SLOW_release := 2
 SLOW_tsan    := 10
@@ -40,7 +39,6 @@ unit: built        ## unit tests (cmocka)
 
 model: $(MODEL)    ## sequences at random, the core beside a reference model
 	@$(TEST_ENV) $(MODEL)
-	@$(MODEL) tests/model/run.lua --workers 4 --count $(or $(THREADED_$(MODE)),100)
 
 SEQUENCES ?= 100000
 WORKERS   ?= 1

@@ -7,6 +7,7 @@
 --     ... --workers 4                         a broker of four threads
 --
 -- The regressions come first, then sequences at random whose seeds count up from --seed.
+-- Without --workers they go to a broker of one thread, and a tenth as many to one of four.
 -- One that fails, or ends the broker, is shrunk and printed.
 
 package.path = "tests/?.lua;" .. package.path
@@ -19,7 +20,7 @@ local regressions = require "model.regressions"
 local shrink = require "model.shrink"
 
 local options = { seed = 1, count = tonumber(os.getenv "SOL_SEQUENCES") or 1000, length = 40, seconds = 0,
-    faults = 1, workers = 1, tell = false }
+    faults = 1, workers = 0, tell = false }
 
 local function usage(word)
     io.stderr:write("run.lua: ", word, "?  --seed N --count N --length N --seconds N --faults N --workers N --tell\n")
@@ -62,13 +63,24 @@ local function report(what, sequence, fault, fails)
     end)
 end
 
---- The nth sequence of this run, and its name.
+--- How many go to brokers of how many threads.
+local function parts()
+    if options.workers > 0 then return { { workers = options.workers, count = options.count } } end
+    return { { workers = 1, count = options.count }, { workers = 4, count = options.count // 10 } }
+end
+
+--- The nth sequence of this run, and its name; nothing after the last.
 local function sequence_of(n)
-    local kept = regressions[n]
-    local seed = options.seed + n - #regressions - 1
-    local sequence = kept and kept.sequence or generate.sequence(seed, options.length)
-    sequence.config.workers = options.workers
-    return sequence, kept and kept.name or "seed " .. seed
+    for _, part in ipairs(parts()) do
+        if n <= #regressions + part.count then
+            local kept = regressions[n]
+            local seed = options.seed + n - #regressions - 1
+            local sequence = kept and kept.sequence or generate.sequence(seed, options.length)
+            sequence.config.workers = part.workers
+            return sequence, ("%s (workers: %d)"):format(kept and kept.name or "seed " .. seed, part.workers)
+        end
+        n = n - #regressions - part.count
+    end
 end
 
 local function summary(played, failed, began)
@@ -79,9 +91,10 @@ end
 
 local function play_all()
     local began, failed, played = os.time(), 0, 0
-    for n = 1, #regressions + options.count do
+    for n = 1, math.huge do
         core.note(n)
         local sequence, name = sequence_of(n)
+        if not sequence then break end
         local fault = player.play(core.new, sequence, options.tell and say or nil)
         played = played + 1
         if fault then
