@@ -162,8 +162,15 @@ local function nature(m, a)
     return OWN[a[1]]
 end
 
+--- Does the client's time begin anew with it?
+local function is_timed(m, a)
+    local s = m.sessions[a.c]
+    return a.keep_alive or (s and s.conn and s.conn.keep_alive > 0)
+end
+
 --- How many actions from the ith on are one step: those of different clients, for threads that
---- work side by side.  Which of two messages is retained for a topic would be left open.
+--- work side by side.  Which of two messages is retained for a topic would be left open, and which
+--- of two clients whose time is over has gone first.
 local function together(m, sequence, i)
     if (m.config.workers or 1) == 1 then return 1 end
     local seen, all, len = {}, "any", 0
@@ -171,7 +178,9 @@ local function together(m, sequence, i)
         local a = sequence[at]
         local one = nature(m, a)
         local fits = one and (one == "any" or all == "any" or one == all)
-        if not fits or seen[a.c] or (a.retain and seen[a.topic]) then break end
+        local is_timed_too = seen.timed and is_timed(m, a)
+        if not fits or seen[a.c] or is_timed_too or (a.retain and seen[a.topic]) then break end
+        seen.timed = seen.timed or is_timed(m, a)
         if one ~= "any" then all = one end
         seen[a.c], len = true, len + 1
         if a.retain then seen[a.topic] = true end
