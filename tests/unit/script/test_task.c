@@ -45,11 +45,11 @@ static void set_up(struct rig *r, const char *lua) {
     lua_getfield(L, -1, "sol");          /* globals, view */
     luaL_getmetafield(L, -1, "__index"); /* globals, view, sol */
     lua_remove(L, -2);                   /* globals, sol */
-    lua_pushcfunction(L, l_wait);    /* globals, sol, fn */
-    lua_setfield(L, -2, "wait");     /* globals, sol */
-    lua_pushcfunction(L, l_blunder); /* globals, sol, fn */
-    lua_setfield(L, -2, "blunder");  /* globals, sol */
-    lua_pop(L, 2);                   /* */
+    lua_pushcfunction(L, l_wait);        /* globals, sol, fn */
+    lua_setfield(L, -2, "wait");         /* globals, sol */
+    lua_pushcfunction(L, l_blunder);     /* globals, sol, fn */
+    lua_setfield(L, -2, "blunder");      /* globals, sol */
+    lua_pop(L, 2);                       /* */
 }
 
 static bool wake(void) {
