@@ -419,8 +419,17 @@ local function settle_queue(m, s)
     s.queue = {}
 end
 
+--- What is too large may have been given up as soon as there was a place for it, which
+--- something else has taken since.
+local function give_up_large(s)
+    for _, e in ipairs(s.queue) do
+        if delivery.is_too_large(s.conn, e.message) then unsure(e) end
+    end
+end
+
 --- Everything the broker may send has been sent: what is left has no excuse.
 function delivery.settle(m, s)
+    give_up_large(s)
     if not s.conn or not delivery.must_send(s) then return end
     for _, e in ipairs(s.flight) do
         if e.conn ~= s.conn and e.is_sure then m.fail("%s is not sent to %s again", e.message.name, s.id) end
