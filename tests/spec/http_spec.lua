@@ -243,6 +243,7 @@ describe("a hook that waits for a web service", function()
             for i = 1, 1000 do all[i]:await("PUBACK", nil, 60) end
             assert.is_true(server:count "connection\n" <= 64)
         end, [[
+            workers = 1 -- each of them keeps up to 64 connections to a server
             max_parked = 2000
             sol.on("publish", "ask", function()
                 local r = assert(sol.http.get("$URL/hello", { timeout = 60 }))
