@@ -310,7 +310,7 @@ static unsigned share_deliver(const struct delivering *d, const struct route_ent
 
 /* Another worker's message for one of our members: a ready one takes it; else it goes on to
  * a worker not asked yet, and in the end to whoever was best. */
-static void share_arrived(const struct delivering *d, const struct route_entries *to,
+static void offer_arrived(const struct delivering *d, const struct route_entries *to,
                           struct route_share *share, const struct parcel *p) {
     unsigned here = d->worker->id;
     int fit;
@@ -335,6 +335,15 @@ static void share_arrived(const struct delivering *d, const struct route_entries
         next.is_last = true;
         send_to(d, next.best_worker, &next);
     }
+}
+
+/* The turns of our own members among themselves must not shift those of all members. */
+static void share_arrived(const struct delivering *d, const struct route_entries *to,
+                          struct route_share *share, const struct parcel *p) {
+    struct route_share ours = *share;
+    ours.next = share->next_here;
+    offer_arrived(d, to, &ours, p);
+    share->next_here = ours.next;
 }
 
 /* ---- everybody ------------------------------------------------------------ */

@@ -44,8 +44,10 @@ struct route_entry {
 /* A shared subscription's members on a route: at[first .. first + len). */
 struct route_share {
     uint32_t first, len;
-    uint32_t next; /* whose turn it is; the route's user counts it up */
-    uint32_t id;   /* of the share, for subs_share */
+    /* whose turn it is; the route's user counts them up */
+    uint32_t next;      /* for what is published here */
+    uint32_t next_here; /* for what another worker sends: to those of this worker alone */
+    uint32_t id;        /* of the share, for subs_share */
 };
 
 /* The number of parts the tree's validity is split into. */

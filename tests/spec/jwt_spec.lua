@@ -21,7 +21,7 @@ local function with_jwt(spec)
             local globals = { v = v, jwks = sol.json.encode(v.jwks),
                 public = function(alg) return v.public[names[alg] ] or v.secret end,
                 private = function(alg) return v.private[names[alg] ] or v.secret end }
-            hook_budget = 1
+            hook_budget = 20
         ]],
         globals = "globals",
     }, spec)

@@ -256,6 +256,7 @@ describe("a pool of sol.pg", function()
             assert.is_true(n >= 1 and n <= 5, n .. " connections")
             assert.is_nil(b:log():find "failed")
         end, [[
+            workers = 1 -- a pool is the worker's own
             local db = sol.pg.pool { $PG, pool_size = 5, backlog = 1000, timeout = 60 }
             sol.on("publish", "ask", function(_, m)
                 assert(db:execute("SELECT $1::text AS s", m.payload)[1].s == m.payload)

@@ -253,6 +253,7 @@ describe("sol.redis", function()
             for i = 1, 1000 do all[i]:await("PUBACK", nil, 60) end
             assert.is_true(server:count "accepted" <= 10)
         end, [[
+            workers = 1 -- a pool is the worker's own
             max_parked = 2000
             local db = sol.redis.pool { port = $WORLD, timeout = 60, pool_size = 10, backlog = 2000 }
             sol.on("publish", "ask", function(client)

@@ -429,6 +429,7 @@ describe("a hook that waits on a socket", function()
     it("may be one of a thousand", function()
         with_world({ "talk" }, function(server)
             with_broker({ config = server:fill [[
+                workers = 1 -- a pool is the worker's own
                 max_parked = 2000
                 sol.on("publish", "ask", function(_, m)
                     local s <close> = assert(sol.socket.connect("tcp://127.0.0.1:$WORLD",
