@@ -148,6 +148,10 @@ static void on_helped(struct job *job) {
 void mail_handle(void *obj, struct mail *mail) {
     struct worker *w = obj;
     switch ((enum mail_type)mail->type) {
+    case MAIL_OPEN:
+        free(mail);
+        worker_open(w);
+        break;
     case MAIL_STOP:
         free(mail);
         worker_stop(w);

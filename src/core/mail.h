@@ -17,6 +17,7 @@ struct message;
 struct worker;
 
 enum mail_type {
+    MAIL_OPEN,     /* struct mail: every worker has its policy, clients may come */
     MAIL_STOP,     /* struct mail */
     MAIL_POLICY,   /* struct mail_policy */
     MAIL_HELPED,   /* struct job (helpers.h) */

@@ -326,6 +326,27 @@ static void warn_if_closed(const struct worker *w) {
                  "clients are not allowed (set allow_anonymous = true?)");
 }
 
+static void post(struct worker *w, enum mail_type type, struct mail *mail) {
+    mail->type = type;
+    mailbox_post(&w->inbox, mail);
+}
+
+void worker_open(struct worker *w) {
+    if (w->stopping) return;
+    for (unsigned i = 0; i < w->listeners_len; i++)
+        listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
+    hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
+}
+
+/* The last worker whose policy is in place opens the doors of all: no client is served
+ * where another's part of the policy, a subscription of its own say, is still to come. */
+static void ready(struct worker *w) {
+    struct broker *b = w->broker;
+    if (atomic_fetch_add(&b->ready, 1) + 1 < b->workers_len) return;
+    for (unsigned i = 0; i < b->workers_len; i++)
+        post(&b->workers[i], MAIL_OPEN, xcalloc(1, sizeof(struct mail)));
+}
+
 static void *worker_run(void *obj) {
     struct worker *w = obj;
     loop_clock_refresh(w->loop);
@@ -335,9 +356,7 @@ static void *worker_run(void *obj) {
         w->sys = sys_new(w);
     }
     if (w->id == 0) on_sweep(&w->sweep.closure, 0);
-    for (unsigned i = 0; i < w->listeners_len; i++)
-        listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
-    hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
+    ready(w);
     int r = loop_run(w->loop);
     if (r < 0) {
         log_error(w->log, "loop", "worker %u: %s", w->id, strerror(-r));
@@ -377,11 +396,6 @@ int broker_start(struct broker *b) {
         if (r < 0) return r;
     }
     return 0;
-}
-
-static void post(struct worker *w, enum mail_type type, struct mail *mail) {
-    mail->type = type;
-    mailbox_post(&w->inbox, mail);
 }
 
 void broker_set_policy(struct broker *b, unsigned worker, struct config *config,

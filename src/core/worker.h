@@ -56,6 +56,7 @@ struct broker {
     unsigned gate_totals_len;
     uint64_t seed[2]; /* of the hash that says where a session lives */
     /* any thread */
+    _Atomic unsigned ready;          /* workers whose first policy is in place */
     _Atomic unsigned generation;     /* of the policy; 1 at start */
     _Atomic unsigned in_place;       /* the last one said to be in place everywhere */
     _Atomic uint64_t connected;      /* clients, now: one count, so that max_connections is one */
@@ -153,7 +154,8 @@ uint64_t broker_sum(const struct broker *b, size_t offset);
 /* The worker that owns the sessions of this client id. */
 unsigned broker_home(const struct broker *b, struct slice client_id);
 
-/* For mail.c: MAIL_STOP and MAIL_POLICY. Takes the mail. */
+/* For mail.c: MAIL_OPEN, MAIL_STOP and MAIL_POLICY, whose mail it takes. */
+void worker_open(struct worker *w);
 void worker_stop(struct worker *w);
 void worker_set_policy(struct worker *w, struct mail_policy *mail);
 
