@@ -16,6 +16,7 @@ local ALONE = { ["tests/spec/many_spec.lua"] = true }
 
 local LIMIT_SECONDS = 900 -- for one file, which fails when it is not done by then
 local SIGKILL = 9
+local TAIL_BYTES = 4000 -- of what a failed file wrote, said again at the end
 
 -- What the runners call their counts: Lua patterns, by the field they add to.
 local COUNTS = {
@@ -60,7 +61,7 @@ local function report(job, sum)
     if job.failure then
         -- One that crashed had no time to count.
         if sum.failed == failed_before then sum.failed = sum.failed + 1 end
-        table.insert(sum.failures, ("%s: %s"):format(job.file, job.failure))
+        table.insert(sum.failures, { text = text, ("%s: %s"):format(job.file, job.failure) })
     end
     io.flush()
 end
@@ -108,7 +109,10 @@ local function main(jobs, ...)
     end
     local sum
     broker.with_dir(function(dir) sum = run_all(tonumber(jobs), files, dir) end)
-    for _, failure in ipairs(sum.failures) do print("FAILED " .. failure) end
+    for _, failure in ipairs(sum.failures) do
+        print("FAILED " .. failure[1])
+        print("> " .. failure.text:sub(-TAIL_BYTES):gsub("\n", "\n> "))
+    end
     print(("%d passed, %d failed, %d skipped"):format(sum.passed, sum.failed, sum.skipped))
     os.exit(sum.failures[1] == nil, true)
 end

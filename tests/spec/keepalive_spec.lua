@@ -43,8 +43,8 @@ describe("keep-alive", function()
     it("is not renewed by what the broker sends", function()
         with_broker({}, function(b)
             local all, p = three(b), b:client("p")
-            for _, c in ipairs(all) do c:subscribe("t") end
             local since, open = proc.now(), #all
+            for _, c in ipairs(all) do c:subscribe("t") end
             repeat
                 p:publish("t", "x"):ping()
                 proc.sleep(0.1)

@@ -3,11 +3,11 @@
 -- Policy in Lua that waits: sol.sleep parks the client it works for and nobody
 -- else; timers; what happens when the client goes, or the wait is too long.
 
+local broker = require "support.broker"
 local proc = require "support.proc"
 local wait = require "support.wait"
-local with_broker = require("support.broker").with_broker
 
-local function policy(text, spec) with_broker({ config = text }, spec) end
+local function policy(text, spec) broker.with_broker({ config = text }, spec) end
 
 local NAP = wait.scaled(1)
 local SLEEPER = ([[
@@ -85,7 +85,7 @@ describe("sol.sleep in a publish hook", function()
                 if n then sent = sent + n else c.sock:wait("w", 0.05) end
             end
             assert.is_true(sent < 50 << 20, sent .. " bytes were taken")
-            assert.is_true(b:rss_kb() - before < 20000)
+            if broker.is_lean() then assert.is_true(b:rss_kb() - before < 20000) end
             b:client("other"):ping()
         end)
     end)
@@ -95,28 +95,26 @@ describe("sol.sleep in a publish hook", function()
             sol.on("publish", "slow", function()
                 local guard <close> = setmetatable({}, { __close = function() sol.log.info "guard closed" end })
                 sol.log.info "asleep"
-                sol.sleep(3)
+                sol.sleep(600)
                 sol.log.info "slept to the end"
-            end)
+            end, { timeout = 600 })
         ]], function(b)
             local watcher = b:client("w"):subscribe("#")
-            local since = proc.now()
             local c = b:client("c"):publish("slow", "x", { qos = 1, wait = false })
             b:log_wait "asleep"
             c:reset()
             b:log_wait "guard closed"
-            assert.is_true(proc.now() - since < 2.5)
             watcher:expect_nothing()
             assert.is_nil(b:log():find "slept to the end")
         end)
     end)
 
     it("is forgotten when its client is taken over", function()
-        policy([[sol.on("publish", "slow", function() sol.sleep(1) end)]], function(b)
+        policy([[
+            sol.on("publish", "slow", function() sol.sleep(600) end, { timeout = 600 })
+        ]], function(b)
             local c = b:client("c"):publish("slow", "x", { qos = 1, wait = false })
-            local since = proc.now()
             b:client("c"):ping()
-            assert.is_true(proc.now() - since < 0.9)
             c:expect_close()
         end)
     end)
@@ -195,17 +193,19 @@ describe("sol.sleep in the other hooks", function()
 
     it("waits in deliver and keeps the order of the subscriber", function()
         policy([[
+            local go = false
+            sol.on("publish", "go", function() go = true end)
             sol.on("deliver", function(client, m)
-                if client.id == "c" and m.payload == "1" then sol.sleep(1) end
-            end)
+                while client.id == "c" and m.payload == "1" and not go do sol.sleep(0.01) end
+            end, { timeout = 600 })
         ]], function(b)
             local c, other = b:client("c"):subscribe("t", 1), b:client("other"):subscribe("t", 1)
-            local p, since = b:client("p"), proc.now()
+            local p = b:client("p")
             for i = 1, 4 do p:publish("t", tostring(i), { qos = 1 }) end
             for i = 1, 4 do other:expect_publish("t", tostring(i)):ack() end
-            assert.is_true(proc.now() - since < 0.95)
+            c:expect_nothing()
+            p:publish("go", "")
             for i = 1, 4 do c:expect_publish("t", tostring(i)):ack() end
-            assert.is_true(proc.now() - since >= 0.95)
         end)
     end)
 

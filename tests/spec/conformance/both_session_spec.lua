@@ -36,8 +36,8 @@ for version = 4, 5 do
         test({ "[MQTT-3.1.2-24]", "[MQTT-3.1.2-22]" },
             "ends a silent connection after one and a half keep-alives", function(b, t)
             local w = b:client("w"):subscribe(t)
-            local silent = b:client("silent", { keepalive = 1, will = { topic = t, payload = "silent" } })
             local since = proc.now()
+            local silent = b:client("silent", { keepalive = 1, will = { topic = t, payload = "silent" } })
             b:client("endless", { keepalive = 0 }) -- 0: no limit
             silent:expect_disconnect(0x8D, 5)
             local took = proc.now() - since
