@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "core/conn.h"
 #include "core/retain.h"
-#include "core/route.h"
+#include "core/fanout.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -506,7 +506,7 @@ void delivery_deinit(struct session *s) {
         bool may_move = d->qos == 1 || d->state == DELIVERY_QUEUED; /* QoS 2: only once, ever */
         bool is_good = d->share && d->message && !is_expired(s, d->message);
         if (is_good && may_move && !s->worker->stopping)
-            route_share_again(s->worker, d->share, d->message);
+            fanout_share_again(s->worker, d->share, d->message);
         let_go(s, d);
     }
     free(s->ring);

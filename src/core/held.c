@@ -195,6 +195,11 @@ void held_deinit(struct session *s) {
     while (s->held) held_free(held_pop(s));
 }
 
+bool session_hides(const struct session *s, const struct message *m) {
+    if (s->inner || !s->client->mount.at) return false;
+    return mount_hides(s->client->mount, message_topic(m));
+}
+
 void session_deliver(struct session *s, const struct outgoing *o) {
     if (s->inner) {
         s->inner(s->inner_obj, o);
@@ -202,7 +207,7 @@ void session_deliver(struct session *s, const struct outgoing *o) {
     }
     if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
         return; /* goes nowhere: no hook need see it */
-    if (s->client->mount.at && mount_hides(s->client->mount, message_topic(o->message))) return;
+    if (session_hides(s, o->message)) return;
     if (!o->ask && !s->held && !s->asking) {
         delivery_now(s, o);
         return;

@@ -7,7 +7,7 @@
 #include "core/flow.h"
 #include "core/helpers.h"
 #include "core/message.h"
-#include "core/route.h"
+#include "core/fanout.h"
 #include "core/session.h"
 #include "core/worker.h"
 
@@ -84,7 +84,7 @@ void mail_deinit(struct worker *w) {
 
 static void on_messages(struct worker *w, struct mail_messages *batch) {
     size_t bytes = batch->bytes;
-    for (unsigned i = 0; i < batch->len && !w->stopping; i++) route_arrived(w, &batch->at[i]);
+    for (unsigned i = 0; i < batch->len && !w->stopping; i++) fanout_arrived(w, &batch->at[i]);
     drop(batch);
     atomic_fetch_sub_explicit(&w->inbox_bytes, bytes, memory_order_relaxed);
 }

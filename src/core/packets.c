@@ -10,6 +10,8 @@
 #include "core/connect.h"
 #include "core/flow.h"
 #include "core/mount.h"
+#include "core/fanout.h"
+#include "core/publish.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/subscribe.h"
@@ -112,8 +114,8 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
     }
     if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain) {
         struct message *m = message_from(c, pkt);
-        if (pkt->retain) route_retain(c->worker, m);
-        receivers = route_deliver(c->worker, r, m, c);
+        if (pkt->retain) publish_retain(c->worker, m);
+        receivers = fanout_message(c->worker, r, m, c);
         if (is_passing(pkt))
             message_discard(&c->worker->draft, m);
         else

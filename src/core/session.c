@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
-#include "core/route.h"
+#include "core/publish.h"
 #include "core/worker.h"
 
 #include <stdlib.h>

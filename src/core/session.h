@@ -143,6 +143,8 @@ void session_set_will(struct session *s, struct pending_will *will);
 
 /* Queue or send one message to this session; runs the deliver hooks first. */
 void session_deliver(struct session *s, const struct outgoing *o);
+/* Does a filter of the client match a topic that its mount point gives no name? */
+bool session_hides(const struct session *s, const struct message *m);
 /* May it be sent a message right now?  (Fairness among the members of a share.) */
 bool session_is_ready(const struct session *s);
 /* Send what may be sent: retransmissions first, then the queue while the window is

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "core/retain.h"
-#include "core/route.h"
+#include "core/publish.h"
 #include "core/subs.h"
 #include "core/worker.h"
 
@@ -103,11 +103,11 @@ struct sys {
 static void say(struct sys *s, const char *topic, const char *text) {
     char name[96];
     snprintf(name, sizeof name, "$SYS/broker/%s", topic);
-    route_publish_trusted(s->worker, &(struct message_parts){ .topic = slice_str(name),
-                                                              .payload = slice_str(text),
-                                                              .expires_ms = MESSAGE_NEVER,
-                                                              .qos = 1,
-                                                              .retain = true });
+    publish_trusted(s->worker, &(struct message_parts){ .topic = slice_str(name),
+                                                        .payload = slice_str(text),
+                                                        .expires_ms = MESSAGE_NEVER,
+                                                        .qos = 1,
+                                                        .retain = true });
 }
 
 static void say_figures(struct sys *s) {

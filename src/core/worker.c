@@ -10,6 +10,7 @@
 #include "core/helpers.h"
 #include "core/mail.h"
 #include "core/retain.h"
+#include "core/publish.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/subs.h"

@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 #include "core/client.h"
-#include "core/route.h"
+#include "core/publish.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/topic.h"
@@ -241,7 +241,7 @@ static int l_publish(lua_State *L) {
     if (as)
         p = start_as(s, as, &parts);
     else
-        route_publish_trusted(w, &parts);
+        publish_trusted(w, &parts);
     s->publish_depth--;
     s->vm->is_capped = was;
     if (p) return outcome(L, p);

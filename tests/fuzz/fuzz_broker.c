@@ -417,7 +417,7 @@ static void do_policy(struct fuzz *z, const uint8_t *a) {
     case 0:
         if (client) client_disconnect(client, PICK(codes, a[2]), a[3] & 1 ? "policy" : NULL);
         break;
-    case 1: route_publish_trusted(w, &parts); break;
+    case 1: publish_trusted(w, &parts); break;
     case 2: reload(z); break;
     case 3:
         if (a[1] == 0 && a[2] == 0) stop(z);

@@ -176,6 +176,17 @@ describe("a mounted client", function()
             :expect_disconnect(0x90)
     end))
 
+    -- a/# matches "a", but below a/ that topic has no name: another member must get it.
+    it("takes no message from a share that it cannot pass on", mounted(function(b, new)
+        new("inside"):subscribe("$share/g/#", 1)
+        local outside = b:client("outside"):subscribe("$share/g/a/#", 1)
+        local p = b:client("p")
+        for i = 1, 4 do
+            p:publish("a", tostring(i), { qos = 1 })
+            outside:expect_publish("a", tostring(i)):ack()
+        end
+    end))
+
     it("cannot make a shared filter of a wrong one", mounted(function(_, new)
         for _, filter in ipairs { "$share/g+/x", "$share//x", "$share/g" } do
             local c = new("c", { version = 5 })

@@ -11,10 +11,10 @@ static inline void say(struct rig *r, const char *topic, unsigned n, uint8_t qos
                        uint64_t expires_ms) {
     char payload[16];
     snprintf(payload, sizeof payload, "%u", n);
-    route_publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
-                                                              .payload = slice_str(payload),
-                                                              .expires_ms = expires_ms,
-                                                              .qos = qos });
+    publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
+                                                        .payload = slice_str(payload),
+                                                        .expires_ms = expires_ms,
+                                                        .qos = qos });
 }
 
 static inline unsigned number_of(struct slice payload) {

@@ -12,6 +12,7 @@
 #include "core/client.h"
 #include "core/conn.h"
 #include "core/retain.h"
+#include "core/publish.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/subs.h"

@@ -478,10 +478,9 @@ static void a_socket_filled_within_a_turn_is_filled_on(void **state) {
     join(&s, r, MQTT_5, "s", true);
     subscribe(&s, "t", 0);
     for (unsigned n = 0; n < 500; n++)
-        route_publish_trusted(r->worker,
-                              &(struct message_parts){ .topic = SLICE("t"),
-                                                       .payload = slice_of(payload, LETTER),
-                                                       .expires_ms = MESSAGE_NEVER });
+        publish_trusted(r->worker, &(struct message_parts){ .topic = SLICE("t"),
+                                                            .payload = slice_of(payload, LETTER),
+                                                            .expires_ms = MESSAGE_NEVER });
     for (unsigned n = 0; n < 500; n++) expect(&s, PKT_PUBLISH);
     expect_nothing(&s);
     peer_drop(&s);

@@ -228,11 +228,11 @@ static void a_large_message_drops_as_many_as_it_must(void **state) {
     say(r, "t", 12345678, 1, MESSAGE_NEVER); /* 9 bytes: five of 2 go */
     assert_int_equal(r->worker->counters.dropped_queue_full, 5);
     assert_int_equal(session_of(r, "s")->queued_bytes, 19);
-    route_publish_trusted(r->worker, &(struct message_parts){
-                                         .topic = SLICE("t"),
-                                         .payload = SLICE("more than twenty bytes"),
-                                         .expires_ms = MESSAGE_NEVER,
-                                         .qos = 1 }); /* room cannot be made: none of them goes */
+    publish_trusted(r->worker, &(struct message_parts){
+                                   .topic = SLICE("t"),
+                                   .payload = SLICE("more than twenty bytes"),
+                                   .expires_ms = MESSAGE_NEVER,
+                                   .qos = 1 }); /* room cannot be made: none of them goes */
     assert_int_equal(r->worker->counters.dropped_queue_full, 6);
     join(&p, r, MQTT_5, "s", false);
     for (unsigned n = 5; n < 10; n++)

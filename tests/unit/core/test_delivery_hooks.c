@@ -7,10 +7,10 @@
 #include "core/rig.h"
 
 static void say(struct rig *r, const char *topic, const char *payload, uint8_t qos) {
-    route_publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
-                                                              .payload = slice_str(payload),
-                                                              .expires_ms = MESSAGE_NEVER,
-                                                              .qos = qos });
+    publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
+                                                        .payload = slice_str(payload),
+                                                        .expires_ms = MESSAGE_NEVER,
+                                                        .qos = qos });
 }
 
 static void on_delivery(struct rig *r, fake_fn *fn) {
@@ -245,10 +245,10 @@ static void authorize_comes_before_deliver(void **state) {
 /* ---- retained ------------------------------------------------------------------------- */
 
 static void keep(struct rig *r, const char *topic) {
-    route_publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
-                                                              .payload = SLICE("kept"),
-                                                              .expires_ms = MESSAGE_NEVER,
-                                                              .retain = true });
+    publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
+                                                        .payload = SLICE("kept"),
+                                                        .expires_ms = MESSAGE_NEVER,
+                                                        .retain = true });
 }
 
 static void retained_messages_are_asked_about_one_by_one(void **state) {

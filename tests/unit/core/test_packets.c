@@ -227,9 +227,8 @@ static void nothing_follows_disconnect(void **state) { /* [MQTT-3.14.4-1] */
     join(&p, r, MQTT_5, "p", true);
     subscribe(&p, "t", 2);
     fake_on(&r->hooks, HOOK_ACKED, end_own);
-    route_publish_trusted(
-        r->worker,
-        &(struct message_parts){ .topic = SLICE("t"), .expires_ms = MESSAGE_NEVER, .qos = 2 });
+    publish_trusted(r->worker, &(struct message_parts){
+                                   .topic = SLICE("t"), .expires_ms = MESSAGE_NEVER, .qos = 2 });
     ack(&p, PKT_PUBREC, expect(&p, PKT_PUBLISH)->publish.packet_id, 0);
     expect_disconnect(&p, RC_ADMINISTRATIVE_ACTION);
 }
@@ -292,10 +291,10 @@ static void many_retained_messages_come_as_there_is_room(void **state) {
     join(&s, r, MQTT_5, "s", true);
     for (unsigned n = 0; n < MANY; n++) {
         snprintf(topic, sizeof topic, "r/%u", n);
-        route_publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
-                                                                  .payload = slice_str(payload),
-                                                                  .expires_ms = MESSAGE_NEVER,
-                                                                  .retain = true });
+        publish_trusted(r->worker, &(struct message_parts){ .topic = slice_str(topic),
+                                                            .payload = slice_str(payload),
+                                                            .expires_ms = MESSAGE_NEVER,
+                                                            .retain = true });
     }
     say_subscribe(&s, true, "r/#", (struct subscribe_options){ 0 }, 0);
     rig_settle(r);

@@ -54,7 +54,7 @@ static void publish_something(struct client *as) {
                                    .qos = (uint8_t)chance(3),
                                    .retain = chance(3) == 0 };
     if (chance(2)) {
-        route_publish_trusted(world.rig->worker, &parts);
+        publish_trusted(world.rig->worker, &parts);
         return;
     }
     struct publish *p = publish_new(world.rig->worker); /* through the hooks, as a client */

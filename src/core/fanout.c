@@ -1,0 +1,222 @@
+/* fanout.c -- receivers here and elsewhere, and the members of shares. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/fanout.h"
+
+#include "core/conn.h"
+#include "core/flow.h"
+#include "core/mail.h"
+#include "core/route.h"
+#include "core/session.h"
+#include "core/worker.h"
+
+/* What the receivers of one message have in common. */
+struct delivering {
+    struct worker *worker;
+    struct message *message;
+    struct conn *from; /* the publishing connection, or NULL */
+    uint32_t ask;      /* HOOK_BITs that want to see each delivery */
+};
+
+static void deliver_to(const struct delivering *d, const struct route_entries *to,
+                       const struct route_entry *e, struct session *s, uint32_t share) {
+    struct message *m = d->message;
+    const uint32_t *ids = e->identifiers_len ? to->identifiers + e->identifiers_at : NULL;
+    session_deliver(s, &(struct outgoing){ .message = m,
+                                           .identifiers = ids,
+                                           .identifiers_len = e->identifiers_len,
+                                           .share = share,
+                                           .qos = m->qos < e->qos ? m->qos : e->qos,
+                                           .retain = m->retain && e->retain_as_published,
+                                           .ask = d->ask });
+    if (s->conn) flow_delivered(s->conn, d->from, m);
+}
+
+/* Sends `m` (borrowed) to a worker that has receivers; slows the publisher down when they
+ * cannot keep up. */
+static void send_to(const struct delivering *d, unsigned to, const struct parcel *p) {
+    message_share(d->message);
+    struct parcel parcel = *p;
+    parcel.message = message_ref(d->message);
+    if (!mail_parcel(d->worker, to, &parcel) && d->from) flow_rest(d->from, to);
+}
+
+static unsigned send_to_all(const struct delivering *d, uint64_t workers) {
+    unsigned n = 0;
+    for (; workers; workers &= workers - 1, n++)
+        send_to(d, (unsigned)__builtin_ctzll(workers), &(struct parcel){ 0 });
+    return n;
+}
+
+/* ---- shares -------------------------------------------------------------- */
+
+enum { FIT_NOT, FIT_AWAY, FIT_BUSY, FIT_READY };
+
+/* How well a session can take a message of a share. */
+static int fitness(const struct session *s, const struct route_entry *e, const struct message *m) {
+    if (!s || session_hides(s, m)) return FIT_NOT;
+    bool can_wait = e->qos || s->worker->config->queue_qos0; /* for the session's return */
+    if (!s->conn) return can_wait ? FIT_AWAY : FIT_NOT;
+    return session_is_ready(s) ? FIT_READY : FIT_BUSY;
+}
+
+/* The next member in turn that is ready; else the best there is; or NULL.  Of members on
+ * the workers in `elsewhere` the best is hoped: they are asked when it is their turn. */
+static const struct route_entry *share_pick(const struct delivering *d,
+                                            const struct route_entries *to,
+                                            const struct route_share *share, uint64_t elsewhere,
+                                            int *best_fitness) {
+    const struct route_entry *best = NULL;
+    struct worker *w = d->worker;
+    *best_fitness = FIT_NOT;
+    for (uint32_t i = 0; i < share->len && *best_fitness < FIT_READY; i++) {
+        uint32_t at = (share->next + i) % share->len;
+        const struct route_entry *e = &to->at[share->first + at];
+        unsigned owner = handle_owner(e->session);
+        int fit = elsewhere >> owner & 1;
+        fit = owner == w->id ? fitness(slots_find(&w->sessions, e->session), e, d->message)
+                             : fit * FIT_READY;
+        if (fit <= *best_fitness) continue;
+        best = e;
+        *best_fitness = fit;
+    }
+    return best;
+}
+
+/* `e` has had its turn. */
+static void share_passes(const struct route_entries *to, struct route_share *share,
+                         const struct route_entry *e) {
+    share->next = (uint32_t)(e - &to->at[share->first] + 1) % share->len;
+}
+
+/* Where members of the share live that have not been asked. */
+static uint64_t share_homes(const struct route_entries *to, const struct route_share *share) {
+    uint64_t homes = 0;
+    for (uint32_t i = 0; i < share->len; i++)
+        homes |= UINT64_C(1) << handle_owner(to->at[share->first + i].session);
+    return homes;
+}
+
+static void share_take(const struct delivering *d, const struct route_entries *to,
+                       struct route_share *share, const struct route_entry *e) {
+    share_passes(to, share, e);
+    deliver_to(d, to, e, slots_find(&d->worker->sessions, e->session), share->id);
+}
+
+/* Offers it to the next member in turn that lives on one of `homes`, where some do. */
+static void share_offer(const struct delivering *d, const struct route_entries *to,
+                        struct route_share *share, const struct parcel *p, uint64_t homes) {
+    const struct route_entry *e;
+    do {
+        e = &to->at[share->first + share->next];
+        share_passes(to, share, e);
+    } while (!(homes >> handle_owner(e->session) & 1));
+    send_to(d, handle_owner(e->session), p);
+}
+
+static unsigned share_deliver(const struct delivering *d, const struct route_entries *to,
+                              struct route_share *share) {
+    int fit;
+    const struct route_entry *e = share_pick(d, to, share, UINT64_MAX, &fit);
+    if (!e) return 0;
+    unsigned owner = handle_owner(e->session);
+    if (owner == d->worker->id)
+        share_take(d, to, share, e);
+    else
+        share_offer(d, to, share, &(struct parcel){ .share = share->id }, UINT64_C(1) << owner);
+    return 1;
+}
+
+/* Another worker's message for one of our members: a ready one takes it; else it goes on to
+ * a worker not asked yet, and in the end to whoever was best. */
+static void offer_arrived(const struct delivering *d, const struct route_entries *to,
+                          struct route_share *share, const struct parcel *p) {
+    unsigned here = d->worker->id;
+    int fit;
+    const struct route_entry *e = share_pick(d, to, share, 0, &fit);
+    if (e && (fit == FIT_READY || p->is_last)) {
+        share_take(d, to, share, e);
+        return;
+    }
+    struct parcel next = *p;
+    if (p->is_last) next = (struct parcel){ .share = p->share }; /* who was best has gone: anew */
+    next.tried |= UINT64_C(1) << here;
+    if (fit > next.best_fitness) {
+        next.best_fitness = (uint8_t)fit;
+        next.best_worker = (uint8_t)here;
+    }
+    uint64_t left = share_homes(to, share) & ~next.tried;
+    if (left) {
+        share_offer(d, to, share, &next, left);
+    } else if (next.best_fitness && next.best_worker == here) {
+        share_take(d, to, share, e);
+    } else if (next.best_fitness) {
+        next.is_last = true;
+        send_to(d, next.best_worker, &next);
+    }
+}
+
+/* The turns of our own members among themselves must not shift those of all members. */
+static void share_arrived(const struct delivering *d, const struct route_entries *to,
+                          struct route_share *share, const struct parcel *p) {
+    struct route_share ours = *share;
+    ours.next = share->next_here;
+    offer_arrived(d, to, &ours, p);
+    share->next_here = ours.next;
+}
+
+/* ---- everybody ------------------------------------------------------------ */
+
+void fanout_share_again(struct worker *w, uint32_t share, struct message *m) {
+    struct route_entries to = { 0 };
+    struct delivering d = { .worker = w, .message = m, .ask = hooks_for_delivery(w->hooks, m) };
+    subs_share(w->broker->subs, share, &to);
+    if (to.shares_len) share_deliver(&d, &to, to.shares);
+    route_entries_deinit(&to);
+}
+
+/* To the plain subscribers that live here. */
+static unsigned deliver_here(const struct delivering *d, const struct route_entries *to) {
+    unsigned receivers = 0;
+    for (uint32_t i = 0; i < to->len; i++) {
+        const struct route_entry *e = &to->at[i];
+        struct route_entry own;
+        struct session *s = slots_find(&d->worker->sessions, e->session);
+        if (!s) continue;
+        /* Each time: a hook in between may have sent another message to many. */
+        if (to->len > 1) conn_fan_out(d->worker, d->message);
+        if (handle_eq(d->message->publisher, e->session)) {
+            if (e->no_local) continue;
+            own = route_entry_own(e);
+            e = &own;
+        }
+        receivers++;
+        deliver_to(d, to, e, s, 0);
+    }
+    if (to->len > 1) conn_fan_out(d->worker, NULL);
+    return receivers;
+}
+
+unsigned fanout_message(struct worker *w, struct route *r, struct message *m, struct conn *from) {
+    struct delivering d = {
+        .worker = w, .message = m, .from = from, .ask = r->wants & HOOK_ASKED_AT_DELIVERY
+    };
+    route_ref(r); /* hooks and closing connections may renew or evict it meanwhile */
+    unsigned receivers = r->to.remote ? send_to_all(&d, r->to.remote) : 0;
+    receivers += deliver_here(&d, &r->to);
+    for (uint32_t i = 0; i < r->to.shares_len; i++)
+        receivers += share_deliver(&d, &r->to, &r->to.shares[i]);
+    route_unref(w, r);
+    return receivers;
+}
+
+void fanout_arrived(struct worker *w, const struct parcel *p) {
+    struct route *r = route_find(w, message_topic(p->message));
+    struct delivering d = { .worker = w,
+                            .message = p->message,
+                            .ask = r->wants & HOOK_ASKED_AT_DELIVERY };
+    route_ref(r);
+    if (!p->share) deliver_here(&d, &r->to);
+    for (uint32_t i = 0; p->share && i < r->to.shares_len; i++)
+        if (r->to.shares[i].id == p->share) share_arrived(&d, &r->to, &r->to.shares[i], p);
+    route_unref(w, r);
+}

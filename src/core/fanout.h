@@ -1,0 +1,29 @@
+/* fanout.h -- from a message and its route to the sessions that receive it.
+ *
+ * Sessions of this worker get it at once, other workers once each, a share one member
+ * wherever it lives: the next in turn that is ready.  One worker's thread. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_FANOUT_H
+#define SOL_CORE_FANOUT_H
+
+#include <stdint.h>
+
+struct conn;
+struct message;
+struct parcel;
+struct route;
+struct worker;
+
+/* Hand `m` (borrowed) to everyone on the route; gives the number of receivers, where each
+ * other worker that has some counts for one.
+ * `from` is the publishing connection, slowed when receivers lag; or NULL. */
+unsigned fanout_message(struct worker *w, struct route *r, struct message *m, struct conn *from);
+
+/* Another worker sends a message (borrowed) for sessions that live here. */
+void fanout_arrived(struct worker *w, const struct parcel *p);
+
+/* A member of a shared subscription has ended without acknowledging `m` (borrowed):
+ * another one gets it, if there is one. */
+void fanout_share_again(struct worker *w, uint32_t share, struct message *m);
+
+#endif

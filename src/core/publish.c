@@ -1,0 +1,243 @@
+/* publish.c -- the stages of a message on its way in, any of which may wait. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/publish.h"
+
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/fanout.h"
+#include "core/retain.h"
+#include "core/route.h"
+#include "core/session.h"
+#include "core/worker.h"
+
+#include <stdlib.h>
+
+enum { ASK_PUBLISH, HAVE_PUBLISH, ASK_AUTHORIZE, HAVE_AUTHORIZE, ROUTE, OVER };
+
+struct publish *publish_new(struct worker *w) {
+    struct publish *p = w->free_publishes;
+    if (p)
+        w->free_publishes = p->next;
+    else
+        p = xmalloc(sizeof *p);
+    memset(p, 0, sizeof *p);
+    p->worker = w;
+    return p;
+}
+
+static void set_waiting(struct publish *p) {
+    struct worker *w = p->worker;
+    if (p->link) return;
+    p->next = w->waiting;
+    p->link = &w->waiting;
+    if (p->next) p->next->link = &p->next;
+    w->waiting = p;
+}
+
+static void unlink_waiting(struct publish *p) {
+    if (!p->link) return;
+    if (p->next) p->next->link = p->link;
+    *p->link = p->next;
+    p->link = NULL;
+}
+
+/* The route of the message as it is now; looked up again only when topic, subscriptions
+ * or policy have changed. */
+static struct route *route_of(struct publish *p) {
+    struct worker *w = p->worker;
+    struct slice topic = message_topic(p->message);
+    struct route *r = p->route;
+    if (r && r->policy == w->policies && slice_eq(r->topic, topic) && route_is_current(w, r))
+        return r;
+    if (r) route_unref(w, r);
+    return p->route = route_ref(route_find(w, topic));
+}
+
+static void publish_free(struct publish *p) {
+    struct worker *w = p->worker;
+    unlink_waiting(p);
+    if (p->route) route_unref(w, p->route);
+    hook_call_deinit(&p->call);
+    message_unref(p->before);
+    message_unref(p->message);
+    client_unref(p->client);
+    p->next = w->free_publishes;
+    w->free_publishes = p;
+}
+
+static void finish(struct publish *p, uint8_t reason_code, const char *reason) {
+    p->stage = OVER;
+    if (p->done) p->done(p, reason_code, reason);
+    publish_free(p);
+}
+
+static bool run(struct publish *p);
+
+static void cancel_parked(void *obj) {
+    publish_cancel(obj);
+}
+
+void publish_park(struct publish *p, struct conn *c) {
+    p->parked = c;
+    conn_park(c, cancel_parked, p);
+}
+
+/* While run() is at work the connection is not parked: a hook may close it, which must not
+ * free `p` then. */
+static void on_verdict(struct hook_call *call) {
+    struct publish *p = call->obj;
+    struct conn *c = p->parked;
+    if (call->event == HOOK_PUBLISH) p->message = call->message;
+    unlink_waiting(p);
+    if (c) conn_unpark(c);
+    if (run(p) && c) publish_park(p, c);
+}
+
+/* True when the hook waits. */
+static bool ask(struct publish *p, enum hook_event event) {
+    struct hook_call *call = &p->call;
+    hook_call_deinit(call);
+    *call = (struct hook_call){ .event = event, .client = p->client, .done = on_verdict, .obj = p };
+    if (event == HOOK_PUBLISH) {
+        message_unref(p->before);
+        p->before = message_ref(p->message);
+        call->message = p->message;
+        call->is_will = p->is_will;
+        p->message = NULL; /* the call's while it runs */
+    } else {
+        call->access = (struct access_request){ .action = p->is_will ? ACCESS_WILL : ACCESS_PUBLISH,
+                                                .topic = message_topic(p->message),
+                                                .qos = p->message->qos,
+                                                .retain = p->message->retain,
+                                                .message = p->message };
+    }
+    p->worker->hooks->run(p->worker->hooks, call);
+    if (call->verdict == VERDICT_WAIT) {
+        set_waiting(p);
+        return true;
+    }
+    if (event == HOOK_PUBLISH) p->message = call->message;
+    return false;
+}
+
+static bool is_wanted(struct publish *p, enum hook_event event) {
+    if (p->trusted || !hooks_want(p->worker->hooks, event)) return false;
+    return (route_of(p)->wants & HOOK_BIT(event)) != 0;
+}
+
+/* NULL, or what is wrong with the message, and the code that says so. */
+static const char *invalid(const struct publish *p, uint8_t *rc) {
+    const struct limits *l = p->client ? p->client->limits : &p->worker->config->limits;
+    uint32_t levels = l->max_topic_levels + (p->client ? p->client->mount_levels : 0u);
+    const char *why = message_invalid(p->message, levels, l->max_packet_size);
+    if (why || !l->validate_payload_format || !message_misnamed(p->message)) return why;
+    *rc = RC_PAYLOAD_FORMAT_INVALID;
+    return "it says to be UTF-8 and is not";
+}
+
+/* The code of a refusal; a code that means success is no refusal. */
+static uint8_t denial(const struct hook_call *call) {
+    bool says_why = call->verdict == VERDICT_DENY && call->reason_code >= RC_UNSPECIFIED_ERROR;
+    return says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
+}
+
+static void have_publish(struct publish *p) {
+    struct hook_call *call = &p->call;
+    if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DENY) {
+        finish(p, denial(call), call->reason);
+    } else if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DROP) {
+        COUNT(p->worker, dropped_by_hook);
+        finish(p, RC_SUCCESS, NULL);
+    } else {
+        bool is_changed = call->event == HOOK_PUBLISH && p->message != p->before;
+        bool fresh = !p->is_checked || is_changed;
+        uint8_t rc = RC_IMPLEMENTATION_SPECIFIC_ERROR;
+        const char *why = fresh ? invalid(p, &rc) : NULL;
+        p->stage = ASK_AUTHORIZE;
+        if (!why) return;
+        struct slice author = p->client ? p->client->id : SLICE("the broker");
+        log_error(p->worker->log, "policy", "a script's message from %.*s is refused: %s",
+                  SLICE_FMT(author), why);
+        finish(p, rc, why);
+    }
+}
+
+static void have_authorize(struct publish *p) {
+    enum verdict v = p->call.event == HOOK_AUTHORIZE ? p->call.verdict : VERDICT_NONE;
+    bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && p->worker->config->default_access);
+    if (allowed || p->trusted) {
+        p->stage = ROUTE;
+        return;
+    }
+    finish(p, denial(&p->call), p->call.reason);
+}
+
+void publish_retain(struct worker *w, struct message *m) {
+    if (w->broker->workers_len > 1) message_share(m);
+    retain_set(w->broker->retained, m);
+}
+
+static void route_it(struct publish *p) {
+    struct worker *w = p->worker;
+    struct message *m = p->message;
+    struct conn *from = p->client ? p->client->conn : NULL;
+    if (m->retain) publish_retain(w, m);
+    struct route *r = route_of(p);
+    bool tell = (r->wants & HOOK_BIT(HOOK_PUBLISHED)) != 0;
+    unsigned receivers = fanout_message(w, r, m, from);
+    struct fact fact = { .topic = message_topic(m), .message = m, .qos = m->qos };
+    if (tell) hooks_tell(w->hooks, HOOK_PUBLISHED, p->client, &fact);
+    if (p->is_will) hooks_tell(w->hooks, HOOK_WILL, p->client, &fact);
+    finish(p, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
+}
+
+/* True when a hook waits. */
+static bool run(struct publish *p) {
+    for (;;) {
+        switch (p->stage) {
+        case ASK_PUBLISH:
+            p->stage = HAVE_PUBLISH;
+            if (is_wanted(p, HOOK_PUBLISH) && ask(p, HOOK_PUBLISH)) return true;
+            break;
+        case HAVE_PUBLISH: have_publish(p); break;
+        case ASK_AUTHORIZE:
+            p->stage = HAVE_AUTHORIZE;
+            if (is_wanted(p, HOOK_AUTHORIZE) && ask(p, HOOK_AUTHORIZE)) return true;
+            break;
+        case HAVE_AUTHORIZE: have_authorize(p); break;
+        case ROUTE: route_it(p); break;
+        default: return false;
+        }
+    }
+}
+
+bool publish_start(struct publish *p) {
+    p->stage = ASK_PUBLISH;
+    return run(p);
+}
+
+void publish_cancel(struct publish *p) {
+    p->call.hooks->cancel(p->call.hooks, &p->call);
+    if (p->call.event == HOOK_PUBLISH) p->message = p->call.message;
+    p->stage = OVER;
+    publish_free(p);
+}
+
+void publish_cancel_all(struct worker *w) {
+    while (w->waiting) publish_cancel(w->waiting);
+}
+
+void publish_pool_deinit(struct worker *w) {
+    while (w->free_publishes) {
+        struct publish *p = w->free_publishes;
+        w->free_publishes = p->next;
+        free(p);
+    }
+}
+
+void publish_trusted(struct worker *w, const struct message_parts *parts) {
+    struct publish *p = publish_new(w);
+    p->trusted = true;
+    p->message = message_new(parts);
+    publish_start(p);
+}
