@@ -1,4 +1,4 @@
-/* subs.c -- the subscription index.
+/* subs.c -- the subscription index: adding and removing.
  *
  * A filter without wildcards is one entry of the map `exact`.  The others are paths in a
  * trie of levels:
@@ -16,74 +16,13 @@
 #include "core/subs.h"
 
 #include "base/buf.h"
-#include "base/map.h"
 #include "base/mem.h"
+#include "core/subs_index.h"
 #include "mqtt/topic.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-/* A filter without wildcards, one level of those with, or a shared filter.  There may be
- * millions: what few of them need lies elsewhere. */
-struct filter_node {
-    struct branch *below; /* owned; NULL: no children */
-    struct share *shares; /* groups that share this filter */
-    union {
-        struct subscription *one;   /* lent; while subs_cap is 0 */
-        struct subscription **many; /* owned array of lent ones */
-    };
-    uint32_t subs_len, subs_cap;
-    uint16_t len;    /* bytes of the filter or level in key */
-    uint16_t part;   /* of the tree that a change here concerns; PART_WIDE: all of it */
-    uint8_t kind;    /* enum node_kind */
-    bool is_crowded; /* its subscriptions are in the map `crowd` */
-    uint8_t key[];   /* LEVEL: the parent's address, then the level; else the filter */
-};
-
-enum node_kind { EXACT, LEVEL, SHARE };
-
-/* The children of a LEVEL that the map `levels` does not find. */
-struct branch {
-    struct filter_node *plus, *hash;
-    uint32_t children; /* these and those in the map */
-};
-
-/* One group on one filter. */
-struct share {
-    struct filter_node *inner;  /* the filter shared */
-    struct share *next, **link; /* inner->shares */
-    uint32_t id;
-    struct filter_node node; /* its members; last, for its key */
-};
-
-enum {
-    PARENT = sizeof(struct filter_node *), /* bytes at the start of a LEVEL's key */
-    PART_WIDE = SUBS_PARTS,
-    CROWD = 32 /* subscriptions of one node that are still searched one by one */
-};
-
-struct subs {
-    pthread_rwlock_t lock;
-    struct map exact;     /* filter_node by filter */
-    struct map levels;    /* filter_node by parent and level */
-    struct map shares;    /* filter_node of a share, by its whole filter */
-    struct map share_ids; /* share by its id */
-    struct map crowd;     /* subscription by subscription_key, those of crowded nodes */
-    struct filter_node *root;
-    uint32_t last_share_id;
-    size_t subscriptions, filters;
-    _Atomic uint64_t epoch_wide;
-    _Atomic uint64_t epoch[SUBS_PARTS];
-};
-
 /* ---- parts and epochs --------------------------------------------------- */
-
-/* FNV-1a of the first level: not keyed, a collision only costs a rebuilt route. */
-static uint32_t part_of(struct slice topic) {
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < topic.len && topic.at[i] != '/'; i++) h = (h ^ topic.at[i]) * 16777619u;
-    return h & (SUBS_PARTS - 1);
-}
 
 static bool is_level(struct slice level, char wildcard) {
     return level.len == 1 && level.at[0] == wildcard;
@@ -133,10 +72,6 @@ static struct share *share_of(struct filter_node *n) {
     return CONTAINER_OF(n, struct share, node);
 }
 
-static struct subscription *const *subs_of(const struct filter_node *n) {
-    return n->subs_cap ? n->many : &n->one;
-}
-
 static struct filter_node *node_new(enum node_kind kind, struct slice key) {
     struct filter_node *n = xcalloc(1, sizeof *n + key.len);
     n->kind = (uint8_t)kind;
@@ -157,8 +92,8 @@ static struct filter_node **wildcard_of(struct branch *b, struct slice level) {
     return NULL;
 }
 
-static struct filter_node *child_find(const struct subs *s, const struct filter_node *parent,
-                                      struct slice level) {
+struct filter_node *subs_child(const struct subs *s, const struct filter_node *parent,
+                               struct slice level) {
     if (!parent->below) return NULL;
     struct filter_node **wildcard = wildcard_of(parent->below, level);
     if (wildcard) return *wildcard;
@@ -172,7 +107,7 @@ static struct filter_node *child_new(struct subs *s, struct filter_node *parent,
     struct slice level = node_level(n);
     n->part = parent->part;
     if (parent == s->root)
-        n->part = level.len && is_wide(level) ? PART_WIDE : (uint16_t)part_of(level);
+        n->part = level.len && is_wide(level) ? PART_WIDE : (uint16_t)subs_part(level);
     parent->below->children++;
     return n;
 }
@@ -211,7 +146,7 @@ static struct filter_node *plain_find(const struct subs *s, struct slice filter)
     if (!topic_has_wildcard(filter)) return map_find(&s->exact, filter);
     struct filter_node *n = s->root;
     struct slice level;
-    for (size_t at = 0; n && topic_next_level(filter, &at, &level);) n = child_find(s, n, level);
+    for (size_t at = 0; n && topic_next_level(filter, &at, &level);) n = subs_child(s, n, level);
     return n;
 }
 
@@ -227,7 +162,7 @@ static struct filter_node *exact_get(struct subs *s, struct slice filter) {
     struct filter_node *n = map_find_hashed(&s->exact, filter, hash);
     if (n) return n;
     n = node_new(EXACT, filter);
-    n->part = (uint16_t)part_of(filter);
+    n->part = (uint16_t)subs_part(filter);
     map_put_hashed(&s->exact, n, hash);
     return n;
 }
@@ -420,210 +355,6 @@ void subs_filter(const struct subscription *sub, struct buf *out) {
         add_levels(n, out);
     else
         buf_add_slice(out, node_key(n));
-}
-
-/* ---- matching ----------------------------------------------------------- */
-
-enum { FEW = 32 };
-
-struct found {
-    struct subscription **at; /* of plain filters */
-    size_t len, cap;
-    unsigned nodes; /* that contributed */
-    size_t identifiers;
-    struct share **shares;
-    size_t shares_len, members;
-    unsigned worker; /* whose plain subscribers are collected */
-    uint64_t remote; /* bit per worker: others that have some */
-    enum overlapping overlapping;
-    struct subscription *few[FEW]; /* `at`, until they are more */
-};
-
-static void collect_share(struct found *f, struct share *share) {
-    const struct filter_node *n = &share->node;
-    f->shares = xrealloc(f->shares, (f->shares_len + 1) * sizeof *f->shares);
-    f->shares[f->shares_len++] = share;
-    f->members += n->subs_len;
-    for (uint32_t i = 0; i < n->subs_len; i++) f->identifiers += subs_of(n)[i]->identifier != 0;
-}
-
-static void found_init(struct found *f, unsigned worker, enum overlapping overlapping) {
-    memset(f, 0, offsetof(struct found, few));
-    f->at = f->few;
-    f->cap = FEW;
-    f->worker = worker;
-    f->overlapping = overlapping;
-}
-
-static void found_grow(struct found *f, size_t more) {
-    if (f->len + more <= f->cap) return;
-    f->cap = (f->len + more) * 2;
-    struct subscription **at = f->at == f->few ? NULL : f->at;
-    f->at = xrealloc(at, f->cap * sizeof(struct subscription *));
-    if (!at) memcpy(f->at, f->few, f->len * sizeof(struct subscription *));
-}
-
-static void collect(struct found *f, const struct filter_node *n) {
-    if (!n) return;
-    for (struct share *share = n->shares; share; share = share->next) collect_share(f, share);
-    if (!n->subs_len) return;
-    found_grow(f, n->subs_len);
-    for (uint32_t i = 0; i < n->subs_len; i++) {
-        struct subscription *sub = subs_of(n)[i];
-        unsigned owner = handle_owner(sub->key.session);
-        if (owner == f->worker) {
-            f->at[f->len++] = sub;
-            f->identifiers += sub->identifier != 0;
-        } else {
-            f->remote |= UINT64_C(1) << owner;
-        }
-    }
-    f->nodes++;
-}
-
-/* Recursion is as deep as the trie, which max_topic_levels bounds. */
-static void walk(const struct subs *s, const struct filter_node *n, struct slice topic, size_t at,
-                 struct found *f) {
-    struct slice level;
-    bool is_system = n == s->root && topic.len && topic.at[0] == '$'; /* [MQTT-4.7.2-1] */
-    const struct branch *below = n->below;
-    if (below && !is_system) collect(f, below->hash); /* also the parent level itself */
-    if (!topic_next_level(topic, &at, &level)) {
-        collect(f, n);
-        return;
-    }
-    if (!below) return;
-    struct filter_node *child = child_find(s, n, level);
-    if (child) walk(s, child, topic, at, f);
-    if (below->plus && !is_system) walk(s, below->plus, topic, at, f);
-}
-
-/* Of one session those without No Local first, see struct route_entry. */
-static int by_session(const void *a, const void *b) {
-    const struct subscription *x = *(struct subscription *const *)a;
-    const struct subscription *y = *(struct subscription *const *)b;
-    if (x->key.session.slot != y->key.session.slot)
-        return x->key.session.slot > y->key.session.slot ? 1 : -1;
-    return x->options.no_local - y->options.no_local;
-}
-
-/* Adds one subscription to the entry of its session. */
-static void merge(struct route_entries *out, struct route_entry *e,
-                  const struct subscription *sub) {
-    if (sub->options.qos > e->qos) e->qos = sub->options.qos;
-    e->no_local = e->no_local && sub->options.no_local;
-    e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
-    if (sub->identifier)
-        out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
-    if (sub->options.no_local) return;
-    e->own_qos = e->qos;
-    e->own_retain_as_published = e->retain_as_published;
-    e->own_identifiers_len = e->identifiers_len;
-}
-
-struct route_entry route_entry_own(const struct route_entry *e) {
-    struct route_entry own = *e;
-    own.qos = e->own_qos;
-    own.retain_as_published = e->own_retain_as_published;
-    own.identifiers_len = e->own_identifiers_len;
-    return own;
-}
-
-static struct route_entry *entry_add(struct route_entries *out, uint32_t at, struct handle session,
-                                     uint32_t identifiers_at) {
-    out->at[at] = (struct route_entry){ .session = session,
-                                        .no_local = true,
-                                        .identifiers_at = identifiers_at };
-    return &out->at[at];
-}
-
-/* The plain subscribers, one entry a session or subscription; gives the identifiers used. */
-static uint32_t build_plain(const struct found *f, struct route_entries *out) {
-    uint32_t ids = 0;
-    for (size_t i = 0; i < f->len; i++) {
-        const struct subscription *sub = f->at[i];
-        struct route_entry *e = out->len ? &out->at[out->len - 1] : NULL;
-        if (!e || f->overlapping == OVERLAPPING_EACH || !handle_eq(e->session, sub->key.session))
-            e = entry_add(out, out->len++, sub->key.session, ids);
-        merge(out, e, sub);
-        ids = e->identifiers_at + e->identifiers_len;
-    }
-    return ids;
-}
-
-/* The members of each share behind them. */
-static uint32_t build_shares(const struct found *f, struct route_entries *out, uint32_t ids) {
-    uint32_t at = out->len;
-    out->shares = xcalloc(f->shares_len, sizeof *out->shares);
-    for (size_t i = 0; i < f->shares_len; i++) {
-        const struct filter_node *n = &f->shares[i]->node;
-        out->shares[out->shares_len++] =
-            (struct route_share){ .first = at, .len = n->subs_len, .id = f->shares[i]->id };
-        for (uint32_t k = 0; k < n->subs_len; k++) {
-            struct route_entry *e = entry_add(out, at++, subs_of(n)[k]->key.session, ids);
-            merge(out, e, subs_of(n)[k]);
-            e->no_local = false; /* has no meaning here [MQTT-3.8.3-4] */
-            ids += e->identifiers_len;
-        }
-    }
-    return ids;
-}
-
-static void build(struct found *f, struct route_entries *out) {
-    size_t total = f->len + f->members;
-    out->remote = f->remote;
-    if (total > out->cap) {
-        free(out->at);
-        out->at = xmalloc(total * sizeof *out->at);
-        out->cap = (uint32_t)total;
-    }
-    if (f->identifiers) out->identifiers = xmalloc(f->identifiers * sizeof *out->identifiers);
-    if (f->nodes > 1) qsort(f->at, f->len, sizeof *f->at, by_session);
-    uint32_t ids = build_plain(f, out);
-    if (f->shares_len) build_shares(f, out, ids);
-    if (f->at != f->few) free(f->at);
-    free(f->shares);
-}
-
-/* Empties `out` but for its room. */
-static void entries_reset(struct route_entries *out) {
-    struct route_entries old = *out;
-    free(old.shares);
-    free(old.identifiers);
-    *out = (struct route_entries){ .at = old.at, .cap = old.cap };
-}
-
-void route_entries_deinit(struct route_entries *e) {
-    free(e->at);
-    free(e->shares);
-    free(e->identifiers);
-    *e = (struct route_entries){ 0 };
-}
-
-void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
-    struct found f;
-    found_init(&f, 0, OVERLAPPING_ONCE);
-    entries_reset(out);
-    pthread_rwlock_rdlock(&s->lock);
-    struct share *share = map_find(&s->share_ids, slice_of(&id, sizeof id));
-    if (share) collect_share(&f, share);
-    build(&f, out);
-    pthread_rwlock_unlock(&s->lock);
-}
-
-void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
-                struct route_entries *out) {
-    struct found f;
-    found_init(&f, worker, overlapping);
-    entries_reset(out);
-    out->part = part_of(topic);
-    pthread_rwlock_rdlock(&s->lock);
-    out->epoch = atomic_load_explicit(&s->epoch[out->part], memory_order_acquire);
-    out->epoch_wide = atomic_load_explicit(&s->epoch_wide, memory_order_acquire);
-    collect(&f, map_find(&s->exact, topic));
-    walk(s, s->root, topic, 0, &f);
-    build(&f, out);
-    pthread_rwlock_unlock(&s->lock);
 }
 
 /* ---- life --------------------------------------------------------------- */

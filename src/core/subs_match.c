@@ -1,0 +1,209 @@
+/* subs_match.c -- from a topic to the entries of its route. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "base/mem.h"
+#include "core/subs_index.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+enum { FEW = 32 };
+
+struct found {
+    struct subscription **at; /* of plain filters */
+    size_t len, cap;
+    unsigned nodes; /* that contributed */
+    size_t identifiers;
+    struct share **shares;
+    size_t shares_len, members;
+    unsigned worker; /* whose plain subscribers are collected */
+    uint64_t remote; /* bit per worker: others that have some */
+    enum overlapping overlapping;
+    struct subscription *few[FEW]; /* `at`, until they are more */
+};
+
+static void collect_share(struct found *f, struct share *share) {
+    const struct filter_node *n = &share->node;
+    f->shares = xrealloc(f->shares, (f->shares_len + 1) * sizeof *f->shares);
+    f->shares[f->shares_len++] = share;
+    f->members += n->subs_len;
+    for (uint32_t i = 0; i < n->subs_len; i++) f->identifiers += subs_of(n)[i]->identifier != 0;
+}
+
+static void found_init(struct found *f, unsigned worker, enum overlapping overlapping) {
+    memset(f, 0, offsetof(struct found, few));
+    f->at = f->few;
+    f->cap = FEW;
+    f->worker = worker;
+    f->overlapping = overlapping;
+}
+
+static void found_grow(struct found *f, size_t more) {
+    if (f->len + more <= f->cap) return;
+    f->cap = (f->len + more) * 2;
+    struct subscription **at = f->at == f->few ? NULL : f->at;
+    f->at = xrealloc(at, f->cap * sizeof(struct subscription *));
+    if (!at) memcpy(f->at, f->few, f->len * sizeof(struct subscription *));
+}
+
+static void collect(struct found *f, const struct filter_node *n) {
+    if (!n) return;
+    for (struct share *share = n->shares; share; share = share->next) collect_share(f, share);
+    if (!n->subs_len) return;
+    found_grow(f, n->subs_len);
+    for (uint32_t i = 0; i < n->subs_len; i++) {
+        struct subscription *sub = subs_of(n)[i];
+        unsigned owner = handle_owner(sub->key.session);
+        if (owner == f->worker) {
+            f->at[f->len++] = sub;
+            f->identifiers += sub->identifier != 0;
+        } else {
+            f->remote |= UINT64_C(1) << owner;
+        }
+    }
+    f->nodes++;
+}
+
+/* Recursion is as deep as the trie, which max_topic_levels bounds. */
+static void walk(const struct subs *s, const struct filter_node *n, struct slice topic, size_t at,
+                 struct found *f) {
+    struct slice level;
+    bool is_system = n == s->root && topic.len && topic.at[0] == '$'; /* [MQTT-4.7.2-1] */
+    const struct branch *below = n->below;
+    if (below && !is_system) collect(f, below->hash); /* also the parent level itself */
+    if (!topic_next_level(topic, &at, &level)) {
+        collect(f, n);
+        return;
+    }
+    if (!below) return;
+    struct filter_node *child = subs_child(s, n, level);
+    if (child) walk(s, child, topic, at, f);
+    if (below->plus && !is_system) walk(s, below->plus, topic, at, f);
+}
+
+/* Of one session those without No Local first, see struct route_entry. */
+static int by_session(const void *a, const void *b) {
+    const struct subscription *x = *(struct subscription *const *)a;
+    const struct subscription *y = *(struct subscription *const *)b;
+    if (x->key.session.slot != y->key.session.slot)
+        return x->key.session.slot > y->key.session.slot ? 1 : -1;
+    return x->options.no_local - y->options.no_local;
+}
+
+/* Adds one subscription to the entry of its session. */
+static void merge(struct route_entries *out, struct route_entry *e,
+                  const struct subscription *sub) {
+    if (sub->options.qos > e->qos) e->qos = sub->options.qos;
+    e->no_local = e->no_local && sub->options.no_local;
+    e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
+    if (sub->identifier)
+        out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
+    if (sub->options.no_local) return;
+    e->own_qos = e->qos;
+    e->own_retain_as_published = e->retain_as_published;
+    e->own_identifiers_len = e->identifiers_len;
+}
+
+struct route_entry route_entry_own(const struct route_entry *e) {
+    struct route_entry own = *e;
+    own.qos = e->own_qos;
+    own.retain_as_published = e->own_retain_as_published;
+    own.identifiers_len = e->own_identifiers_len;
+    return own;
+}
+
+static struct route_entry *entry_add(struct route_entries *out, uint32_t at, struct handle session,
+                                     uint32_t identifiers_at) {
+    out->at[at] = (struct route_entry){ .session = session,
+                                        .no_local = true,
+                                        .identifiers_at = identifiers_at };
+    return &out->at[at];
+}
+
+/* The plain subscribers, one entry a session or subscription; gives the identifiers used. */
+static uint32_t build_plain(const struct found *f, struct route_entries *out) {
+    uint32_t ids = 0;
+    for (size_t i = 0; i < f->len; i++) {
+        const struct subscription *sub = f->at[i];
+        struct route_entry *e = out->len ? &out->at[out->len - 1] : NULL;
+        if (!e || f->overlapping == OVERLAPPING_EACH || !handle_eq(e->session, sub->key.session))
+            e = entry_add(out, out->len++, sub->key.session, ids);
+        merge(out, e, sub);
+        ids = e->identifiers_at + e->identifiers_len;
+    }
+    return ids;
+}
+
+/* The members of each share behind them. */
+static uint32_t build_shares(const struct found *f, struct route_entries *out, uint32_t ids) {
+    uint32_t at = out->len;
+    out->shares = xcalloc(f->shares_len, sizeof *out->shares);
+    for (size_t i = 0; i < f->shares_len; i++) {
+        const struct filter_node *n = &f->shares[i]->node;
+        out->shares[out->shares_len++] =
+            (struct route_share){ .first = at, .len = n->subs_len, .id = f->shares[i]->id };
+        for (uint32_t k = 0; k < n->subs_len; k++) {
+            struct route_entry *e = entry_add(out, at++, subs_of(n)[k]->key.session, ids);
+            merge(out, e, subs_of(n)[k]);
+            e->no_local = false; /* has no meaning here [MQTT-3.8.3-4] */
+            ids += e->identifiers_len;
+        }
+    }
+    return ids;
+}
+
+static void build(struct found *f, struct route_entries *out) {
+    size_t total = f->len + f->members;
+    out->remote = f->remote;
+    if (total > out->cap) {
+        free(out->at);
+        out->at = xmalloc(total * sizeof *out->at);
+        out->cap = (uint32_t)total;
+    }
+    if (f->identifiers) out->identifiers = xmalloc(f->identifiers * sizeof *out->identifiers);
+    if (f->nodes > 1) qsort(f->at, f->len, sizeof *f->at, by_session);
+    uint32_t ids = build_plain(f, out);
+    if (f->shares_len) build_shares(f, out, ids);
+    if (f->at != f->few) free(f->at);
+    free(f->shares);
+}
+
+/* Empties `out` but for its room. */
+static void entries_reset(struct route_entries *out) {
+    struct route_entries old = *out;
+    free(old.shares);
+    free(old.identifiers);
+    *out = (struct route_entries){ .at = old.at, .cap = old.cap };
+}
+
+void route_entries_deinit(struct route_entries *e) {
+    free(e->at);
+    free(e->shares);
+    free(e->identifiers);
+    *e = (struct route_entries){ 0 };
+}
+
+void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
+    struct found f;
+    found_init(&f, 0, OVERLAPPING_ONCE);
+    entries_reset(out);
+    pthread_rwlock_rdlock(&s->lock);
+    struct share *share = map_find(&s->share_ids, slice_of(&id, sizeof id));
+    if (share) collect_share(&f, share);
+    build(&f, out);
+    pthread_rwlock_unlock(&s->lock);
+}
+
+void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
+                struct route_entries *out) {
+    struct found f;
+    found_init(&f, worker, overlapping);
+    entries_reset(out);
+    out->part = subs_part(topic);
+    pthread_rwlock_rdlock(&s->lock);
+    out->epoch = atomic_load_explicit(&s->epoch[out->part], memory_order_acquire);
+    out->epoch_wide = atomic_load_explicit(&s->epoch_wide, memory_order_acquire);
+    collect(&f, map_find(&s->exact, topic));
+    walk(s, s->root, topic, 0, &f);
+    build(&f, out);
+    pthread_rwlock_unlock(&s->lock);
+}
