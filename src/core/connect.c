@@ -12,7 +12,6 @@
 #include "core/auth.h"
 #include "core/conn.h"
 #include "core/connecting.h"
-#include "core/gate.h"
 #include "core/mail.h"
 #include "core/session.h"
 #include "core/worker.h"
