@@ -61,7 +61,7 @@ local function report(job, sum)
     if job.failure then
         -- One that crashed had no time to count.
         if sum.failed == failed_before then sum.failed = sum.failed + 1 end
-        table.insert(sum.failures, { text = text, ("%s: %s"):format(job.file, job.failure) })
+        table.insert(sum.failures, { file = job.file, how = job.failure, text = text })
     end
     io.flush()
 end
@@ -110,9 +110,10 @@ local function main(jobs, ...)
     local sum
     broker.with_dir(function(dir) sum = run_all(tonumber(jobs), files, dir) end)
     for _, failure in ipairs(sum.failures) do
-        print("FAILED " .. failure[1])
-        print("> " .. failure.text:sub(-TAIL_BYTES):gsub("\n", "\n> "))
+        print("--- again: the end of " .. failure.file)
+        for line in failure.text:sub(-TAIL_BYTES):gmatch "[^\n]+" do print("> " .. line) end
     end
+    for _, failure in ipairs(sum.failures) do print(("FAILED %s: %s"):format(failure.file, failure.how)) end
     print(("%d passed, %d failed, %d skipped"):format(sum.passed, sum.failed, sum.skipped))
     os.exit(sum.failures[1] == nil, true)
 end
