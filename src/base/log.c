@@ -163,6 +163,7 @@ static void line_send(const struct line *line, int fd) {
 
 void log_init(struct log *log, int fd, enum log_level level, enum log_format format) {
     log->fd = fd;
+    log->sink = NULL;
     log_set(log, level, format);
 }
 
@@ -171,22 +172,29 @@ void log_set(struct log *log, enum log_level level, enum log_format format) {
     atomic_store_explicit(&log->format, (int)format, memory_order_relaxed);
 }
 
-void log_write(struct log *log, enum log_level level, const char *area, const char *fmt, ...) {
-    if (!log_enabled(log, level)) return;
-    int saved = errno;
+static void send_message(struct log *log, enum log_level level, const char *area,
+                         const char *message) {
     enum log_format format = atomic_load_explicit(&log->format, memory_order_relaxed);
-    char message[LOG_LINE_MAX]; /* what does not fit here would not fit the line either */
-    va_list args;
-    va_start(args, fmt);
-    if (vsnprintf(message, sizeof message, fmt, args) < 0) message[0] = '\0';
-    va_end(args);
-
     struct line line;
     line_begin(&line, format, level, area);
     line_add_escaped(&line, message, &escapes[format]);
     if (line.cut) line_end(&line, "...");
     line_end(&line, format == LOG_JSON ? "\"}\n" : "\n");
     line_send(&line, log->fd);
+}
+
+void log_write(struct log *log, enum log_level level, const char *area, const char *fmt, ...) {
+    if (!log_enabled(log, level)) return;
+    int saved = errno;
+    char message[LOG_LINE_MAX]; /* what does not fit here would not fit the line either */
+    va_list args;
+    va_start(args, fmt);
+    if (vsnprintf(message, sizeof message, fmt, args) < 0) message[0] = '\0';
+    va_end(args);
+    if (log->sink)
+        log->sink(log->sink_obj, level, area, message);
+    else
+        send_message(log, level, area, message);
     errno = saved;
 }
 

@@ -18,10 +18,15 @@ enum log_format { LOG_TEXT, LOG_JSON };
 
 #define LOG_LINE_MAX 4096 /* bytes, newline included */
 
+/* Takes a message in place of the descriptor; `text` is lent during the call. */
+typedef void log_sink(void *obj, enum log_level level, const char *area, const char *text);
+
 struct log {
     int fd; /* borrowed */
     _Atomic int level;
     _Atomic int format;
+    log_sink *sink; /* NULL: lines go to fd.  Set after log_init, for a log of one thread */
+    void *sink_obj; /* lent */
 };
 
 void log_init(struct log *log, int fd, enum log_level level, enum log_format format);

@@ -9,13 +9,6 @@
 #include "core/worker.h"
 
 #include <stdlib.h>
-#include <time.h>
-
-static uint64_t wall_clock_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static void replace(struct slice *old, struct slice s) {
     struct slice copy = slice_of(xslicedup(s), s.len);
@@ -43,7 +36,7 @@ struct client *client_new(struct worker *w, const char *peer, const char *listen
     c->listener = c->gate->url;
     c->limits = limits_ref(c->gate->limits);
     client_set_mount(c, c->gate->mount);
-    c->connected_at_ms = wall_clock_ms();
+    c->connected_at_ms = loop_wall_ms(w->loop);
     c->handle = slots_add(&w->clients, c);
     return c;
 }

@@ -6,6 +6,7 @@
 #include "core/worker.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { HELPERS_MAX = 16 };
@@ -16,6 +17,7 @@ struct helpers {
     struct job *head, **tail;  /* under lock */
     unsigned threads, started; /* started: under lock */
     bool stopping;             /* under lock */
+    _Atomic unsigned busy;     /* jobs that are not home yet */
     pthread_t thread[HELPERS_MAX];
 };
 
@@ -70,6 +72,7 @@ void helpers_free(struct helpers *h) {
 void helpers_submit(struct helpers *h, struct job *job) {
     job->mail.type = MAIL_HELPED;
     job->next = NULL;
+    atomic_fetch_add_explicit(&h->busy, 1, memory_order_relaxed);
     pthread_mutex_lock(&h->lock);
     *h->tail = job;
     h->tail = &job->next;
@@ -83,4 +86,13 @@ void helpers_submit(struct helpers *h, struct job *job) {
     if (!job) return;
     job->run(job);
     mailbox_post(job->home, &job->mail);
+}
+
+void helpers_done(struct helpers *h, struct job *job) {
+    if (h) atomic_fetch_sub_explicit(&h->busy, 1, memory_order_relaxed);
+    job->done(job);
+}
+
+unsigned helpers_busy(const struct helpers *h) {
+    return atomic_load_explicit(&h->busy, memory_order_relaxed);
 }

@@ -23,5 +23,9 @@ struct helpers *helpers_new(unsigned threads);
 void helpers_free(struct helpers *h);
 /* Any thread; takes the job until done. */
 void helpers_submit(struct helpers *h, struct job *job);
+/* For mail.c: the job is home; calls its `done`.  NULL: the helpers have gone. */
+void helpers_done(struct helpers *h, struct job *job);
+/* Jobs that are not home yet. */
+unsigned helpers_busy(const struct helpers *h);
 
 #endif

@@ -141,10 +141,6 @@ static void on_visit(struct worker *w, struct visit *v) {
 
 /* ---- the inbox ---------------------------------------------------------------- */
 
-static void on_helped(struct job *job) {
-    job->done(job);
-}
-
 void mail_handle(void *obj, struct mail *mail) {
     struct worker *w = obj;
     switch ((enum mail_type)mail->type) {
@@ -157,7 +153,7 @@ void mail_handle(void *obj, struct mail *mail) {
         worker_stop(w);
         break;
     case MAIL_POLICY: worker_set_policy(w, CONTAINER_OF(mail, struct mail_policy, mail)); break;
-    case MAIL_HELPED: on_helped(CONTAINER_OF(mail, struct job, mail)); break;
+    case MAIL_HELPED: helpers_done(w->broker->helpers, CONTAINER_OF(mail, struct job, mail)); break;
     case MAIL_MESSAGES: on_messages(w, CONTAINER_OF(mail, struct mail_messages, mail)); break;
     case MAIL_MOVE: connect_arrived(w, mail); break;
     case MAIL_SLOW: on_slow(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;

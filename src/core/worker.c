@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/worker.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "core/client.h"
 #include "core/conn.h"
@@ -191,7 +192,7 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     w->id = id;
     w->broker = b;
     w->log = b->log;
-    w->loop = loop_new(NULL);
+    w->loop = loop_new(&(struct loop_opts){ .clock = b->clock });
     if (!w->loop) return -errno;
     chain_pool_init(&w->chunks);
     w->input = xmalloc(WORKER_INPUT);
@@ -348,8 +349,7 @@ static void ready(struct worker *w) {
         post(&b->workers[i], MAIL_OPEN, xcalloc(1, sizeof(struct mail)));
 }
 
-static void *worker_run(void *obj) {
-    struct worker *w = obj;
+void worker_begin(struct worker *w) {
     loop_clock_refresh(w->loop);
     use_policy(w, w->config, w->hooks);
     if (speaks(w)) {
@@ -358,6 +358,11 @@ static void *worker_run(void *obj) {
     }
     if (w->id == 0) on_sweep(&w->sweep.closure, 0);
     ready(w);
+}
+
+static void *worker_run(void *obj) {
+    struct worker *w = obj;
+    worker_begin(w);
     int r = loop_run(w->loop);
     if (r < 0) {
         log_error(w->log, "loop", "worker %u: %s", w->id, strerror(-r));
@@ -375,10 +380,12 @@ void broker_add_worker(struct broker *b, struct config *config, struct hooks *ho
     b->workers_len++;
 }
 
-struct broker *broker_new(struct log *log, struct config *config, struct hooks *hooks) {
+struct broker *broker_new_at(const struct clock *clock, struct log *log, struct config *config,
+                             struct hooks *hooks) {
     struct broker *b = xcalloc(1, sizeof *b);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     b->log = log;
+    b->clock = clock;
     b->subs = subs_new();
     b->retained = retain_new();
     b->helpers = helpers_new(cores > 1 ? (unsigned)cores : 1);
@@ -387,6 +394,10 @@ struct broker *broker_new(struct log *log, struct config *config, struct hooks *
     must(getrandom(b->seed, sizeof b->seed, 0) == sizeof b->seed);
     broker_add_worker(b, config, hooks);
     return b;
+}
+
+struct broker *broker_new(struct log *log, struct config *config, struct hooks *hooks) {
+    return broker_new_at(&clock_system, log, config, hooks);
 }
 
 int broker_start(struct broker *b) {
@@ -421,6 +432,7 @@ void broker_stop(struct broker *b) {
 void broker_free(struct broker *b) {
     if (!b) return;
     helpers_free(b->helpers); /* brings its jobs home before the mailboxes go */
+    b->helpers = NULL;
     b->is_over = true;
     for (unsigned i = 0; i < b->workers_len; i++) b->workers[i].stopping = true;
     /* First of all: a job or visit that comes home may begin something. */

@@ -21,6 +21,7 @@
 
 #include <pthread.h>
 
+struct clock;
 struct gate;
 struct gate_total;
 struct retain;
@@ -46,7 +47,8 @@ struct counters {
 
 struct broker {
     /* set before the threads start, then read-only */
-    struct log *log; /* lent */
+    struct log *log;           /* lent */
+    const struct clock *clock; /* lent */
     struct subs *subs;
     struct retain *retained;
     struct helpers *helpers; /* threads for slow computations */
@@ -133,10 +135,16 @@ int thread_start(pthread_t *out, const char *name, void *(*run)(void *), void *o
 /* Builds a broker with one worker; opens nothing.  Takes `config` and `hooks`; lends
  * `log`. */
 struct broker *broker_new(struct log *log, struct config *config, struct hooks *hooks);
+/* Likewise; lends `clock`, by which all its workers live. */
+struct broker *broker_new_at(const struct clock *clock, struct log *log, struct config *config,
+                             struct hooks *hooks);
 /* One more, up to WORKERS_MAX; takes both.  Before broker_listen. */
 void broker_add_worker(struct broker *b, struct config *config, struct hooks *hooks);
 /* Opens the listeners of the configuration; 0, or -errno with the reason logged. */
 int broker_listen(struct broker *b);
+/* What a worker does before its first turn, on its own thread; for broker_start and for
+ * solo.c, which has none. */
+void worker_begin(struct worker *w);
 /* Starts the threads; 0 or -errno. */
 int broker_start(struct broker *b);
 /* Puts a new generation in place on one worker (main thread).  Takes both.  To be called

@@ -20,6 +20,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "io/loop.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/uuid.h"
 #include "io/timer.h"
@@ -28,7 +29,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_START 64
@@ -55,8 +55,8 @@ struct loop {
     /* time */
     struct wheel wheel;
     uint64_t now_ns; /* cached */
-    uint64_t (*clock_ns)(void *obj);
-    void *clock_obj; /* borrowed */
+    struct clock clock;
+    uint64_t runs; /* closures run so far */
 };
 
 /* ---- closures ------------------------------------------------------------ */
@@ -75,18 +75,12 @@ void closure_deinit(struct closure *c) {
 }
 
 /* May free `c`. */
-static void closure_run(struct closure *c, unsigned events) {
+static void closure_run(struct loop *loop, struct closure *c, unsigned events) {
+    loop->runs++;
     c->fn(c, events);
 }
 
 /* ---- clock --------------------------------------------------------------- */
-
-static uint64_t monotonic_ns(void *obj) {
-    (void)obj;
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t ms_of(uint64_t ns) {
     return ns / 1000000u;
@@ -101,8 +95,12 @@ uint64_t loop_now_ms(const struct loop *loop) {
 }
 
 uint64_t loop_clock_refresh(struct loop *loop) {
-    loop->now_ns = loop->clock_ns(loop->clock_obj);
+    loop->now_ns = clock_monotonic_ns(&loop->clock);
     return loop->now_ns;
+}
+
+uint64_t loop_wall_ms(const struct loop *loop) {
+    return ms_of(clock_wall_ns(&loop->clock));
 }
 
 /* ---- life ---------------------------------------------------------------- */
@@ -114,8 +112,7 @@ struct loop *loop_new(const struct loop_opts *opts) {
     if (fd < 0) return NULL;
     struct loop *loop = xcalloc(1, sizeof *loop);
     loop->epoll_fd = fd;
-    loop->clock_ns = opts->clock_ns ? opts->clock_ns : monotonic_ns;
-    loop->clock_obj = opts->clock_obj;
+    loop->clock = opts->clock ? *opts->clock : clock_system;
     loop->events_cap = opts->events_start ? opts->events_start : EVENTS_START;
     loop->events_max = opts->events_max ? opts->events_max : EVENTS_MAX;
     loop->events = xcalloc(loop->events_cap, sizeof *loop->events);
@@ -272,13 +269,13 @@ static void dispatch(struct loop *loop, const struct epoll_event *ev) {
     unsigned bits = bits_of(w, ev->events);
     if (!bits) return;
     hush(loop, w, ev->events);
-    closure_run(&w->closure, bits);
+    closure_run(loop, &w->closure, bits);
 }
 
 static void dispatch_refused(struct loop *loop) {
     for (uint32_t i = 0; i < loop->refused_len; i++) {
         struct watch *w = slots_find(&loop->watches, loop->refused[i]);
-        if (w) closure_run(&w->closure, LOOP_ERROR);
+        if (w) closure_run(loop, &w->closure, LOOP_ERROR);
     }
     loop->refused_len = 0;
 }
@@ -305,7 +302,7 @@ void loop_cancel(struct loop *loop, struct timer *t) {
 static void run_timers(struct loop *loop) {
     wheel_turn(&loop->wheel, loop_now_ms(loop));
     wheel_take(&loop->wheel);
-    for (struct timer *t; (t = wheel_pop(&loop->wheel));) closure_run(&t->closure, 0);
+    for (struct timer *t; (t = wheel_pop(&loop->wheel));) closure_run(loop, &t->closure, 0);
 }
 
 static void deferred_push(struct deferred **head, struct deferred *d) {
@@ -337,7 +334,7 @@ static void run_deferred(struct loop *loop) {
     }
     for (struct deferred *d; (d = now);) {
         loop_undefer(d);
-        closure_run(&d->closure, 0);
+        closure_run(loop, &d->closure, 0);
     }
 }
 
@@ -349,7 +346,7 @@ static int wait_ms(const struct loop *loop, int max_wait_ms) {
     if (max_wait_ms == 0 || loop->deferred || loop->refused_len) return 0;
     uint64_t next_ms = wheel_next(&loop->wheel);
     if (next_ms == UINT64_MAX) return max_wait_ms;
-    uint64_t now_ms = ms_of(loop->clock_ns(loop->clock_obj));
+    uint64_t now_ms = ms_of(clock_monotonic_ns(&loop->clock));
     if (next_ms <= now_ms) return 0;
     uint64_t limit_ms = max_wait_ms < 0 ? INT_MAX : (uint64_t)max_wait_ms;
     return (int)(next_ms - now_ms < limit_ms ? next_ms - now_ms : limit_ms);
@@ -378,6 +375,14 @@ int loop_run(struct loop *loop) {
     while (r == 0 && !loop->stopping);
     loop->stopping = false;
     return r;
+}
+
+uint64_t loop_runs(const struct loop *loop) {
+    return loop->runs;
+}
+
+uint64_t loop_next_ms(const struct loop *loop) {
+    return wheel_next(&loop->wheel);
 }
 
 void loop_stop(struct loop *loop) {

@@ -61,13 +61,13 @@ struct deferred {
     struct deferred *next, **link;
 };
 
+struct clock;
 struct loop; /* owns the epoll descriptor, the wheel and the watch slots */
 
 struct loop_opts {
-    uint64_t (*clock_ns)(void *obj); /* NULL: CLOCK_MONOTONIC */
-    void *clock_obj;                 /* borrowed */
-    unsigned events_start;           /* event array, 0: 64; doubles when full up to ... */
-    unsigned events_max;             /* ... 0: 4096 */
+    const struct clock *clock; /* copied; NULL: the system's */
+    unsigned events_start;     /* event array, 0: 64; doubles when full up to ... */
+    unsigned events_max;       /* ... 0: 4096 */
 };
 
 /* ---- life --------------------------------------------------------------- */
@@ -124,6 +124,14 @@ uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_now_ns(const struct loop *loop);
 /* Read the clock afresh (long work within a turn). */
 uint64_t loop_clock_refresh(struct loop *loop);
+/* Milliseconds since 1970, read afresh. */
+uint64_t loop_wall_ms(const struct loop *loop);
+
+/* For whoever turns a loop by hand: how many closures it has run (a turn that adds none had
+ * nothing to do), and when its timers want the next turn (never later than the earliest
+ * deadline; UINT64_MAX: there are none). */
+uint64_t loop_runs(const struct loop *loop);
+uint64_t loop_next_ms(const struct loop *loop);
 
 /* Lends the closure's UUID text, made at the first call; lives as long as the
  * closure is attached (closure_deinit frees it). */

@@ -9,6 +9,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib_time.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/worker.h"
@@ -19,7 +20,6 @@
 #include "script/task.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define SECONDS_MAX 4.0e9 /* of a sleep or timer: over a century */
 
@@ -295,19 +295,20 @@ static int l_spawn(lua_State *L) {
     return 0;
 }
 
+/* [-0, +1, -] */
+static void push_seconds(lua_State *L, uint64_t ns) {
+    lua_pushnumber(L, (lua_Number)(ns / 1000000000) + (lua_Number)(ns % 1000000000) / 1e9);
+}
+
 /* Seconds of a clock that only goes forward. */
 static int l_now(lua_State *L) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9); /* seconds */
+    push_seconds(L, clock_monotonic_ns(script_of(L)->clock)); /* seconds */
     return 1;
 }
 
 /* Seconds since 1970. */
 static int l_time(lua_State *L) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9); /* seconds */
+    push_seconds(L, clock_wall_ns(script_of(L)->clock)); /* seconds */
     return 1;
 }
 

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/policy.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "core/worker.h"
 #include "script/conf.h"
@@ -154,8 +155,10 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->vm = vm_new(opts->log, defaults.vm_memory, LOAD_BUDGET_MS);
     s->vm->script = s;
     s->is_loading = true;
-    s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(NULL);
+    s->clock = opts->clock ? opts->clock : &clock_system;
+    s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(s->clock);
     s->path = opts->path ? xstrdup(opts->path) : NULL;
+    s->text = opts->text;
     const char *slash = opts->path ? strrchr(opts->path, '/') : NULL;
     if (!slash)
         s->folder = xstrdup(".");
@@ -264,8 +267,10 @@ static int load(lua_State *L) {
     lua_settop(L, 0);
     push_environment(L, s); /* env */
     if (!s->path) return 0;
-    if (sandbox_load_file(L, s->path) != 1) return lua_error(L); /* nil, error */
-    lua_call(L, 0, 0);                                           /* */
+    int results =
+        s->text.at ? sandbox_load_text(L, s->path, s->text) : sandbox_load_file(L, s->path);
+    if (results != 1) return lua_error(L); /* nil, error */
+    lua_call(L, 0, 0);                     /* */
     return 0;
 }
 
@@ -285,6 +290,7 @@ static void loaded(struct script *s, struct policy *out) {
     s->settings.listeners_len = 0;
     s->vm->cap_bytes = c->vm_memory;
     s->config = NULL;
+    s->text = SLICE_NONE;
     s->is_loading = false;
     shared_settle(s);
     *out = (struct policy){ .config = c, .hooks = &s->port };

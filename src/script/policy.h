@@ -7,13 +7,16 @@
 #include "core/config.h"
 #include "core/hooks.h"
 
+struct clock;
 struct shared;
 
 struct policy_opts {
-    const char *path;        /* sol.lua; NULL: built-in defaults (localhost:1883, anonymous) */
-    const char *plugin_path; /* folders searched for plugin("name"), ':' between; NULL: default */
-    struct log *log;         /* lent for the policy's life */
-    struct shared *shared;   /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
+    const char *path;          /* sol.lua; NULL: built-in defaults (localhost:1883, anonymous) */
+    struct slice text;         /* what stands there, `path` being its name; SLICE_NONE: read it */
+    const char *plugin_path;   /* folders searched for plugin("name"), ':' between; NULL: default */
+    struct log *log;           /* lent for the policy's life */
+    struct shared *shared;     /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
+    const struct clock *clock; /* lent for the policy's life; NULL: the system's */
     unsigned generation;
     unsigned worker; /* whose it will be; what runs once per broker runs on worker 0 */
 };

@@ -216,14 +216,9 @@ void sandbox_run(lua_State *L, const char *name, int nargs) {
     lua_call(L, nargs, 1);     /* result */
 }
 
-int sandbox_load_file(lua_State *L, const char *path) {
-    struct slice text;
-    const char *why;
-    int env = lua_gettop(L);
-    if (!file_push(L, path, &text, &why)) { /* env, text */
-        lua_pop(L, 1);                      /* */
-        return vm_fail(L, "%s: %s", path, why);
-    }
+/* As sandbox_load_file, of the text on top of its environment. */
+static int load_text(lua_State *L, const char *path, struct slice text) {
+    int env = lua_gettop(L) - 1;
     lua_pushfstring(L, "@%s", path); /* env, text, chunk name */
     if (luaL_loadbufferx(L, (const char *)text.at, text.len, lua_tostring(L, -1), "t") != LUA_OK) {
         lua_pushnil(L);          /* env, text, chunk name, error, nil */
@@ -237,4 +232,19 @@ int sandbox_load_file(lua_State *L, const char *path) {
     lua_replace(L, env);      /* fn, text, chunk name */
     lua_settop(L, env);       /* fn */
     return 1;
+}
+
+int sandbox_load_file(lua_State *L, const char *path) {
+    struct slice text;
+    const char *why;
+    if (!file_push(L, path, &text, &why)) { /* env, text */
+        lua_pop(L, 1);                      /* */
+        return vm_fail(L, "%s: %s", path, why);
+    }
+    return load_text(L, path, text); /* fn, or nil, error */
+}
+
+int sandbox_load_text(lua_State *L, const char *path, struct slice text) {
+    vm_push_slice(L, text);          /* env, text */
+    return load_text(L, path, text); /* fn, or nil, error */
 }

@@ -4,6 +4,8 @@
 #ifndef SOL_SCRIPT_SANDBOX_H
 #define SOL_SCRIPT_SANDBOX_H
 
+#include "base/slice.h"
+
 #include <lua.h>
 
 /* Pushes the table every environment inherits, `sol` included, and keeps it for
@@ -19,5 +21,7 @@ void sandbox_run(lua_State *L, const char *name, int nargs);
 /* Loads the text file at `path` as a function with the environment on top of the stack:
  * the function, or nil and the error, in its place. [-1, +1|2, m] */
 int sandbox_load_file(lua_State *L, const char *path);
+/* Likewise, of a text that is given; `path` is what errors call it. [-1, +1|2, m] */
+int sandbox_load_text(lua_State *L, const char *path, struct slice text);
 
 #endif

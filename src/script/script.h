@@ -12,6 +12,7 @@
 #include "io/loop.h"
 #include "script/vm.h"
 
+struct clock;
 struct handler;
 struct invocation;
 struct publishing;
@@ -28,13 +29,15 @@ struct handler_list {
 };
 
 struct script {
-    struct hooks port; /* what core calls */
-    struct vm *vm;     /* owned reference */
+    struct hooks port;         /* what core calls */
+    struct vm *vm;             /* owned reference */
+    const struct clock *clock; /* lent */
     unsigned generation;
     bool is_first; /* the first worker's: runs what runs once per broker */
     /* while loading */
     bool is_loading;               /* settings and handlers may be given */
     struct config *config;         /* lent: being filled; NULL afterwards */
+    struct slice text;             /* lent: of sol.lua, when it is not read from `path` */
     char *path, *folder;           /* owned: of sol.lua; folder "." without one */
     char *plugin_path;             /* owned: folders, ':' between */
     struct shared *shared;         /* owned reference: where its dictionaries are (shared.h) */

@@ -9,13 +9,13 @@
 #include "script/shared.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define CELL_COST 32 /* bytes of the map that an entry accounts for */
 #define FOR_EVER  UINT64_MAX
@@ -54,7 +54,7 @@ struct entry {
 
 struct shared {
     pthread_mutex_t lock;
-    uint64_t (*now_ms)(void);
+    struct clock clock;
     _Atomic unsigned refs;
     struct dict *dicts; /* under the lock */
 };
@@ -254,16 +254,14 @@ static bool make_room(struct dict *d, size_t need, const struct entry *spared, u
 
 /* ---- life ------------------------------------------------------------------- */
 
-static uint64_t system_now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+static uint64_t now_ms(const struct shared *s) {
+    return clock_monotonic_ns(&s->clock) / 1000000;
 }
 
-struct shared *shared_new(uint64_t (*now_ms)(void)) {
+struct shared *shared_new(const struct clock *clock) {
     struct shared *s = xcalloc(1, sizeof *s);
     pthread_mutex_init(&s->lock, NULL);
-    s->now_ms = now_ms ? now_ms : system_now_ms;
+    s->clock = clock ? *clock : clock_system;
     atomic_init(&s->refs, 1);
     return s;
 }
@@ -330,7 +328,7 @@ struct dict *dict_unref(struct dict *d) {
 
 /* Every operation is between these two; enter gives the time. */
 static uint64_t enter(struct dict *d) {
-    uint64_t now = d->home->now_ms();
+    uint64_t now = now_ms(d->home);
     pthread_mutex_lock(&d->lock);
     return now;
 }

@@ -12,6 +12,7 @@
 
 /* ---- types ------------------------------------------------------------------ */
 
+struct clock;
 struct shared; /* all dictionaries of the process */
 struct dict;   /* one of them */
 struct blob;   /* private: bytes that are counted */
@@ -39,8 +40,8 @@ void shared_value_deinit(struct shared_value *v);
 
 /* ---- life ------------------------------------------------------------------- */
 
-/* With one reference.  now_ms: a clock that only goes forward, NULL for the system's. */
-struct shared *shared_new(uint64_t (*now_ms)(void));
+/* With one reference.  `clock` is copied; NULL: the system's. */
+struct shared *shared_new(const struct clock *clock);
 struct shared *shared_ref(struct shared *s);
 /* Always NULL; NULL is fine. */
 struct shared *shared_unref(struct shared *s);

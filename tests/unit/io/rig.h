@@ -18,20 +18,21 @@
 
 /* ---- a clock that stands still until told -------------------------------- */
 
-struct clock {
+struct hand {
     uint64_t ns;
 };
 
 static inline uint64_t clock_read(void *obj) {
-    return ((struct clock *)obj)->ns;
+    return ((struct hand *)obj)->ns;
 }
 
-static inline void clock_add_ms(struct clock *c, uint64_t ms) {
+static inline void clock_add_ms(struct hand *c, uint64_t ms) {
     c->ns += ms * 1000000u;
 }
 
-static inline struct loop *loop_on(struct clock *c) {
-    struct loop *loop = loop_new(&(struct loop_opts){ .clock_ns = clock_read, .clock_obj = c });
+static inline struct loop *loop_on(struct hand *c) {
+    struct clock clock = { clock_read, clock_read, c };
+    struct loop *loop = loop_new(&(struct loop_opts){ .clock = &clock });
     assert_non_null(loop);
     return loop;
 }

@@ -156,7 +156,7 @@ static void bad_urls_are_refused_with_a_reason(void **state) {
 /* ---- rig ----------------------------------------------------------------- */
 
 struct rig {
-    struct clock clock;
+    struct hand clock;
     struct loop *loop;
     int log_out; /* what was logged */
     struct log log;

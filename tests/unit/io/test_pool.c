@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 struct fixture {
-    struct clock clock;
+    struct hand clock;
     struct loop *loop;
     struct pools *all;
     char served[16]; /* names of the turns that came, in order */

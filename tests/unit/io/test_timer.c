@@ -189,7 +189,7 @@ static void the_clock_does_not_turn_the_wheel_back(void **state) {
 struct shot {
     struct timer timer;
     struct loop *loop;
-    struct clock *clock;
+    struct hand *clock;
     int fired;
     uint64_t at_ms;       /* of the last firing */
     uint64_t again_ms;    /* rearm this much later; UINT64_MAX: do not */
@@ -222,7 +222,7 @@ static struct shot *shot_new(struct loop *loop) {
 
 static void a_timer_is_never_early_and_fires_once(void **state) {
     (void)state;
-    struct clock clock = { 5900000 }; /* 5.9 ms */
+    struct hand clock = { 5900000 }; /* 5.9 ms */
     struct loop *loop = loop_on(&clock);
     struct shot *s = shot_new(loop);
     loop_arm(loop, &s->timer, 100);
@@ -248,7 +248,7 @@ static void a_timer_is_never_early_and_fires_once(void **state) {
 static void equal_deadlines_fire_in_the_order_of_arming(void **state) {
     (void)state;
     enum { N = 50 };
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock);
     struct shot *shots[N];
     int order = 0;
@@ -274,7 +274,7 @@ static void equal_deadlines_fire_in_the_order_of_arming(void **state) {
 static void ten_thousand_timers_are_armed_and_cancelled(void **state) {
     (void)state;
     enum { N = 10000 };
-    struct clock clock = { 123456789 };
+    struct hand clock = { 123456789 };
     struct loop *loop = loop_on(&clock);
     struct shot **shots = xcalloc(N, sizeof *shots);
     srand(4);
@@ -304,7 +304,7 @@ static void ten_thousand_timers_are_armed_and_cancelled(void **state) {
 static void a_jump_of_years_costs_what_the_timers_cost(void **state) {
     (void)state;
     enum { N = 1000 };
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock);
     struct shot *shots[N];
     for (int i = 0; i < N; i++) {
@@ -322,7 +322,7 @@ static void a_jump_of_years_costs_what_the_timers_cost(void **state) {
 
 static void a_deadline_in_the_past_fires_once_a_turn(void **state) {
     (void)state;
-    struct clock clock = { 5000000000 };
+    struct hand clock = { 5000000000 };
     struct loop *loop = loop_on(&clock);
     struct shot *s = shot_new(loop);
     s->again_ms = 0; /* due again at once: must not keep the turn from ending */
@@ -341,7 +341,7 @@ static void a_deadline_in_the_past_fires_once_a_turn(void **state) {
 
 static void a_timer_frees_its_neighbours_that_are_due_too(void **state) {
     (void)state;
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock);
     struct shot *a = shot_new(loop), *b = shot_new(loop), *c = shot_new(loop);
     a->victim = b; /* the next to run */
@@ -383,7 +383,7 @@ static void free_self(struct closure *self, unsigned events) {
 
 static void a_timer_may_free_itself(void **state) {
     (void)state;
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock);
     for (int i = 0; i < 3; i++) {
         struct shot *s = shot_new(loop);
@@ -397,7 +397,7 @@ static void a_timer_may_free_itself(void **state) {
 
 static void rearming_moves_a_timer(void **state) {
     (void)state;
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock);
     struct shot *s = shot_new(loop);
     loop_arm(loop, &s->timer, 10);
@@ -415,7 +415,7 @@ static void rearming_moves_a_timer(void **state) {
 
 static void a_freed_loop_detaches_its_timers(void **state) {
     (void)state;
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock);
     struct shot *near = shot_new(loop), *far = shot_new(loop), *past = shot_new(loop);
     loop_arm(loop, &near->timer, 10);
@@ -448,7 +448,7 @@ static void the_wait_ends_with_the_timer(void **state) {
 
 static void time_spent_in_a_turn_does_not_lengthen_the_wait(void **state) {
     (void)state;
-    struct clock clock = { 0 };
+    struct hand clock = { 0 };
     struct loop *loop = loop_on(&clock), *stopwatch = loop_new(NULL);
     struct shot *s = shot_new(loop);
     loop_arm(loop, &s->timer, 10000);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "script/shared.h"
 
@@ -19,8 +20,9 @@
 
 static _Atomic uint64_t clock_ms;
 
-static uint64_t test_now(void) {
-    return atomic_load(&clock_ms);
+static uint64_t test_now(void *obj) {
+    (void)obj;
+    return atomic_load(&clock_ms) * 1000000;
 }
 
 static struct shared *all;
@@ -29,7 +31,7 @@ static struct dict *dict;
 static int set_up(void **state) {
     (void)state;
     clock_ms = 1000;
-    all = shared_new(test_now);
+    all = shared_new(&(struct clock){ test_now, test_now, NULL });
     dict = dict_open(all, SLICE("d"), 1 << 20);
     return 0;
 }
