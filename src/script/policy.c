@@ -159,6 +159,7 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(s->clock);
     s->path = opts->path ? xstrdup(opts->path) : NULL;
     s->text = opts->text;
+    s->compiled = opts->compiled;
     const char *slash = opts->path ? strrchr(opts->path, '/') : NULL;
     if (!slash)
         s->folder = xstrdup(".");
@@ -259,13 +260,15 @@ static void push_environment(lua_State *L, struct script *s) {
 static int load(lua_State *L) {
     struct script *s = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    sandbox_open(L); /* globals */
+    lua_gc(L, LUA_GCSTOP); /* nearly all that is made here stays */
+    sandbox_open(L);       /* globals */
     live_register(L);
     message_register(L);
     request_register(L);
     clients_init(s->vm);
     lua_settop(L, 0);
     push_environment(L, s); /* env */
+    lua_gc(L, LUA_GCRESTART);
     if (!s->path) return 0;
     int results =
         s->text.at ? sandbox_load_text(L, s->path, s->text) : sandbox_load_file(L, s->path);
@@ -291,6 +294,7 @@ static void loaded(struct script *s, struct policy *out) {
     s->vm->cap_bytes = c->vm_memory;
     s->config = NULL;
     s->text = SLICE_NONE;
+    s->compiled = NULL;
     s->is_loading = false;
     shared_settle(s);
     *out = (struct policy){ .config = c, .hooks = &s->port };

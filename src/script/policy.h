@@ -8,6 +8,7 @@
 #include "core/hooks.h"
 
 struct clock;
+struct embed_cache;
 struct shared;
 
 struct policy_opts {
@@ -17,6 +18,7 @@ struct policy_opts {
     struct log *log;           /* lent for the policy's life */
     struct shared *shared;     /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
     const struct clock *clock; /* lent for the policy's life; NULL: the system's */
+    struct embed_cache *compiled; /* lent while it is loaded; NULL: none */
     unsigned generation;
     unsigned worker; /* whose it will be; what runs once per broker runs on worker 0 */
 };

@@ -20,6 +20,7 @@ struct rehearsal *rehearsal_new(const struct rehearsal_opts *opts, char **error)
     if (policy_load(&(struct policy_opts){ .path = opts->path,
                                            .text = opts->text,
                                            .plugin_path = opts->plugin_path,
+                                           .compiled = opts->compiled,
                                            .log = &r->log,
                                            .shared = r->shared,
                                            .clock = &r->clock.clock,

@@ -23,11 +23,12 @@ struct rehearsal {
 };
 
 struct rehearsal_opts {
-    const char *path;        /* as policy_opts */
-    struct slice text;       /* likewise */
-    const char *plugin_path; /* likewise */
-    log_sink *sink;          /* takes the log, down to the policy's log_level; NULL: nobody does */
-    void *sink_obj;          /* lent */
+    const char *path;             /* as policy_opts */
+    struct slice text;            /* likewise */
+    const char *plugin_path;      /* likewise */
+    struct embed_cache *compiled; /* likewise (embed.h); for many rehearsals */
+    log_sink *sink; /* takes the log, down to the policy's log_level; NULL: nobody does */
+    void *sink_obj; /* lent */
 };
 
 /* Loads the policy and starts the broker; to be freed.  NULL and `error` (free() it): as

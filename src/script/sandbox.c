@@ -16,6 +16,7 @@
 #include "script/embed.h"
 #include "script/lib.h"
 #include "script/lib_file.h"
+#include "script/script.h"
 #include "script/seal.h"
 #include "script/vm.h"
 
@@ -204,16 +205,11 @@ void sandbox_push(lua_State *L) {
 /* ---- loading --------------------------------------------------------------------- */
 
 void sandbox_run(lua_State *L, const char *name, int nargs) {
-    const struct embedded *e = embedded_lua;
-    while (e->name && strcmp(e->name, name) != 0) e++;
-    must(e->name != NULL);
-    lua_pushfstring(L, "=sol/%s.lua", name); /* args, chunk name */
-    if (luaL_loadbufferx(L, e->source, e->len, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
-    lua_remove(L, -2);         /* args, chunk */
-    sandbox_push(L);           /* args, chunk, globals */
-    lua_setupvalue(L, -2, 1);  /* args, chunk */
-    lua_insert(L, -nargs - 1); /* chunk, args */
-    lua_call(L, nargs, 1);     /* result */
+    embed_push(L, name, script_of(L)->compiled); /* args, chunk */
+    sandbox_push(L);                             /* args, chunk, globals */
+    lua_setupvalue(L, -2, 1);                    /* args, chunk */
+    lua_insert(L, -nargs - 1);                   /* chunk, args */
+    lua_call(L, nargs, 1);                       /* result */
 }
 
 /* As sandbox_load_file, of the text on top of its environment. */

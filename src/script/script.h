@@ -13,6 +13,7 @@
 #include "script/vm.h"
 
 struct clock;
+struct embed_cache;
 struct handler;
 struct invocation;
 struct publishing;
@@ -37,6 +38,7 @@ struct script {
     /* while loading */
     bool is_loading;               /* settings and handlers may be given */
     struct config *config;         /* lent: being filled; NULL afterwards */
+    struct embed_cache *compiled;  /* lent; NULL: none */
     struct slice text;             /* lent: of sol.lua, when it is not read from `path` */
     char *path, *folder;           /* owned: of sol.lua; folder "." without one */
     char *plugin_path;             /* owned: folders, ':' between */
