@@ -5,6 +5,7 @@
 
 #include "io/loop.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
