@@ -23,7 +23,7 @@ TEST_ENV = LUA_PATH="tests/?.lua;;" LUA_CPATH="build/?.so;;" SOL_BIN=$(BUILD)/so
            SOL_TEST_SLOW=$${SOL_TEST_SLOW:-$(SLOW)} SOL_SEQUENCES=$(or $(SEQUENCES_$(MODE)),500)
 TESTS    = $(TEST_ENV) lua5.4 tests/run.lua $(TEST_JOBS)
 
-.PHONY: test suite unit model soak spec asan tsan layers lint fuzz coverage conformance test-deps built
+.PHONY: test suite unit model soak soak-policy spec asan tsan layers lint fuzz coverage conformance test-deps built
 
 test: test-deps    ## everything: unit tests and specs, in release and under ASan+UBSan
 	@$(REMAKE) -j$$(nproc) MODE=release layers lint built
@@ -45,6 +45,10 @@ WORKERS   ?= 1
 soak: $(MODEL)     ## as model, for long, others every time (SEQUENCES=100000, SEED=N, WORKERS=1)
 	@$(MODEL) tests/model/run.lua --count $(SEQUENCES) --seed $(or $(SEED),$$(date +%s)) \
 	    --workers $(WORKERS) --faults 5
+
+SECONDS ?= 3600
+soak-policy: built ## reloads every second, faulty backends, clients that come and go (SECONDS=3600)
+	@$(TEST_ENV) lua5.4 tests/soak/run.lua $(SECONDS)
 
 spec: built        ## specs against a real broker (busted; SPECS=FILE for one)
 	@$(TESTS) $(SPECS)
