@@ -18,10 +18,11 @@ bench-instructions: bench-ready ## instructions per message (ARGS="pair-1-q0 con
 
 bench-ready:
 	@sh tests/support/need.sh $(BENCH_DEPS)
-	@$(REMAKE) -s sol build/bench/load build/bench/relay
+	@$(REMAKE) -s sol build/bench/load build/bench/relay build/bench/later
 
-build/bench/load:  $(filter-out tests/bench/relay.c,$(BENCH))
+build/bench/load:  $(filter-out tests/bench/relay.c tests/bench/later.c,$(BENCH))
 build/bench/relay: $(addprefix tests/bench/,relay.c net.c wire.c)
-build/bench/load build/bench/relay: $(wildcard tests/bench/*.h)
+build/bench/later: $(addprefix tests/bench/,later.c net.c wire.c)
+build/bench/load build/bench/relay build/bench/later: $(wildcard tests/bench/*.h)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -O2 -g -Wall -Wextra -Werror -o $@ $(filter %.c,$^)

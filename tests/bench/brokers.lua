@@ -90,6 +90,9 @@ local commands = {
     relay = function(port)
         return ("%s/relay %d"):format(M.work, port)
     end,
+    later = function(port, options)
+        return ("%s/later %d %d"):format(M.work, port, options.later)
+    end,
 }
 
 function M.command(name, port, options, conf)
@@ -187,7 +190,8 @@ function M.start(name, options)
              files = { conf, log, pidfile } }
 end
 
---- Asks the broker to end (`grace` seconds, 5 by default), then makes it.
+--- Asks the broker to end (`grace` seconds, 5 by default), then makes it.  broker.complaint is
+--- the first error that Sol has logged, a failing policy perhaps; or nil.
 function M.stop(broker, grace)
     broker.shell:write("TERM ", broker.pid, "\n")
     broker.shell:flush()
@@ -197,6 +201,7 @@ function M.stop(broker, grace)
         waited = waited + 0.05
     end
     broker.shell:close()
+    broker.complaint = (read_file(broker.log) or ""):match "[^\n]* error [^\n]*"
     for _, path in ipairs(broker.files) do os.remove(path) end
     return waited < (grace or 5)
 end

@@ -4,7 +4,8 @@
 --   fan         deliveries one publish causes
 --   kind        picks the table
 --   only        the brokers it makes sense for; all without it
---   policy      Lua that Sol runs with
+--   policy      Lua that Sol runs with; $LATER is the port of a web service
+--   later       milliseconds after which that service answers; without it there is none
 --   extra       runs only with --all or when --only names it
 --   target      what Sol is to reach, CPU us (`memory`: KiB or bytes); as measured on another
 --               machine.  A table names a multiple of the relay's figure instead
@@ -137,6 +138,25 @@ rate(50000)
 rate(100000)
 rate(10000, 19000)
 rate(50000, 19000)
+
+--- 1,000 idle clients besides, each of which keeps a hook of its own waiting or does not.
+local function parked(name, title, policy, extra)
+    add { name = "rate-1000-" .. name, kind = "latency", only = { sol = true }, policy = policy, extra = extra,
+          title = "1,000 messages/s, " .. title, later = 50,
+          args = "pair --publishers 100 --rate 1000 --latency --sources 4 --idle 1000" }
+end
+local lookup = [[
+sol.on("subscribed", "bench/idle/#", function()
+    sol.spawn(function()
+        while true do
+            sol.http.get("http://127.0.0.1:$LATER/")
+            sol.sleep(%g)
+        end
+    end)
+end)]]
+parked("unparked", "1,000 idle clients beside", "")
+parked("parked", "1,000 lookups of 50 ms a second beside", lookup:format(0.95))
+parked("parked-busy", "1,000 lookups of 50 ms at any time beside", lookup:format(0), true)
 
 add { name = "connect", kind = "connects", title = "CONNECT, CONNACK, DISCONNECT, end",
       args = "connect --connections 64 --sources 4", target = 8, elsewhere = 16 }
