@@ -163,6 +163,7 @@ static struct curl_watch *curl_watch_new(struct fetcher *f, curl_socket_t fd) {
     w->link = &f->watches;
     if (w->next) w->next->link = &w->next;
     f->watches = w;
+    w->watch.is_patient = true;
     loop_watch(f->loop, &w->watch, fd, 0);
     curl_multi_assign(f->multi, fd, w);
     return w;

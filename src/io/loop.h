@@ -40,6 +40,9 @@ enum {
 struct watch {
     struct closure closure;
     int fd; /* borrowed: the owner closes it after loop_unwatch */
+    /* Its closure is costly: when many such are ready, a turn runs some of them and leaves
+     * the others to the next, so that those who are not need not wait for all. */
+    bool is_patient;
     /* private to loop.c */
     struct handle handle;
     uint32_t dirty;     /* 1 + index in the list of changes, 0: none */

@@ -434,6 +434,32 @@ static void the_event_array_grows_when_a_wait_fills_it(void **state) {
 
 static volatile sig_atomic_t alarms;
 
+static void patient_closures_let_others_pass(void **state) {
+    enum { PATIENTS = 10, MOST = 4 };
+    struct rig *r = *state;
+    struct pair pairs[PATIENTS];
+    struct probe probes[PATIENTS] = { 0 };
+    int runs = 0;
+    for (int i = 0; i < PATIENTS; i++) {
+        pairs[i] = pair_new();
+        probes[i].watch.is_patient = true;
+        probe_watch(&probes[i], r->loop, pairs[i].near, LOOP_READ);
+        say(pairs[i].far, "x");
+    }
+    probe_watch(&r->pa, r->loop, r->a.near, LOOP_READ);
+    say(r->a.far, "x");
+    turn(r->loop);
+    assert_int_equal(r->pa.calls, 1);
+    for (int i = 0; i < PATIENTS; i++) runs += probes[i].calls;
+    assert_int_equal(runs, MOST);
+    for (int t = 0; t < 3 * PATIENTS; t++) turn(r->loop); /* nobody waits for ever */
+    for (int i = 0; i < PATIENTS; i++) {
+        assert_true(probes[i].calls > 0);
+        loop_unwatch(r->loop, &probes[i].watch);
+        pair_close(&pairs[i]);
+    }
+}
+
 static void on_alarm(int number) {
     (void)number;
     alarms++;
@@ -665,6 +691,7 @@ int main(void) {
         RIG(a_descriptor_the_kernel_refuses_is_an_error_once),
         RIG(a_refused_watch_may_take_the_next_one_with_it),
         cmocka_unit_test(the_event_array_grows_when_a_wait_fills_it),
+        RIG(patient_closures_let_others_pass),
         RIG(a_signal_during_the_wait_is_a_normal_turn),
         cmocka_unit_test(a_lost_epoll_descriptor_is_fatal),
         RIG(run_ends_after_the_turn_of_stop),
