@@ -3,6 +3,7 @@
  * The main thread loads policies and waits for signals; the broker runs in threads of its
  * own (core/worker.c). */
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/socket.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/worker.h"
@@ -45,6 +46,7 @@ struct sol {
     struct broker *broker;
     struct shared *shared;    /* owned reference: sol.shared, over all generations */
     struct config *listening; /* owned: the listeners as they were opened */
+    struct admin *admin;      /* owned: the operators' door, or NULL */
 };
 
 /* ---- command line ------------------------------------------------------- */
@@ -154,6 +156,19 @@ static void reload(struct sol *sol) {
         broker_set_policy(sol->broker, i, policies.at[i].config, policies.at[i].hooks);
 }
 
+/* ---- operators ---------------------------------------------------------- */
+
+static const struct door_verb *const verbs[] = { NULL };
+
+/* 0, also when there is to be no door; or -errno, logged. */
+static int open_admin(struct sol *sol, const char *path) {
+    if (path && !*path) return 0;
+    struct admin_opts opts = {
+        .path = path, .log = &sol->log, .loop = sol->loop, .broker = sol->broker, .verbs = verbs
+    };
+    return admin_open(&opts, &sol->admin);
+}
+
 /* ---- running ------------------------------------------------------------ */
 
 static void on_signal(void *obj, int signal) {
@@ -182,6 +197,7 @@ static int serve(struct sol *sol, struct policies *policies) {
     for (unsigned i = 1; i < policies->len; i++)
         broker_add_worker(sol->broker, policies->at[i].config, policies->at[i].hooks);
     sol->listening = listeners_copy(policies->at[0].config);
+    if (r == 0) r = open_admin(sol, policies->at[0].config->admin_socket);
     if (r == 0) r = broker_listen(sol->broker);
     if (r == 0) r = broker_start(sol->broker);
     if (r == 0) {
@@ -189,8 +205,10 @@ static int serve(struct sol *sol, struct policies *policies) {
                  sol->broker->workers_len > 1 ? " with several workers" : "");
         r = loop_run(sol->loop);
     }
+    admin_close(sol->admin);
     broker_stop(sol->broker);
     broker_free(sol->broker);
+    admin_free(sol->admin);
     config_free(sol->listening);
     return r;
 }

@@ -153,6 +153,10 @@ hook_budget = 0.1
 ---@type number
 hook_timeout = 5
 
+---How long hooks of the old policy may go on waiting after a reload, seconds.
+---@type number
+reload_timeout = 5
+
 ---Handlers of one event that wait at the same time.
 ---@type integer
 max_parked = 10000
@@ -164,6 +168,10 @@ vm_memory = 268435456
 ---Dictionaries for `sol.shared`: name and size, in bytes or like "10 MB".
 ---@type table<string, string|integer>
 shared = {}
+
+---The operators' door: a path, "auto", or false for none.
+---@type string|false
+admin_socket = "auto"
 
 ---@type "debug"|"info"|"warn"|"error"|"off"
 log_level = "info"

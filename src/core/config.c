@@ -21,6 +21,7 @@ void config_free(struct config *c) {
         free(c->listeners[i].mount_point);
     }
     free(c->listeners);
+    free(c->admin_socket);
     free(c);
 }
 

@@ -68,16 +68,18 @@ struct config {
     int overlapping;            /* enum overlapping (subs.h) */
     uint32_t sys_interval_ms;   /* between $SYS publications, 0: none */
     /* hooks */
-    uint32_t hook_budget_ms;  /* running, per resume */
-    uint32_t hook_timeout_ms; /* from call to verdict, waits included */
-    uint32_t max_parked;      /* hook calls waiting at once, per event */
-    uint64_t vm_memory;       /* bytes of Lua heap per VM */
+    uint32_t hook_budget_ms;    /* running, per resume */
+    uint32_t hook_timeout_ms;   /* from call to verdict, waits included */
+    uint32_t reload_timeout_ms; /* what the hooks of an old policy may go on waiting */
+    uint32_t max_parked;        /* hook calls waiting at once, per event */
+    uint64_t vm_memory;         /* bytes of Lua heap per VM */
     /* log */
     int log_level;  /* enum log_level */
     int log_format; /* enum log_format */
     /* doors */
     struct listen_config *listeners; /* owned */
     unsigned listeners_len;
+    char *admin_socket; /* owned: its path; "": none; NULL: where there is a place */
 };
 
 #define LIMITS_DEFAULTS                                                                            \
@@ -98,9 +100,9 @@ struct config {
         .workers = 1, .limits = LIMITS_DEFAULTS, .default_access = true,                           \
         .max_output_bytes = UINT64_C(8) << 20, .max_connect_bytes = UINT64_C(64) << 20,            \
         .drop = DROP_NEWEST, .queue_qos0 = false, .overlapping = 0, .sys_interval_ms = 10000,      \
-        .hook_budget_ms = 100, .hook_timeout_ms = 5000, .max_parked = 10000,                       \
-        .vm_memory = UINT64_C(256) << 20, .log_level = LOG_INFO, .log_format = LOG_TEXT,           \
-        .listeners = NULL, .listeners_len = 0                                                      \
+        .hook_budget_ms = 100, .hook_timeout_ms = 5000, .reload_timeout_ms = 5000,                 \
+        .max_parked = 10000, .vm_memory = UINT64_C(256) << 20, .log_level = LOG_INFO,              \
+        .log_format = LOG_TEXT, .listeners = NULL, .listeners_len = 0, .admin_socket = NULL        \
     }
 
 /* Gives a configuration with the defaults; config_free it. */

@@ -139,6 +139,16 @@ static void on_visit(struct worker *w, struct visit *v) {
     post(v->from, MAIL_VISIT, &v->mail);
 }
 
+/* ---- chores ---------------------------------------------------------------- */
+
+void mail_chore(struct worker *to, struct chore *e) {
+    post(to, MAIL_CHORE, &e->mail);
+}
+
+static void on_chore(struct worker *w, struct chore *e) {
+    e->run(w, e);
+}
+
 /* ---- the inbox ---------------------------------------------------------------- */
 
 void mail_handle(void *obj, struct mail *mail) {
@@ -159,5 +169,6 @@ void mail_handle(void *obj, struct mail *mail) {
     case MAIL_SLOW: on_slow(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;
     case MAIL_DRAINED: on_drained(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;
     case MAIL_VISIT: on_visit(w, CONTAINER_OF(mail, struct visit, mail)); break;
+    case MAIL_CHORE: on_chore(w, CONTAINER_OF(mail, struct chore, mail)); break;
     }
 }

@@ -25,7 +25,8 @@ enum mail_type {
     MAIL_MOVE,     /* struct move (connect.c): a connection comes to its session's worker */
     MAIL_SLOW,     /* struct mail_slow */
     MAIL_DRAINED,  /* struct mail_slow: that reader is waited for no more */
-    MAIL_VISIT     /* struct visit */
+    MAIL_VISIT,    /* struct visit */
+    MAIL_CHORE     /* struct chore */
 };
 
 /* A new generation: configuration and hooks replace the present ones. */
@@ -53,6 +54,14 @@ struct visit {
     bool is_back;                  /* private to mail.c */
 };
 
+/* Something that another thread wants done on a worker's. */
+struct chore {
+    struct mail mail;
+    /* Takes it.  Called in any case, also where the worker stops (w->stopping) and, with the
+     * main thread in its place, once it has ended. */
+    void (*run)(struct worker *w, struct chore *e);
+};
+
 /* A message for another worker's sessions. */
 struct parcel {
     struct message *message; /* reference, the receiver's */
@@ -76,6 +85,8 @@ bool mail_congested(const struct worker *to);
 
 /* Takes the visit.  Not once `from` stops: nobody might be there to bring it home. */
 void mail_visit(struct worker *from, unsigned to, struct visit *v);
+/* Any thread, while the broker lives; takes the chore. */
+void mail_chore(struct worker *to, struct chore *e);
 /* Tells the publisher's worker, another one, that `reader` lags.  While `w` stops it says
  * nothing, and those who wait help themselves (flow.c). */
 void mail_slow(struct worker *w, struct handle publisher, struct handle reader);

@@ -414,6 +414,7 @@ static bool park(struct invocation *inv) {
     struct loop *loop = s->vm->worker->loop;
     struct handler_list *list = &s->events[inv->id];
     struct timer *limit = &inv->task->limit;
+    if (s->is_overdue) return false;
     if (!inv->is_counted && list->parked >= s->settings.max_parked) return false;
     if (!inv->is_counted) {
         list->parked++;
@@ -485,7 +486,9 @@ static void go_on(struct invocation *inv, unsigned at) {
         } else {
             if (!inv->call) break; /* cancelled meanwhile */
             if (park(inv)) return;
-            if (fail(inv, "too many of its kind wait (max_parked)")) break;
+            if (fail(inv, inv->script->is_overdue ? "its policy was replaced"
+                                                  : "too many of its kind wait (max_parked)"))
+                break;
         }
     }
     finish(inv);
@@ -522,6 +525,19 @@ static void on_limit(struct closure *self, unsigned loop_events) {
              own_ms ? own_ms : inv->script->settings.hook_timeout_ms);
     inv->handler->stats.timeouts++;
     resume_chain(inv, fail(inv, text));
+}
+
+static void give_up_task(struct task *t, void *obj) {
+    struct invocation *inv = t->obj;
+    (void)obj;
+    if (t->woken != on_woken || !inv->is_used || !t->is_parked) return;
+    inv->handler->stats.timeouts++;
+    resume_chain(inv, fail(inv, "its policy was replaced, and it waited on for reload_timeout"));
+}
+
+void invocations_give_up(struct script *s) {
+    s->is_overdue = true;
+    tasks_each(s->vm, give_up_task, NULL);
 }
 
 /* ---- core's calls --------------------------------------------------------------------- */

@@ -14,6 +14,8 @@ void handler_trampoline(struct closure *self, unsigned events);
 
 /* Ends those under way (told facts that wait): <close> variables run. */
 void invocations_cancel(struct script *s);
+/* Those that wait fail, and whoever asked hears so; from now on none may wait. */
+void invocations_give_up(struct script *s);
 /* Frees the pool; no invocation may be under way. */
 void invocations_free(struct script *s);
 

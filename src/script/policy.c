@@ -46,6 +46,8 @@
 static void script_free(struct script *s) {
     struct vm *vm = s->vm;
     hooks_settled(&s->port);
+    if (vm->worker) loop_cancel(vm->worker->loop, &s->deadline);
+    closure_deinit(&s->deadline.closure);
     timers_retire(s);
     subscriptions_retire(s);
     publishing_retire(s, false);
@@ -62,7 +64,14 @@ static void script_free(struct script *s) {
     free(s->path);
     free(s->folder);
     free(s->plugin_path);
+    free(s->settings.admin_socket);
     free(s);
+}
+
+static void on_deadline(struct closure *self, unsigned loop_events) {
+    struct script *s = self->obj;
+    (void)loop_events;
+    invocations_give_up(s);
 }
 
 static void on_end(struct closure *self, unsigned loop_events) {
@@ -109,6 +118,10 @@ static void port_retire(struct hooks *h, bool at_once) {
         script_free(s);
         return;
     }
+    s->deadline.closure =
+        (struct closure){ .fn = on_deadline, .obj = s, .name = "policy deadline" };
+    loop_arm(s->vm->worker->loop, &s->deadline,
+             loop_now_ms(s->vm->worker->loop) + s->settings.reload_timeout_ms);
     script_settle(s);
 }
 
@@ -291,6 +304,7 @@ static void loaded(struct script *s, struct policy *out) {
     s->settings = *c;
     s->settings.listeners = NULL;
     s->settings.listeners_len = 0;
+    if (c->admin_socket) s->settings.admin_socket = xstrdup(c->admin_socket);
     s->vm->cap_bytes = c->vm_memory;
     s->config = NULL;
     s->text = SLICE_NONE;

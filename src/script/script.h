@@ -57,8 +57,10 @@ struct script {
     struct publishing *publishing; /* sol.publish{as} under way (lib_publish.c) */
     unsigned publish_depth;        /* sol.publish within sol.publish */
     bool is_retired;
-    bool is_closing;     /* the end: no handler is started any more */
-    struct deferred end; /* frees a retired script at the end of a turn */
+    bool is_overdue;       /* retired for reload_timeout: nothing may wait any more */
+    struct timer deadline; /* when that is */
+    bool is_closing;       /* the end: no handler is started any more */
+    struct deferred end;   /* frees a retired script at the end of a turn */
 };
 
 static inline struct script *script_of(lua_State *L) {

@@ -16,6 +16,8 @@
 #include <lauxlib.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <sys/un.h>
 
 /* ---- the table ----------------------------------------------------------------- */
 
@@ -29,6 +31,7 @@ enum kind {
     WORKERS,  /* uint32_t; "auto" is 0 */
     EXPIRY,   /* uint32_t seconds; math.huge and "never" are UINT32_MAX */
     VERSIONS, /* uint8_t, bit 1 << enum mqtt_version; a list of them in Lua */
+    SOCKET,   /* char *, owned: a path, "" for false, NULL for "auto" */
     SHARED    /* the script's, not the config's: lib_shared.c */
 };
 
@@ -95,9 +98,11 @@ static const struct setting settings[] = {
     { LISTEN_NAMED("connect_timeout", connect_timeout_ms), .kind = SECONDS, .min = 0.1, .max = 3600, .unit = "seconds" },
     { GLOBAL_NAMED("hook_budget", hook_budget_ms),   .kind = SECONDS, .min = 0.004, .max = 60,   .unit = "seconds" },
     { GLOBAL_NAMED("hook_timeout", hook_timeout_ms), .kind = SECONDS, .min = 0.001, .max = 3600, .unit = "seconds" },
+    { GLOBAL_NAMED("reload_timeout", reload_timeout_ms), .kind = SECONDS, .min = 0, .max = 3600, .unit = "seconds" },
     { GLOBAL(max_parked),          .kind = COUNT32, .min = 0,   .max = UINT32_MAX },
     { GLOBAL(vm_memory),           .kind = COUNT64, .min = 1048576, .max = 1e15, .unit = "bytes" },
     { GLOBAL_NAMED("shared", listeners), .kind = SHARED },
+    { GLOBAL(admin_socket),        .kind = SOCKET },
     { GLOBAL(log_level),           .kind = CHOICE,  .words = level_words },
     { GLOBAL(log_format),          .kind = CHOICE,  .words = format_words },
 };
@@ -226,6 +231,28 @@ static void push_versions(lua_State *L, uint8_t bits) {
     }
 }
 
+/* The path of a socket at index 3, or how there is none. */
+static void set_socket(lua_State *L, const struct setting *s, char **at) {
+    static const size_t longest = sizeof((struct sockaddr_un *)0)->sun_path - 1;
+    struct slice path = vm_to_slice(L, 3);
+    bool is_auto = slice_eq(path, SLICE("auto"));
+    bool is_off = lua_isboolean(L, 3) && !lua_toboolean(L, 3);
+    bool is_path =
+        path.len > 0 && path.at[0] == '/' && path.len <= longest && !memchr(path.at, 0, path.len);
+    if (!is_auto && !is_off && !is_path)
+        wrong_value(L, s, "an absolute path of at most 107 bytes, \"auto\" or false");
+    free(*at);
+    *at = is_auto ? NULL : is_off ? xstrdup("") : xslicedup(path);
+}
+
+/* [-0, +1, m] */
+static void push_socket(lua_State *L, const char *path) {
+    if (path && !*path)
+        lua_pushboolean(L, 0);
+    else
+        lua_pushstring(L, path ? path : "auto");
+}
+
 static void set(lua_State *L, const struct setting *s, void *home) {
     void *at = place(s, home);
     switch ((enum kind)s->kind) {
@@ -245,6 +272,7 @@ static void set(lua_State *L, const struct setting *s, void *home) {
     case COUNT64: *(uint64_t *)at = (uint64_t)check_number(L, s); break;
     case SECONDS: *(uint32_t *)at = (uint32_t)(check_number(L, s) * 1000 + 0.5); break;
     case VERSIONS: *(uint8_t *)at = check_versions(L, s); break;
+    case SOCKET: set_socket(L, s, at); break;
     case SHARED: shared_declare(L, script_of(L), 3); break;
     }
 }
@@ -278,6 +306,7 @@ static void get(lua_State *L, const struct setting *s, const void *home) {
             lua_pushinteger(L, *(const uint32_t *)at);
         break;
     case VERSIONS: push_versions(L, *(const uint8_t *)at); break;
+    case SOCKET: push_socket(L, *(char *const *)at); break;
     case SHARED: shared_push_declared(L, script_of(L)); break;
     }
 }

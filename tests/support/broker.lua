@@ -88,13 +88,15 @@ function M.is_lean() return binary():find("/release/", 1, true) ~= nil end
 local KINDS = {}
 
 function KINDS.sol(b, opts)
-    if opts.bare then return { binary() } end
+    -- Its operators' door is in its own folder.
+    local runtime = "XDG_RUNTIME_DIR=" .. b.dir
+    if opts.bare then return { "/usr/bin/env", runtime, binary() } end
     local listen = b:expand(opts.listen or [[listen "mqtt://127.0.0.1:$PORT"]])
     local config = b:expand(opts.config or "")
     -- On the first line, so that errors keep their line numbers.
     if M.workers and not config:find("workers%s*=") then listen = M.workers .. " " .. listen end
     b:write("sol.lua", listen .. "\n" .. config .. "\n")
-    local argv = { binary(), table.unpack(opts.args or {}) }
+    local argv = { "/usr/bin/env", runtime, binary(), table.unpack(opts.args or {}) }
     table.move({ "-c", b.dir .. "/sol.lua" }, 1, 2, #argv + 1, argv)
     return argv
 end
