@@ -34,8 +34,9 @@ LDFLAGS += $(FLAGS_$(MODE))
 
 LAYERS  := base io mqtt core store cluster script admin
 SRC     := $(foreach l,$(LAYERS),$(wildcard src/$(l)/*.c))
-HEADERS := $(wildcard src/*/*.h)
+HEADERS := $(wildcard src/*.h src/*/*.h)
 EMBED   := $(filter-out lua/sol/meta%.lua,$(wildcard lua/sol/*.lua))
+MAIN    := $(wildcard src/*.c)
 OBJ     := $(SRC:src/%.c=$(BUILD)/%.o) $(BUILD)/gen/embed.o
 LIB     := $(BUILD)/libsol.a
 REMAKE   = $(MAKE) --no-print-directory
@@ -52,7 +53,7 @@ run: deps          ## install what is missing, build, start (with ./sol.lua if t
 
 # ---- building ------------------------------------------------------------------
 
-$(BUILD)/sol: $(BUILD)/main.o $(LIB)
+$(BUILD)/sol: $(MAIN:src/%.c=$(BUILD)/%.o) $(LIB)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(MALLOC_$(MODE)) $(LIBS)
 
@@ -71,10 +72,10 @@ $(BUILD)/gen/embed.c: src/script/embed.lua $(EMBED)
 $(BUILD)/gen/embed.o: $(BUILD)/gen/embed.c
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
--include $(OBJ:.o=.d) $(BUILD)/main.d
+-include $(OBJ:.o=.d) $(MAIN:src/%.c=$(BUILD)/%.d)
 
 fmt:               ## format the C sources
-	clang-format -i $(SRC) $(HEADERS) src/main.c $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.[ch]) tests/model/core.c
+	clang-format -i $(SRC) $(HEADERS) $(MAIN) $(wildcard tests/unit/*/*.[ch] tests/fuzz/*.[ch]) tests/model/core.c
 
 # ---- installing ----------------------------------------------------------------
 

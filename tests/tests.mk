@@ -86,8 +86,8 @@ layers:            ## check who includes whom
 
 lint: $(BUILD)/gen/embed.c ## luacheck, formatting, and a second compiler's warnings
 	@luacheck -q $(LUA_SRC) sol.lua.example
-	@clang-format --dry-run -Werror $(SRC) $(HEADERS) src/main.c
-	@clang $(CFLAGS) -fsyntax-only $(SRC) src/main.c && echo "lint: clean"
+	@clang-format --dry-run -Werror $(SRC) $(HEADERS) $(MAIN)
+	@clang $(CFLAGS) -fsyntax-only $(SRC) $(MAIN) && echo "lint: clean"
 
 coverage: test-deps ## line coverage of unit tests and specs
 	@$(REMAKE) -j$$(nproc) MODE=coverage built

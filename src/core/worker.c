@@ -105,8 +105,9 @@ static void say_in_place(struct worker *w, unsigned generation) {
     unsigned said = atomic_load(&b->in_place);
     while (said < generation && !atomic_compare_exchange_weak(&b->in_place, &said, generation)) {
     }
-    if (said < generation)
-        log_info(w->log, "reload", "policy generation %u is in place", generation);
+    if (said >= generation) return;
+    log_info(w->log, "reload", "policy generation %u is in place", generation);
+    if (b->port && !b->is_over) b->port->in_place(b->port->obj, generation);
 }
 
 void worker_set_policy(struct worker *w, struct mail_policy *mail) {

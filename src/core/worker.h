@@ -22,6 +22,7 @@
 #include <pthread.h>
 
 struct clock;
+struct door_call;
 struct gate;
 struct gate_total;
 struct retain;
@@ -45,10 +46,20 @@ struct counters {
                           atomic_load_explicit(&(w)->counters.member, memory_order_relaxed) + (n), \
                           memory_order_relaxed)
 
+/* What the workers need of the main thread (port: filled in by main).  Any worker's thread. */
+struct broker_port {
+    void *obj;
+    /* This generation's policy is in place everywhere. */
+    void (*in_place)(void *obj, unsigned generation);
+    /* A reload is wanted: the call is answered on the main thread. */
+    void (*reload)(void *obj, struct door_call *call);
+};
+
 struct broker {
     /* set before the threads start, then read-only */
-    struct log *log;           /* lent */
-    const struct clock *clock; /* lent */
+    struct log *log;                /* lent */
+    const struct clock *clock;      /* lent */
+    const struct broker_port *port; /* lent; NULL: nobody reloads, nobody asks */
     struct subs *subs;
     struct retain *retained;
     struct helpers *helpers; /* threads for slow computations */

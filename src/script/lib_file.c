@@ -7,8 +7,10 @@
 #include "script/lib_file.h"
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "script/lib.h"
 #include "script/obj_message.h"
+#include "script/policy.h"
 #include "script/script.h"
 
 #include <errno.h>
@@ -36,8 +38,19 @@ static const char *read_all(int fd, struct buf *out) {
     }
 }
 
+/* Notes what the policy is made of. */
+static void note(const struct script *s, const char *path) {
+    struct policy_files *f = s->files;
+    if (!s->is_loading || !f) return;
+    for (unsigned i = 0; i < f->len; i++)
+        if (strcmp(f->at[i], path) == 0) return;
+    f->at = xrealloc(f->at, (f->len + 1) * sizeof *f->at);
+    f->at[f->len++] = xstrdup(path);
+}
+
 bool file_push(lua_State *L, const char *path, struct slice *text, const char **why) {
     struct buf *content = push_buf(L); /* buf */
+    note(script_of(L), path);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     *why = fd < 0 ? strerror(errno) : read_all(fd, content);
     if (fd >= 0) close(fd);

@@ -153,6 +153,12 @@ static char *default_plugin_path(void) {
     return xstrdup(SOL_PLUGIN_DIR);
 }
 
+void policy_files_deinit(struct policy_files *f) {
+    for (unsigned i = 0; i < f->len; i++) free(f->at[i]);
+    free(f->at);
+    *f = (struct policy_files){ NULL, 0 };
+}
+
 static struct script *script_new(const struct policy_opts *opts) {
     static const struct config defaults = CONFIG_DEFAULTS;
     struct script *s = xcalloc(1, sizeof *s);
@@ -170,6 +176,7 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->is_loading = true;
     s->clock = opts->clock ? opts->clock : &clock_system;
     s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(s->clock);
+    s->files = opts->files;
     s->path = opts->path ? xstrdup(opts->path) : NULL;
     s->text = opts->text;
     s->compiled = opts->compiled;
@@ -310,6 +317,7 @@ static void loaded(struct script *s, struct policy *out) {
     s->text = SLICE_NONE;
     s->compiled = NULL;
     s->is_loading = false;
+    s->files = NULL;
     shared_settle(s);
     *out = (struct policy){ .config = c, .hooks = &s->port };
 }

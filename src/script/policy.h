@@ -11,6 +11,14 @@ struct clock;
 struct embed_cache;
 struct shared;
 
+/* Paths of what a policy read while it was loaded: itself, modules, plugins, sol.read_file. */
+struct policy_files {
+    char **at; /* owned */
+    unsigned len;
+};
+/* Leaves an empty list. */
+void policy_files_deinit(struct policy_files *f);
+
 struct policy_opts {
     const char *path;          /* sol.lua; NULL: built-in defaults (localhost:1883, anonymous) */
     struct slice text;         /* what stands there, `path` being its name; SLICE_NONE: read it */
@@ -19,6 +27,7 @@ struct policy_opts {
     struct shared *shared;     /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
     const struct clock *clock; /* lent for the policy's life; NULL: the system's */
     struct embed_cache *compiled; /* lent while it is loaded; NULL: none */
+    struct policy_files *files;   /* lent: gets what is read, also by one that fails; or NULL */
     unsigned generation;
     unsigned worker; /* whose it will be; what runs once per broker runs on worker 0 */
 };

@@ -20,6 +20,7 @@ struct publishing;
 struct script_timer;
 struct declared;
 struct listening;
+struct policy_files;
 struct shared;
 
 /* The handlers of one event, in the order in which they run. */
@@ -40,6 +41,7 @@ struct script {
     struct config *config;         /* lent: being filled; NULL afterwards */
     struct embed_cache *compiled;  /* lent; NULL: none */
     struct slice text;             /* lent: of sol.lua, when it is not read from `path` */
+    struct policy_files *files;    /* lent: gets the paths of what is read; or NULL */
     char *path, *folder;           /* owned: of sol.lua; folder "." without one */
     char *plugin_path;             /* owned: folders, ':' between */
     struct shared *shared;         /* owned reference: where its dictionaries are (shared.h) */

@@ -3,7 +3,10 @@
 -- SIGHUP: a good policy replaces the old one without a dropped connection, a
 -- broken one changes nothing and is reported.
 
-local with_broker = require("support.broker").with_broker
+local broker = require "support.broker"
+local Door = require "support.door"
+
+local with_broker = broker.with_broker
 
 local function stamp(word)
     return ([[sol.on("publish", "t", function(_, m) m.payload = m.payload .. " %s" end)]]):format(word)
@@ -136,6 +139,112 @@ describe("a reload", function()
     it("tells the new policy", function()
         with_broker({ config = "" }, function(b)
             reload(b, [[sol.on("reload", function() sol.log.info "I am the new one" end)]], "I am the new one")
+        end)
+    end)
+
+    it("tells which generation takes over from which", function()
+        with_broker({ config = "" }, function(b)
+            local tell = [[sol.on("reload", function(i) sol.log.info("%d after %d", i.generation, i.old_generation) end)]]
+            reload(b, tell, "2 after 1")
+            reload(b, tell, "3 after 2")
+        end)
+    end)
+
+    it("keeps what is shared", function()
+        with_broker({ config = [[shared = { d = "16 KB" } sol.on("start", function() sol.shared.d:set("k", "kept") end)]] },
+            function(b)
+                b:client "c"
+                reload(b, [[shared = { d = "16 KB" } sol.on("reload", function() print(sol.shared.d:get "k") end)]], "kept")
+            end)
+    end)
+
+    it("gives waiting hooks of the old policy until reload_timeout", function()
+        local config = [[reload_timeout = 0.05
+            sol.on("publish", "long", function() sol.sleep(3000) end, { timeout = 3600 })]]
+        with_broker({ config = config }, function(b)
+            local c = b:client("c", { version = 5 }):publish("long", "x", { qos = 1, wait = false })
+            b:client("d"):publish("other", "x", { qos = 1 })
+            reload(b, "", "generation 2")
+            c:expect("PUBACK", { rc = 0x87 })
+            b:log_wait "its policy was replaced"
+            c:publish("long", "y", { qos = 1 })
+        end)
+    end)
+end)
+
+describe("sol reload", function()
+    local function sol_reload(b) return broker.sol("reload", b.dir .. "/sol.sock") end
+
+    it("waits for the outcome and says what it is", function()
+        with_broker({ config = "workers = 3\n" .. stamp "old" }, function(b)
+            local c = b:client("c"):subscribe("t")
+            b:configure("workers = 3\n" .. stamp "new")
+            local good = sol_reload(b)
+            assert.same({ 0, "policy generation 2 is in place\n", "" }, { good.status, good.stdout, good.stderr })
+            c:publish("t", "x"):expect_publish("t", "x new")
+            b:configure("workers = 3\nmax_paket_size = 1")
+            local bad = sol_reload(b)
+            assert.equal(1, bad.status)
+            assert.equal("", bad.stdout)
+            assert.truthy(bad.stderr:find "^/%S*sol%.lua:3: .*max_packet_size", bad.stderr)
+            c:publish("t", "y"):expect_publish("t", "y new")
+        end)
+    end)
+
+    it("may be asked for by many at once", function()
+        with_broker({ config = "workers = 2" }, function(b)
+            local doors = {}
+            for i = 1, 10 do doors[i] = Door.open(b):ask(1, "reload"):ask(2, "reload") end
+            doors[1]:close()
+            for i = 2, 10 do
+                assert.equal("ok", (doors[i]:answer(1)))
+                assert.equal("ok", (doors[i]:answer(2)))
+            end
+        end)
+    end)
+
+    it("says when there is no broker", function()
+        broker.with_dir(function(dir)
+            local result = broker.sol("reload", dir .. "/sol.sock")
+            assert.equal(1, result.status)
+            assert.truthy(result.stderr:find "No such file", result.stderr)
+        end)
+    end)
+end)
+
+describe("a broker with --watch", function()
+    -- As editors save: another file takes the name.
+    local function save(b, name, text)
+        b:write(name .. "~", text)
+        os.rename(b.dir .. "/" .. name .. "~", b.dir .. "/" .. name)
+    end
+
+    it("takes what is saved, says what is wrong, and goes on", function()
+        local config = [[
+            local word = require "words"
+            plugin "./mine.lua"
+            sol.on("publish", "t", function(_, m) m.payload = m.payload .. word end)]]
+        local files = { ["words.lua"] = "return ' one'",
+            ["mine.lua"] = "return { setup = function() end }" }
+        with_broker({ config = config, files = files, args = { "run", "--watch" } }, function(b)
+            local c = b:client("c"):subscribe("t"):publish("t", "x")
+            c:expect_publish("t", "x one")
+            b:write("words.lua", "return ' two'")
+            b:log_wait "generation 2 is in place"
+            c:publish("t", "x"):expect_publish("t", "x two")
+            save(b, "words.lua", "return ' three")
+            b:log_wait "the old policy stays: .-words%.lua:1: unfinished string"
+            c:publish("t", "x"):expect_publish("t", "x two")
+            save(b, "words.lua", "return ' four'")
+            b:log_wait "generation 3 is in place"
+            c:publish("t", "x"):expect_publish("t", "x four")
+            save(b, "mine.lua", "error 'half-way'")
+            b:log_wait "the old policy stays: .-mine%.lua:1: half%-way"
+            save(b, "mine.lua", "return { setup = function() print 'mended' end }")
+            b:log_wait "mended"
+            save(b, "sol.lua", (broker.read_file(b.dir .. "/sol.lua"):gsub("word end", "' whole' end")))
+            b:log_wait "generation 5 is in place"
+            c:publish("t", "x"):expect_publish("t", "x whole")
         end)
     end)
 end)

@@ -1,0 +1,120 @@
+/* caller.c -- connect, ask, read until the last part. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/caller.h"
+
+#include "admin/phrase.h"
+#include "admin/socket.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define READ_BYTES 65536
+
+/* A connected descriptor, or -errno. */
+static int connect_to(const char *path) {
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    if (strlen(path) >= sizeof a.sun_path) return -ENAMETOOLONG;
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) return fd;
+    int r = -errno;
+    (void)close(fd);
+    return r;
+}
+
+static char *explain(const char *path, int error) {
+    char *text;
+    const char *why = error == -ECONNREFUSED ? "no broker is there any more" : strerror(-error);
+    if (asprintf(&text, "%s: %s", path, why) < 0) abort();
+    return text;
+}
+
+bool caller_open(struct caller *c, const char *path, char **why) {
+    char place[ADMIN_PATH_MAX];
+    *c = (struct caller){ .fd = -ENOENT };
+    *why = NULL;
+    if (path) {
+        c->fd = connect_to(path);
+        if (c->fd < 0) *why = explain(path, c->fd);
+        return c->fd >= 0;
+    }
+    for (unsigned i = 0; i < ADMIN_PLACES && c->fd < 0; i++) {
+        if (!admin_place(i, place)) continue;
+        c->fd = connect_to(place);
+        if (c->fd >= 0 || c->fd == -ENOENT) continue;
+        free(*why);
+        *why = explain(place, c->fd);
+    }
+    if (c->fd < 0 && !*why)
+        *why = xstrdup("no running broker found; name its admin_socket, which its log tells");
+    return c->fd >= 0;
+}
+
+void caller_close(struct caller *c) {
+    if (c->fd >= 0) (void)close(c->fd);
+    c->fd = -1;
+    buf_deinit(&c->in);
+}
+
+static bool send_all(const struct caller *c, struct slice bytes) {
+    while (bytes.len) {
+        ssize_t n = send(c->fd, bytes.at, bytes.len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        bytes = slice_of(bytes.at + n, bytes.len - (size_t)n);
+    }
+    return true;
+}
+
+static bool say(const struct caller *c, const char *verb, const char *words, struct slice body) {
+    char head[PHRASE_HEAD_MAX];
+    size_t n = phrase_head(head, c->last_id, verb, words, body.len);
+    return n && send_all(c, slice_of(head, n)) && send_all(c, body);
+}
+
+/* Waits for more bytes; gives the question up when told to. */
+static bool read_more(struct caller *c) {
+    ssize_t n = recv(c->fd, buf_reserve(&c->in, READ_BYTES), READ_BYTES, 0);
+    if (n < 0 && errno == EINTR) {
+        if (!c->interrupt || !*c->interrupt) return true;
+        *c->interrupt = 0;
+        return say(c, "cancel", NULL, SLICE(""));
+    }
+    if (n <= 0) return false;
+    c->in.len += (size_t)n;
+    return true;
+}
+
+/* Handles a phrase; true when it was the last of the answer. */
+static bool is_last(const struct caller *c, const struct question *q, const struct phrase *f) {
+    bool is_out = slice_eq(f->verb, SLICE("out"));
+    if (f->id != c->last_id && f->id != 0) return false;
+    if (is_out && q->out) q->out(q->obj, f->body);
+    return !is_out;
+}
+
+int caller_ask(struct caller *c, const struct question *q, struct buf *answer) {
+    c->last_id++;
+    if (!say(c, q->verb, q->words, q->body)) return -EPIPE;
+    for (;;) {
+        struct phrase f;
+        size_t used;
+        int r = phrase_read(buf_slice(&c->in), &f, &used);
+        if (r < 0) return -EPIPE;
+        if (r == PHRASE_PART) {
+            if (!read_more(c)) return -EPIPE;
+            continue;
+        }
+        bool last = is_last(c, q, &f);
+        int outcome = slice_eq(f.verb, SLICE("ok")) ? CALLER_OK : CALLER_FAILED;
+        if (last) buf_add_slice(answer, f.body);
+        buf_drop(&c->in, used);
+        if (last) return outcome;
+    }
+}
