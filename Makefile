@@ -12,9 +12,9 @@ VERSION := 0.1.0
 
 RUN_DEPS  := gcc libc6-dev lua5.4 liblua5.4-dev uuid-dev libsodium-dev libjansson-dev \
              libjemalloc-dev libcrypt-dev libjwt-dev libssl-dev libc-ares-dev \
-             libcurl4-openssl-dev libpq-dev
+             libcurl4-openssl-dev libpq-dev libedit-dev
 
-LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lcurl -lpq -lcares -lssl -lcrypto \
+LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lcurl -lpq -lcares -ledit -lssl -lcrypto \
            -lpthread -lm
 
 FLAGS_release  := -O2 -g -DNDEBUG

@@ -10,6 +10,7 @@
 #include "core/worker.h"
 #include "io/signals.h"
 #include "policies.h"
+#include "script/console.h"
 #include "script/policy.h"
 #include "script/shared.h"
 
@@ -26,6 +27,8 @@ static const char usage[] =
     "       sol check [-c FILE]         check a policy file and exit\n"
     "       sol passwd [-c] [-D] [-b] FILE USER [PASSWORD]\n"
     "                                   create, change or (-D) delete a password entry\n"
+    "       sol console [-w N] [-e CODE] [SOCKET]\n"
+    "                                   a Lua prompt inside the running broker\n"
     "       sol reload [SOCKET]         make the running broker read its file again\n"
     "\n"
     "  -c, --config FILE    configuration and policy (sol.lua); without it Sol listens on\n"
@@ -50,12 +53,12 @@ struct sol {
     struct log log;
     struct loop *loop;
     struct broker *broker;
-    struct policy_source source;      /* its `shared` is an owned reference */
-    struct policies policies;         /* of the start, until the broker has them */
-    struct policy_files files;        /* owned: what they read */
-    struct reload *reload;            /* owned */
-    const struct door_verb *verbs[2]; /* what operators may ask; NULL at the end */
-    struct admin *admin;              /* owned: the operators' door, or NULL */
+    struct policy_source source;                      /* its `shared` is an owned reference */
+    struct policies policies;                         /* of the start, until the broker has them */
+    struct policy_files files;                        /* owned: what they read */
+    struct reload *reload;                            /* owned */
+    const struct door_verb *verbs[CONSOLE_VERBS + 2]; /* what operators may ask; NULL at the end */
+    struct admin *admin;                              /* owned: the operators' door, or NULL */
 };
 
 /* ---- command line ------------------------------------------------------- */
@@ -91,7 +94,8 @@ static int read_options(int argc, char **argv, struct options *o) {
 /* 0, also when there is to be no door; or -errno, logged. */
 static int open_admin(struct sol *sol, const char *path) {
     if (path && !*path) return 0;
-    sol->verbs[0] = reload_verb(sol->reload);
+    for (unsigned i = 0; i < CONSOLE_VERBS; i++) sol->verbs[i] = &console_verbs[i];
+    sol->verbs[CONSOLE_VERBS] = reload_verb(sol->reload);
     struct admin_opts opts = { .path = path,
                                .log = &sol->log,
                                .loop = sol->loop,
@@ -204,6 +208,7 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "passwd") == 0) return passwd_main(argc - 1, argv + 1);
     if (strcmp(command, "reload") == 0) return reload_main(argc - 1, argv + 1);
+    if (strcmp(command, "console") == 0) return console_main(argc - 1, argv + 1);
     bool checking = strcmp(command, "check") == 0;
     bool named = checking || strcmp(command, "run") == 0;
     int r = read_options(argc - named, argv + named, &sol.options);

@@ -5,5 +5,7 @@
 
 /* `sol reload [SOCKET]`: argv from "reload" on; gives the exit status. */
 int reload_main(int argc, char **argv);
+/* `sol console [-w N] [-e CODE] [SOCKET]`: likewise. */
+int console_main(int argc, char **argv);
 
 #endif

@@ -353,6 +353,34 @@ static void run_deferred(struct loop *loop) {
     }
 }
 
+/* ---- looking ------------------------------------------------------------- */
+
+struct look {
+    bool (*fn)(void *obj, const struct loop_item *item);
+    void *obj;
+};
+
+static bool look_at_timer(void *obj, struct timer *t) {
+    const struct look *look = obj;
+    return look->fn(look->obj, &(struct loop_item){ .closure = &t->closure,
+                                                    .kind = LOOP_ITEM_TIMER,
+                                                    .fd = -1,
+                                                    .deadline_ms = t->deadline_ms });
+}
+
+void loop_each(struct loop *loop, bool (*fn)(void *obj, const struct loop_item *item), void *obj) {
+    uint32_t at = 0;
+    for (struct watch *w; (w = slots_next(&loop->watches, &at));)
+        if (!fn(obj, &(struct loop_item){
+                         .closure = &w->closure, .kind = LOOP_ITEM_WATCH, .fd = w->fd }))
+            return;
+    if (!wheel_each(&loop->wheel, look_at_timer, &(struct look){ fn, obj })) return;
+    for (struct deferred *d = loop->deferred; d; d = d->next)
+        if (!fn(obj, &(struct loop_item){
+                         .closure = &d->closure, .kind = LOOP_ITEM_DEFERRED, .fd = -1 }))
+            return;
+}
+
 /* ---- the turn ------------------------------------------------------------ */
 
 /* How long to wait.  The cached clock is as old as the turn; the time-out is computed

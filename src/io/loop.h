@@ -136,6 +136,23 @@ uint64_t loop_wall_ms(const struct loop *loop);
 uint64_t loop_runs(const struct loop *loop);
 uint64_t loop_next_ms(const struct loop *loop);
 
+/* What is attached to a loop. */
+struct loop_item {
+    struct closure *closure; /* lent */
+    enum { LOOP_ITEM_WATCH, LOOP_ITEM_TIMER, LOOP_ITEM_DEFERRED } kind;
+    int fd;               /* of a watch; -1 */
+    uint64_t deadline_ms; /* of a timer; 0 */
+};
+/* Shows `fn` every one until it says false.  It may ask for UUIDs, and change nothing. */
+void loop_each(struct loop *loop, bool (*fn)(void *obj, const struct loop_item *item), void *obj);
+
+/* Says what `c` runs.  Unlike an assignment it keeps the UUID: for a closure that is set
+ * time and again. */
+static inline void closure_set(struct closure *c, closure_fn *fn, void *obj, const char *name) {
+    c->fn = fn;
+    c->obj = obj;
+    c->name = name;
+}
 /* Lends the closure's UUID text, made at the first call; lives as long as the
  * closure is attached (closure_deinit frees it). */
 const char *closure_uuid(struct closure *c);

@@ -183,3 +183,17 @@ struct timer *wheel_pop(struct wheel *w) {
     if (t) list_remove(&w->running, t);
     return t;
 }
+
+static bool list_each(const struct timer_list *l, bool (*fn)(void *obj, struct timer *t),
+                      void *obj) {
+    for (struct timer *t = l->head; t; t = t->next)
+        if (!fn(obj, t)) return false;
+    return true;
+}
+
+bool wheel_each(const struct wheel *w, bool (*fn)(void *obj, struct timer *t), void *obj) {
+    for (unsigned l = 0; l < WHEEL_LEVELS; l++)
+        for (uint64_t busy = w->busy[l]; busy; busy &= busy - 1)
+            if (!list_each(&w->slots[l][__builtin_ctzll(busy)], fn, obj)) return false;
+    return list_each(&w->due, fn, obj) && list_each(&w->running, fn, obj);
+}

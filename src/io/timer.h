@@ -44,4 +44,7 @@ void wheel_turn(struct wheel *w, uint64_t now_ms);
 void wheel_take(struct wheel *w);
 struct timer *wheel_pop(struct wheel *w);
 
+/* Shows `fn` the armed timers, in no order, until it says false, which is given on. */
+bool wheel_each(const struct wheel *w, bool (*fn)(void *obj, struct timer *t), void *obj);
+
 #endif

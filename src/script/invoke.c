@@ -283,6 +283,17 @@ unsigned invoke_hops(const struct vm *vm) {
     return inv->is_used && inv->message ? inv->message->hops + 1u : 0;
 }
 
+bool invocation_describe(lua_State *L, const struct task *t) {
+    if (t->woken != on_woken) return false;
+    const struct invocation *inv = t->obj;
+    lua_pushfstring(L, "%s %s", inv->event->name, inv->handler->closure.name); /* row, what */
+    lua_setfield(L, -2, "what");                                               /* row */
+    if (!inv->client) return true;
+    vm_push_slice(L, inv->client->id); /* row, id */
+    lua_setfield(L, -2, "client");     /* row */
+    return true;
+}
+
 static void cancel_task(struct task *t, void *obj) {
     (void)obj;
     if (t->woken == on_woken && ((struct invocation *)t->obj)->is_used) invocation_end(t->obj);
@@ -429,7 +440,7 @@ static bool park(struct invocation *inv) {
         inv->call->verdict = VERDICT_WAIT;
     if (inv->deadline_ms == 0) inv->deadline_ms = loop_now_ms(loop) + s->settings.hook_timeout_ms;
     if (timer_armed(limit)) return true; /* since this handler's first wait */
-    limit->closure = (struct closure){ .fn = on_limit, .obj = inv, .name = "hook time-out" };
+    closure_set(&limit->closure, on_limit, inv, "hook time-out");
     loop_arm(loop, limit,
              inv->handler->timeout_ms ? loop_now_ms(loop) + inv->handler->timeout_ms
                                       : inv->deadline_ms);

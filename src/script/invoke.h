@@ -5,6 +5,8 @@
 
 #include "script/script.h"
 
+struct task;
+
 /* hooks->run and hooks->cancel. */
 void invoke_run(struct hooks *h, struct hook_call *call);
 void invoke_cancel(struct hooks *h, struct hook_call *call);
@@ -18,6 +20,10 @@ void invocations_cancel(struct script *s);
 void invocations_give_up(struct script *s);
 /* Frees the pool; no invocation may be under way. */
 void invocations_free(struct script *s);
+
+/* Sets `what` and `client` in the table on top if the task runs handlers; else false.
+ * [-0, +0, m] */
+bool invocation_describe(lua_State *L, const struct task *t);
 
 /* How many messages caused one another down to the one the running handler is shown, that
  * included; 0 outside. */

@@ -189,6 +189,29 @@ void timers_attach(struct script *s) {
     for (struct script_timer *t = s->timers; t; t = t->next) timer_start(t);
 }
 
+void timers_push(lua_State *L, const struct script *s) {
+    uint64_t now = s->vm->worker ? loop_now_ms(s->vm->worker->loop) : 0;
+    lua_Integer n = 0;
+    lua_newtable(L); /* list */
+    for (const struct script_timer *t = s->timers; t; t = t->next) {
+        if (t->is_elsewhere) continue;
+        lua_createtable(L, 0, 4);       /* list, row */
+        lua_pushstring(L, t->name);     /* list, row, name */
+        lua_setfield(L, -2, "name");    /* list, row */
+        lua_pushboolean(L, t->is_busy); /* list, row, busy */
+        lua_setfield(L, -2, "busy");    /* list, row */
+        if (timer_armed(&t->timer)) {
+            lua_pushnumber(L, ((lua_Number)t->timer.deadline_ms - (lua_Number)now) / 1000);
+            lua_setfield(L, -2, "due"); /* list, row */
+        }
+        if (t->period_ms) {
+            lua_pushnumber(L, (lua_Number)t->period_ms / 1000); /* list, row, seconds */
+            lua_setfield(L, -2, "period");                      /* list, row */
+        }
+        lua_rawseti(L, -2, ++n); /* list */
+    }
+}
+
 static void end_task(struct task *t, void *obj) {
     (void)obj;
     if (t->woken == task_stepped) task_put(t);
@@ -264,7 +287,7 @@ static int l_sleep(lua_State *L) {
     struct worker *w = lib_worker(L, "sol.sleep");
     struct task *t = task_running(vm_of(L));
     task_wait(L, cancel_sleep, t);
-    t->sleep.closure = (struct closure){ .fn = wake_up, .obj = t, .name = "sol.sleep" };
+    closure_set(&t->sleep.closure, wake_up, t, "sol.sleep");
     loop_arm(w->loop, &t->sleep, (loop_clock_refresh(w->loop) + 999999) / 1000000 + ms);
     return task_park(L);
 }

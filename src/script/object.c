@@ -201,6 +201,28 @@ void object_show(lua_State *L, int index, const char *name) {
     lua_pop(L, 1);                              /* */
 }
 
+bool object_describe(lua_State *L, int index) {
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index)) return false; /* meta */
+    lua_rawgeti(L, -1, META_TYPE); /* meta, type */
+    const struct object_type *type = lua_touserdata(L, -1);
+    lua_pop(L, 2); /* */
+    if (!type) return false;
+    lua_Integer n = 0;
+    lua_pushstring(L, type->name); /* name */
+    lua_newtable(L);               /* name, fields */
+    for (const struct field *f = type->fields; f->name; f++) {
+        lua_pushstring(L, f->name); /* name, fields, field */
+        lua_rawseti(L, -2, ++n);    /* name, fields */
+    }
+    n = 0;
+    lua_newtable(L); /* name, fields, methods */
+    for (const luaL_Reg *m = type->methods; m && m->name; m++) {
+        lua_pushstring(L, m->name); /* name, fields, methods, method */
+        lua_rawseti(L, -2, ++n);    /* name, fields, methods */
+    }
+    return true;
+}
+
 void *object_test(lua_State *L, int index, const struct object_type *type) {
     void *block = lua_touserdata(L, index);
     if (!block || !lua_getmetatable(L, index)) return NULL; /* meta */

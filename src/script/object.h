@@ -46,6 +46,9 @@ void *object_check(lua_State *L, int arg, const struct object_type *type);
 /* Likewise NULL when it is something else. [-0, +0, -] */
 void *object_test(lua_State *L, int index, const struct object_type *type);
 
+/* Pushes the type's name, and the names of its fields and of its methods as lists; or
+ * nothing, and false, when it is no object. [-0, +0|3, m] */
+bool object_describe(lua_State *L, int index);
 /* Puts the value on top into the table of fields of the open object at `index`. [-1, +0, m] */
 void object_show(lua_State *L, int index, const char *name);
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "core/worker.h"
 #include "script/conf.h"
+#include "script/console.h"
 #include "script/handlers.h"
 #include "script/invoke.h"
 #include "script/lib.h"
@@ -72,6 +73,7 @@ static void on_deadline(struct closure *self, unsigned loop_events) {
     struct script *s = self->obj;
     (void)loop_events;
     invocations_give_up(s);
+    console_end(s, "its policy was replaced, and it went on for reload_timeout");
 }
 
 static void on_end(struct closure *self, unsigned loop_events) {
@@ -81,7 +83,7 @@ static void on_end(struct closure *self, unsigned loop_events) {
 
 /* At the end of the turn: whoever told us may still have our frames below it. */
 void script_settle(struct script *s) {
-    if (!s->is_retired || s->calls_parked > 0) return;
+    if (!s->is_retired || s->calls_parked > 0 || s->evaluations) return;
     s->end.closure = (struct closure){ .fn = on_end, .obj = s, .name = "policy end" };
     loop_defer(s->vm->worker->loop, &s->end);
 }
@@ -113,6 +115,8 @@ static void port_retire(struct hooks *h, bool at_once) {
     if (at_once) {
         s->is_closing = true; /* <close> handlers run now: they start nothing new */
         invocations_cancel(s);
+        console_end(s, "the broker is stopping");
+        loop_cancel(s->vm->worker->loop, &s->deadline);
         publishing_retire(s, true);
         loop_undefer(&s->end);
         script_free(s);
@@ -264,16 +268,20 @@ static void push_native(lua_State *L, struct script *s) {
 
 /* Pushes sol.lua's environment. [-0, +1, e] */
 static void push_environment(lua_State *L, struct script *s) {
-    push_native(L, s);               /* native */
-    sandbox_run(L, "prelude", 1);    /* prelude */
-    lua_getfield(L, -1, "builtins"); /* prelude, builtins */
-    conf_push_environment(L, s);     /* prelude, env */
-    lua_getfield(L, -2, "furnish");  /* prelude, env, furnish */
-    lua_getfield(L, -3, "builtins"); /* prelude, env, furnish, builtins */
-    lua_pushvalue(L, -3);            /* prelude, env, furnish, builtins, env */
-    lua_pushstring(L, s->folder);    /* prelude, env, furnish, builtins, env, folder */
-    lua_call(L, 3, 0);               /* prelude, env */
-    lua_remove(L, -2);               /* env */
+    push_native(L, s);                                  /* native */
+    sandbox_run(L, "prelude", 1);                       /* prelude */
+    lua_getfield(L, -1, "builtins");                    /* prelude, builtins */
+    lua_pushvalue(L, -1);                               /* prelude, builtins, builtins */
+    lua_setfield(L, LUA_REGISTRYINDEX, "sol.builtins"); /* prelude, builtins */
+    conf_push_environment(L, s);                        /* prelude, env */
+    lua_getfield(L, -2, "furnish");                     /* prelude, env, furnish */
+    lua_getfield(L, -3, "builtins");                    /* prelude, env, furnish, builtins */
+    lua_pushvalue(L, -3);                               /* prelude, env, furnish, builtins, env */
+    lua_pushstring(L, s->folder); /* prelude, env, furnish, builtins, env, folder */
+    lua_call(L, 3, 0);            /* prelude, env */
+    lua_remove(L, -2);            /* env */
+    lua_pushvalue(L, -1);         /* env, env */
+    lua_setfield(L, LUA_REGISTRYINDEX, "sol.env"); /* env */
 }
 
 /* Everything that may raise, in one protected call.  Argument: the script. */

@@ -19,6 +19,7 @@ struct invocation;
 struct publishing;
 struct script_timer;
 struct declared;
+struct evaluation;
 struct listening;
 struct policy_files;
 struct shared;
@@ -52,7 +53,8 @@ struct script {
     struct config settings; /* a copy, without the listeners */
     struct handler_list events[HOOK_EVENTS];
     /* on the worker's thread */
-    struct invocation *present; /* being run, innermost */
+    struct evaluation *evaluations; /* an operator's (console.c) */
+    struct invocation *present;     /* being run, innermost */
     struct invocation *free_invocations;
     unsigned calls_parked;         /* invocations that wait, over all events */
     struct script_timer *timers;   /* sol.after, sol.every (lib_time.c) */

@@ -159,6 +159,7 @@ static enum task_status task_go(struct task *t, int nargs) {
         must(t->is_waiting); /* lib_coroutine.c refuses a plain yield here */
         t->is_waiting = false;
         t->is_parked = true;
+        t->parked_ms = loop_now_ms(t->vm->worker->loop);
         return TASK_PARKED;
     }
     if (t->is_waiting) wait_void(t); /* it raised between task_wait and task_park */

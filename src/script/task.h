@@ -99,9 +99,10 @@ struct task {
     void (*woken)(struct task *t, enum task_status status); /* it had waited, went on, and is
                                                                now done, parked again or failed */
     void *obj;
-    const char *name;  /* lent, static: of what it runs, in logs; or NULL */
-    uint8_t hops;      /* messages that caused one another down to what started it */
-    struct task *next; /* free list */
+    const char *name;   /* lent, static: of what it runs, in logs; or NULL */
+    uint64_t parked_ms; /* of the loop's clock, since when it is parked */
+    uint8_t hops;       /* messages that caused one another down to what started it */
+    struct task *next;  /* free list */
 };
 
 /* A task from the pool, its coroutine empty. */

@@ -26,6 +26,7 @@ local OWNER = {
     ["^lauxlib%.h$"] = "^src/script/",
     ["^sqlite3%.h$"] = "^src/store/",
     ["^nats"] = "^src/cluster/",
+    ["^histedit%.h$"] = "^src/admin/edit%.c$",
     ["^microhttpd%.h$"] = "^src/admin/",
     ["^uuid/"] = "^src/base/uuid%.c$",
     ["^jansson%.h$"] = "^src/script/",

@@ -144,18 +144,20 @@ describe("a reload", function()
 
     it("tells which generation takes over from which", function()
         with_broker({ config = "" }, function(b)
-            local tell = [[sol.on("reload", function(i) sol.log.info("%d after %d", i.generation, i.old_generation) end)]]
+            local tell = [[sol.on("reload", function(now)
+                sol.log.info("%d after %d", now.generation, now.old_generation)
+            end)]]
             reload(b, tell, "2 after 1")
             reload(b, tell, "3 after 2")
         end)
     end)
 
     it("keeps what is shared", function()
-        with_broker({ config = [[shared = { d = "16 KB" } sol.on("start", function() sol.shared.d:set("k", "kept") end)]] },
-            function(b)
-                b:client "c"
-                reload(b, [[shared = { d = "16 KB" } sol.on("reload", function() print(sol.shared.d:get "k") end)]], "kept")
-            end)
+        local dict = [[shared = { d = "16 KB" } ]]
+        with_broker({ config = dict .. [[sol.on("start", function() sol.shared.d:set("k", "kept") end)]] }, function(b)
+            b:client "c"
+            reload(b, dict .. [[sol.on("reload", function() print(sol.shared.d:get "k") end)]], "kept")
+        end)
     end)
 
     it("gives waiting hooks of the old policy until reload_timeout", function()

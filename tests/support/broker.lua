@@ -282,6 +282,6 @@ end
 --- Run the broker's binary with these arguments: {stdout=, stderr=, status=}.
 function M.sol(...) return M.run { binary(), ... } end
 
-M.write_file, M.read_file = write_file, read_file
+M.write_file, M.read_file, M.binary = write_file, read_file, binary
 
 return M

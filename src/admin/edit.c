@@ -1,0 +1,159 @@
+/* edit.c -- libedit, and the words that completion offers. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/edit.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <histedit.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { HISTORY_LINES = 1000, LISTED_WIDTH = 78 };
+
+struct editor {
+    EditLine *line;
+    History *history;
+    const char *prompt; /* lent */
+    char *path;         /* owned; or NULL */
+    editor_complete_fn *complete;
+    void *obj; /* borrowed */
+};
+
+static struct editor *editor_of(EditLine *line) {
+    void *e = NULL;
+    el_get(line, EL_CLIENTDATA, &e);
+    return e;
+}
+
+static char *prompt_of(EditLine *line) {
+    return (char *)(uintptr_t)editor_of(line)->prompt;
+}
+
+/* ---- completion ---------------------------------------------------------- */
+
+/* Takes the next line of `text`; false at its end. */
+static bool next_word(struct slice *text, struct slice *word) {
+    if (!text->len) return false;
+    const uint8_t *end = memchr(text->at, '\n', text->len);
+    *word = slice_of(text->at, end ? (size_t)(end - text->at) : text->len);
+    size_t used = word->len + (end != NULL);
+    *text = slice_of(text->at + used, text->len - used);
+    return true;
+}
+
+/* What all words begin with; *n counts them. */
+static struct slice common_prefix(struct slice words, unsigned *n) {
+    struct slice word, common = SLICE_NONE;
+    *n = 0;
+    while (next_word(&words, &word)) {
+        if ((*n)++ == 0) common = word;
+        size_t len = 0;
+        while (len < common.len && len < word.len && common.at[len] == word.at[len]) len++;
+        common.len = len;
+    }
+    return common;
+}
+
+static void list_words(struct slice words) {
+    struct slice word;
+    int column = 0;
+    putchar('\n');
+    while (next_word(&words, &word)) {
+        if (column && column + (int)word.len + 2 > LISTED_WIDTH) {
+            putchar('\n');
+            column = 0;
+        }
+        column += printf("%s%.*s", column ? "  " : "", SLICE_FMT(word));
+    }
+    putchar('\n');
+    fflush(stdout);
+}
+
+static void insert(EditLine *line, struct slice text) {
+    char *copy = xslicedup(text);
+    el_insertstr(line, copy);
+    free(copy);
+}
+
+static unsigned char on_tab(EditLine *line, int key) {
+    struct editor *e = editor_of(line);
+    const LineInfo *info = el_line(line);
+    struct buf answer = BUF_INIT;
+    struct slice word = SLICE_NONE;
+    unsigned n, result = CC_ERROR;
+    (void)key;
+    e->complete(e->obj, slice_of(info->buffer, (size_t)(info->cursor - info->buffer)), &answer);
+    struct slice words = buf_slice(&answer);
+    if (words.len && next_word(&words, &word)) {
+        size_t have = (size_t)strtoul((const char *)word.at, NULL, 10);
+        struct slice common = common_prefix(words, &n);
+        if (common.len > have) {
+            insert(line, slice_of(common.at + have, common.len - have));
+            result = CC_REFRESH;
+        } else if (n > 1) {
+            list_words(words);
+            result = CC_REDISPLAY;
+        }
+    }
+    buf_deinit(&answer);
+    return (unsigned char)result;
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+struct editor *editor_new(const char *history_path, editor_complete_fn *complete, void *obj) {
+    struct editor *e = xcalloc(1, sizeof *e);
+    HistEvent event;
+    e->complete = complete;
+    e->obj = obj;
+    e->prompt = "";
+    e->path = history_path ? xstrdup(history_path) : NULL;
+    e->line = el_init("sol", stdin, stdout, stderr);
+    e->history = history_init();
+    must(e->line && e->history);
+    history(e->history, &event, H_SETSIZE, HISTORY_LINES);
+    history(e->history, &event, H_SETUNIQUE, 1);
+    if (e->path) history(e->history, &event, H_LOAD, e->path);
+    el_set(e->line, EL_CLIENTDATA, e);
+    el_set(e->line, EL_PROMPT, prompt_of);
+    el_set(e->line, EL_EDITOR, "emacs");
+    el_set(e->line, EL_HIST, history, e->history);
+    el_set(e->line, EL_ADDFN, "sol-complete", "complete a name", on_tab);
+    el_set(e->line, EL_BIND, "^I", "sol-complete", NULL);
+    el_set(e->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    el_source(e->line, NULL);
+    return e;
+}
+
+void editor_free(struct editor *e) {
+    HistEvent event;
+    if (e->path) {
+        mode_t was = umask(077); /* what an operator types is nobody else's */
+        history(e->history, &event, H_SAVE, e->path);
+        umask(was);
+    }
+    history_end(e->history);
+    el_end(e->line);
+    free(e->path);
+    free(e);
+}
+
+int editor_read(struct editor *e, const char *prompt, struct slice *line) {
+    int n = 0;
+    e->prompt = prompt;
+    errno = 0;
+    const char *text = el_gets(e->line, &n);
+    if (text && n > 0) {
+        *line = slice_of(text, (size_t)n);
+        return EDITOR_LINE;
+    }
+    if (n >= 0 || errno != EINTR) return EDITOR_END;
+    el_reset(e->line);
+    return EDITOR_INTERRUPTED;
+}
+
+void editor_remember(struct editor *e, const char *text) {
+    HistEvent event;
+    history(e->history, &event, H_ENTER, text);
+}
