@@ -56,10 +56,7 @@ local function escape(char) return ESCAPES[char] or ("\\%03d"):format(char:byte(
 
 local function quote(text) return '"' .. cut(text, TEXT):gsub('[%c\\"]', escape) .. '"' end
 
-local function number(n)
-    if math_type(n) == "integer" or n ~= n or n == math.huge or n == -math.huge then return tostring(n) end
-    return ("%.6g"):format(n)
-end
+local function number(n) return math_type(n) == "integer" and tostring(n) or ("%.14g"):format(n) end
 
 local show
 
@@ -67,8 +64,8 @@ local show
 local function entries(value)
     local list, kind, fields = {}, native.describe(value)
     for _, name in ipairs(fields or {}) do list[#list + 1] = { name, value[name] } end
-    if kind then return list, kind .. " " end
-    local len = #value
+    if #list > 0 then return list, kind .. " " end
+    local len = kind and 0 or #value
     for i = 1, len do list[i] = { i, value[i] } end
     local named = {}
     for key, v in pairs(value) do
@@ -77,7 +74,7 @@ local function entries(value)
     end
     sort(named, function(a, b) return tostring(a[1]) < tostring(b[1]) end)
     for _, row in ipairs(named) do list[#list + 1] = row end
-    return list, ""
+    return list, kind and kind .. " " or ""
 end
 
 local function show_key(key, position)
@@ -132,6 +129,7 @@ local CLIENT = { "id", "username", "address", "version", "connected", "clean_sta
 local function cell(value)
     if value == nil then return "-" end
     if type(value) == "string" then return cut((value:gsub("%c", escape)), CELL) end
+    if math_type(value) == "float" then return ("%.6g"):format(value) end
     return cut((show(value, DEPTH):gsub("%c", " ")), CELL)
 end
 

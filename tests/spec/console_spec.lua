@@ -51,7 +51,8 @@ describe("the console", function()
     end)
 
     it("shows clients a row each, and one with its fields", function()
-        with_broker({ config = "workers = 2" }, function(b)
+        local config = [[workers = 2 sol.on("connected", function(c) c.attributes.team = "red" end)]]
+        with_broker({ config = config }, function(b)
             for _, id in ipairs { "ann", "bob", "eve" } do b:client(id, { version = 5, username = "u-" .. id }) end
             local rows = {}
             for line in eval(b, "clients()"):gmatch "[^\n]+" do rows[#rows + 1] = line end
@@ -62,6 +63,7 @@ describe("the console", function()
             assert.truthy(eval(b, 'clients { username = "u-bob" }'):find "^id[^\n]*\nbob[^\n]*\n$")
             local one = eval(b, 'client "eve"')
             assert.truthy(one:find '^client {\n.*id = "eve".*username = "u%-eve"', one)
+            assert.truthy(one:find('attributes = client.attributes { team = "red" }', 1, true), one)
             assert.equal("nil\n", eval(b, 'client "nobody"'))
         end)
     end)
@@ -69,7 +71,8 @@ describe("the console", function()
     it("reads a script and says by its status whether all went well", function()
         with_broker({ config = "" }, function(b)
             local argv = { broker.binary(), "console", b.dir .. "/sol.sock" }
-            local good = broker.run(argv, { input = "x = 4\nfunction double(n)\n  return 2 * n\nend\ndouble(x)\nprint 'end'" })
+            local script = "x = 4\nfunction double(n)\n  return 2 * n\nend\ndouble(x)\nprint 'end'"
+            local good = broker.run(argv, { input = script })
             assert.same({ "8\nend\n", "", 0 }, { good.stdout, good.stderr, good.status })
             local bad = broker.run(argv, { input = "error 'boo'\n1 + 1\nif true then" })
             assert.equal(1, bad.status)
@@ -100,8 +103,8 @@ describe("the console", function()
                 assert.truthy(text:find "budget of 100 ms" or text:find "is not read", text)
                 assert.equal("ok", (door:ask(2, "eval", "1"):answer(2)))
             end
-            local _, text = Door.open(b):ask(1, "eval", "local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end")
-                :answer(1)
+            local greedy = "local t = {} while true do t[#t + 1] = ('x'):rep(1e6) .. #t end"
+            local _, text = Door.open(b):ask(1, "eval", greedy):answer(1)
             assert.truthy(text:find "not enough memory" or text:find "budget", text)
             c:subscribe("t"):publish("t", "x"):expect_publish("t", "x")
         end)
@@ -151,7 +154,7 @@ describe("the console", function()
     end)
 
     it("says who waits, for what, since when", function()
-        local config = [[
+        local config = [[hook_timeout = 3600
             sol.on("publish", "slow", function() sol.sleep(3600) end)
             local gate = sol.semaphore(1)
             sol.on("start", function() gate:acquire() end)
@@ -159,9 +162,9 @@ describe("the console", function()
         with_broker({ config = config }, function(b)
             local door = Door.open(b)
             b:client("sleepy"):publish("slow", "x", { qos = 1, wait = false })
-            ask_until(door, "parked()", "publish .-sol%.lua:2 +sleepy +sol%.sleep +%S+sol%.lua:2\n")
+            ask_until(door, "parked()", "publish .-sol%.lua:3 +sleepy +sol%.sleep +%S+sol%.lua:3")
             b:client("queuing"):publish("gate", "x", { qos = 1, wait = false })
-            ask_until(door, "parked()", "publish .-sol%.lua:5 +queuing +acquire +%S+sol%.lua:5")
+            ask_until(door, "parked()", "publish .-sol%.lua:6 +queuing +acquire +%S+sol%.lua:6")
             assert.equal("2\n", eval(b, "#parked()"))
         end)
     end)
@@ -185,8 +188,8 @@ describe("the console", function()
         with_broker({ config = "sol.every(3600, function() end) sol.on('publish', function() end)" }, function(b)
             b:client "c"
             local before = eval(b, "closures()")
-            for _, pattern in ipairs { " hook +%S+sol%.lua:2", " timer +sol%.every %S+sol%.lua:2 +3%d%d%d", " watch +accept ",
-                " watch +connection " } do assert.truthy(before:find(pattern), pattern .. " in " .. before) end
+            for _, pattern in ipairs { " hook +%S+sol%.lua:2", " timer +sol%.every %S+sol%.lua:2 +3%d%d%d",
+                " watch +accept ", " watch +connection " } do assert.truthy(before:find(pattern), pattern .. " in " .. before) end
             local uuid = before:match "\n(%x+%-%x+%-%x+%-%x+%-%x+)[^\n]*connection"
             assert.equal(uuid, eval(b, 'closures "connection"'):match "\n(%S+)[^\n]*\n$")
         end)
@@ -213,7 +216,8 @@ describe("the console", function()
             local door = Door.open(b):ask(1, "eval", "sol.sleep(3600)")
             ask_until(Door.open(b), "parked()", "sol%.sleep")
             assert.equal("policy generation 2 is in place\n", eval(b, "reload()"))
-            assert.same({ "fail", "its policy was replaced, and it went on for reload_timeout", "" }, { door:answer(1) })
+            local why = "its policy was replaced, and it went on for reload_timeout"
+            assert.same({ "fail", why, "" }, { door:answer(1) })
         end)
     end)
 
