@@ -13,6 +13,7 @@
 #include "script/console.h"
 #include "script/policy.h"
 #include "script/shared.h"
+#include "script/test_main.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -25,6 +26,7 @@
 static const char usage[] =
     "usage: sol [-c FILE] [-v] [-w]     run the broker\n"
     "       sol check [-c FILE]         check a policy file and exit\n"
+    "       sol test FILE...            run tests of policies (sol test --help)\n"
     "       sol passwd [-c] [-D] [-b] FILE USER [PASSWORD]\n"
     "                                   create, change or (-D) delete a password entry\n"
     "       sol console [-w N] [-e CODE] [SOCKET]\n"
@@ -209,6 +211,7 @@ int main(int argc, char **argv) {
     if (strcmp(command, "passwd") == 0) return passwd_main(argc - 1, argv + 1);
     if (strcmp(command, "reload") == 0) return reload_main(argc - 1, argv + 1);
     if (strcmp(command, "console") == 0) return console_main(argc - 1, argv + 1);
+    if (strcmp(command, "test") == 0) return test_main(argc - 1, argv + 1);
     bool checking = strcmp(command, "check") == 0;
     bool named = checking || strcmp(command, "run") == 0;
     int r = read_options(argc - named, argv + named, &sol.options);

@@ -10,7 +10,7 @@ local sol, native = ...
 local error, ipairs, pairs, setmetatable, sort, tostring, type =
     error, ipairs, pairs, setmetatable, table.sort, tostring, type
 local concat = table.concat
-local now, resolve, options_of = sol.now, sol.dns.resolve, native.options
+local now, resolve, options_of = sol.now, native.resolve or sol.dns.resolve, native.options
 
 local OPTIONS = {
     host = { "string", default = "127.0.0.1" },

@@ -11,7 +11,7 @@ local sol, native = ...
 local error, getmetatable, ipairs, math_type, pcall, select, setmetatable, tonumber, tostring, type =
     error, getmetatable, ipairs, math.type, pcall, select, setmetatable, tonumber, tostring, type
 local concat, remove, unpack = table.concat, table.remove, table.unpack
-local connect, options_of = sol.socket.connect, native.options
+local connect, options_of = native.redis_connect or sol.socket.connect, native.options
 
 local DEPTH_MAX = 32          -- of replies within replies
 local QUEUE_MAX = 10000       -- messages that came while a command waited for its reply

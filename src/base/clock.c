@@ -33,7 +33,7 @@ static uint64_t hand_wall_ns(void *obj) {
 
 void hand_clock_init(struct hand_clock *h) {
     h->clock = (struct clock){ hand_monotonic_ns, hand_wall_ns, h };
-    h->now_ns = clock_monotonic_ns(&clock_system);
+    h->now_ns = clock_monotonic_ns(&clock_system) / 1000000u * 1000000u;
     h->since_ns = clock_wall_ns(&clock_system) - h->now_ns;
 }
 

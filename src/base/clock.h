@@ -31,7 +31,7 @@ struct hand_clock {
     uint64_t since_ns;  /* what the wall clock is ahead of it */
 };
 
-/* Sets it by the system's clock. */
+/* Sets it by the system's clock, to a full millisecond. */
 void hand_clock_init(struct hand_clock *h);
 void hand_clock_pass_ms(struct hand_clock *h, uint64_t ms);
 

@@ -184,6 +184,10 @@ bool solo_post(struct solo_peer *p, const struct packet *packet) {
     return packet_append(packet, p->version, &p->out);
 }
 
+uint8_t solo_version(const struct solo_peer *p) {
+    return p->version;
+}
+
 const struct packet *solo_take(struct solo_peer *p) {
     struct frame f;
     if (p->taken == p->in.len) p->taken = p->in.len = 0;

@@ -68,6 +68,9 @@ void solo_drop(struct solo_peer *p);
 bool solo_post(struct solo_peer *p, const struct packet *packet);
 void solo_post_bytes(struct solo_peer *p, struct slice bytes);
 
+/* Of its CONNECT; 0: none was sent. */
+uint8_t solo_version(const struct solo_peer *p);
+
 /* The next packet that has come: lent until the next call; NULL: none. */
 const struct packet *solo_take(struct solo_peer *p);
 /* One of the two has closed the connection. */

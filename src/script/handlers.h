@@ -44,8 +44,9 @@ extern const struct event events[HOOK_EVENTS];
 /* What has become of a handler's calls; written by its worker alone. */
 struct handler_stats {
     uint64_t calls, errors, timeouts, waits;
-    uint64_t us;                   /* of the calls that were timed */
-    uint32_t times[HANDLER_TIMES]; /* of them, up to their first wait */
+    uint64_t verdicts[VERDICT_WAIT]; /* by enum verdict, but for VERDICT_NONE */
+    uint64_t us;                     /* of the calls that were timed */
+    uint32_t times[HANDLER_TIMES];   /* of them, up to their first wait */
 };
 /* One call in so many is timed: the clock costs more than a small handler. */
 #define HANDLER_TIMED_EVERY 64

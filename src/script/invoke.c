@@ -315,6 +315,7 @@ void invocations_free(struct script *s) {
 /* ---- answers ----------------------------------------------------------------------- */
 
 static void log_failure(struct invocation *inv, const char *text) {
+    inv->script->vm->failures++;
     struct slice id = inv->client ? inv->client->id : SLICE_NONE;
     log_error(inv->script->vm->log, "policy", "%s handler %s%s%.*s failed: %s", inv->event->name,
               inv->handler->closure.name, id.at ? ", client " : "", SLICE_FMT(id), text);
@@ -365,6 +366,7 @@ static bool read_answer(struct invocation *inv) {
                     "it returned a server_reference, which is for connect, authenticate, auth");
     if (a->reason.at) inv->reason = xslicedup(a->reason);
     if (a->server_reference.at) inv->server_reference = xslicedup(a->server_reference);
+    inv->handler->stats.verdicts[a->verdict]++;
     return true;
 }
 

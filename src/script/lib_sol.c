@@ -13,7 +13,9 @@
 #include "script/lib_shared.h"
 #include "script/lib_subscribe.h"
 #include "script/lib_wait.h"
+#include "script/policy.h"
 #include "script/sandbox.h"
+#include "script/script.h"
 #include "script/suggest.h"
 #include "script/vm.h"
 
@@ -74,18 +76,32 @@ static void push_native(lua_State *L) {
     lua_setfield(L, -2, "suggest");    /* native */
 }
 
+/* ask(kind, ...): what the world's stand-in says. */
+static int l_ask(lua_State *L) {
+    const struct offline *offline = script_of(L)->offline;
+    return offline->ask(offline->obj, L);
+}
+
+/* sol and native are on top. [-0, +0, e] */
+static void add_lua_module(lua_State *L, const char *name) {
+    lua_pushvalue(L, -2);    /* sol, native, sol */
+    lua_pushvalue(L, -2);    /* sol, native, sol, native */
+    sandbox_run(L, name, 2); /* sol, native, module */
+    lua_insert(L, -2);       /* sol, module, native */
+    lua_insert(L, -3);       /* native, sol, module */
+    lib_merge(L);            /* native, sol */
+    lua_insert(L, -2);       /* sol, native */
+}
+
 /* sol is on top. [-0, +0, e] */
 static void add_lua_modules(lua_State *L) {
     push_native(L); /* sol, native */
-    for (unsigned i = 0; i < ARRAY_LEN(lua_modules); i++) {
-        lua_pushvalue(L, -2);              /* sol, native, sol */
-        lua_pushvalue(L, -2);              /* sol, native, sol, native */
-        sandbox_run(L, lua_modules[i], 2); /* sol, native, module */
-        lua_insert(L, -2);                 /* sol, module, native */
-        lua_insert(L, -3);                 /* native, sol, module */
-        lib_merge(L);                      /* native, sol */
-        lua_insert(L, -2);                 /* sol, native */
+    if (script_of(L)->offline) {
+        lua_pushcfunction(L, l_ask);  /* sol, native, ask */
+        lua_setfield(L, -2, "ask");   /* sol, native */
+        add_lua_module(L, "offline"); /* before those that keep what it replaces */
     }
+    for (unsigned i = 0; i < ARRAY_LEN(lua_modules); i++) add_lua_module(L, lua_modules[i]);
     lua_pop(L, 1); /* sol */
 }
 

@@ -53,6 +53,7 @@ static uint64_t check_ms(lua_State *L, int arg) {
 
 static void log_task_error(struct vm *vm, const struct task *t, const char *what) {
     task_push_error(vm->L, t); /* text */
+    vm->failures++;
     log_error(vm->log, "policy", "%s failed: %s", what, lua_tostring(vm->L, -1));
     lua_pop(vm->L, 1); /* */
 }

@@ -93,8 +93,7 @@ static void push_prop(lua_State *L, const struct message_box *box, uint8_t id) {
         vm_push_slice(L, item.value);
 }
 
-/* Pushes { name, value }. [-0, +1, m] */
-static void push_pair(lua_State *L, const struct prop_item *item) {
+void props_push_pair(lua_State *L, const struct prop_item *item) {
     lua_createtable(L, 2, 0);      /* pair */
     vm_push_slice(L, item->key);   /* pair, name */
     lua_rawseti(L, -2, 1);         /* pair */
@@ -110,8 +109,8 @@ void props_push_table(lua_State *L, const struct message_box *box) {
     lua_newtable(L); /* props, user */
     while (props_next(present(box), &at, &item)) {
         if (item.id != PROP_USER_PROPERTY) continue;
-        push_pair(L, &item);     /* props, user, pair */
-        lua_rawseti(L, -2, ++n); /* props, user */
+        props_push_pair(L, &item); /* props, user, pair */
+        lua_rawseti(L, -2, ++n);   /* props, user */
     }
     if (n)
         lua_setfield(L, -2, "user_properties"); /* props */
@@ -215,9 +214,7 @@ static bool next_name(lua_State *L, int index, const char *after, lua_Integer li
     return false;
 }
 
-/* Appends { {name, value}, ..., name = value, ... }: the list in its order, then the names
- * in theirs, so that equal tables give equal messages. [-0, +0, v] */
-static void add_user(lua_State *L, int index, struct buf *out) {
+void props_add_user_table(lua_State *L, int index, struct buf *out) {
     index = lua_absindex(L, index);
     if (!lua_istable(L, index))
         luaL_error(L, "user_properties must be a table, not a %s", luaL_typename(L, index));
@@ -245,7 +242,7 @@ void props_from_table(lua_State *L, int index, struct buf *out, int64_t *expiry)
         if (lua_isnil(L, -1))
             (void)0;
         else if (p->id == PROP_USER_PROPERTY)
-            add_user(L, -1, out);
+            props_add_user_table(L, -1, out);
         else if (p->id == PROP_MESSAGE_EXPIRY_INTERVAL)
             *expiry = check_number(L, -1, p->name, UINT32_MAX);
         else
@@ -354,7 +351,7 @@ static int props_newindex(lua_State *L) {
     }
     copy_others(box, p->id, fresh);
     if (p->id == PROP_USER_PROPERTY && !lua_isnil(L, 3))
-        add_user(L, 3, fresh);
+        props_add_user_table(L, 3, fresh);
     else if (!lua_isnil(L, 3))
         add_prop(L, 3, p, fresh);
     replace_props(box, fresh);
@@ -372,7 +369,7 @@ static int user_index(lua_State *L) {
     for (size_t at = 0; props_next(present(box), &at, &item);) {
         if (item.id != PROP_USER_PROPERTY) continue;
         if (by_place && ++n == lua_tointeger(L, 2)) {
-            push_pair(L, &item); /* ..., pair */
+            props_push_pair(L, &item); /* ..., pair */
             return 1;
         }
         if (name.at && slice_eq(item.key, name)) {

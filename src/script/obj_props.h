@@ -5,7 +5,9 @@
 
 #include <lua.h>
 
+struct buf;
 struct message_box;
+struct prop_item;
 
 /* Registers the types with a VM; once. [-0, +0, m] */
 void props_register(lua_State *L);
@@ -13,5 +15,11 @@ void props_register(lua_State *L);
 void props_push_proxy(lua_State *L, int index);
 /* Pushes the properties as a plain table. [-0, +1, m] */
 void props_push_table(lua_State *L, const struct message_box *box);
+/* Pushes a user property as { name, value }. [-0, +1, m] */
+void props_push_pair(lua_State *L, const struct prop_item *item);
+/* Appends the user properties of the table at `index`, { {name, value}, ..., name = value,
+ * ... }: the list in its order, then the names in theirs, so that equal tables give equal
+ * messages. [-0, +0, v] */
+void props_add_user_table(lua_State *L, int index, struct buf *out);
 
 #endif

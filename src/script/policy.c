@@ -184,6 +184,7 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->path = opts->path ? xstrdup(opts->path) : NULL;
     s->text = opts->text;
     s->compiled = opts->compiled;
+    s->offline = opts->offline;
     const char *slash = opts->path ? strrchr(opts->path, '/') : NULL;
     if (!slash)
         s->folder = xstrdup(".");

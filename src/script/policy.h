@@ -7,6 +7,8 @@
 #include "core/config.h"
 #include "core/hooks.h"
 
+#include <lua.h>
+
 struct clock;
 struct embed_cache;
 struct shared;
@@ -19,6 +21,14 @@ struct policy_files {
 /* Leaves an empty list. */
 void policy_files_deinit(struct policy_files *f);
 
+/* Who answers in the world's place: what a policy asks of servers comes here (offline.lua). */
+struct offline {
+    /* ask(kind, ...): the arguments are on the stack of `from`, the coroutine that asks.
+     * Pushes the results and gives their number, or raises in `from`. */
+    int (*ask)(void *obj, lua_State *from);
+    void *obj; /* lent */
+};
+
 struct policy_opts {
     const char *path;          /* sol.lua; NULL: built-in defaults (localhost:1883, anonymous) */
     struct slice text;         /* what stands there, `path` being its name; SLICE_NONE: read it */
@@ -26,8 +36,9 @@ struct policy_opts {
     struct log *log;           /* lent for the policy's life */
     struct shared *shared;     /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
     const struct clock *clock; /* lent for the policy's life; NULL: the system's */
-    struct embed_cache *compiled; /* lent while it is loaded; NULL: none */
     struct policy_files *files;   /* lent: gets what is read, also by one that fails; or NULL */
+    const struct offline *offline; /* lent for the policy's life; NULL: the world itself */
+    struct embed_cache *compiled;  /* lent while it is loaded; NULL: none */
     unsigned generation;
     unsigned worker; /* whose it will be; what runs once per broker runs on worker 0 */
 };

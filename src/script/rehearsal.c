@@ -21,6 +21,7 @@ struct rehearsal *rehearsal_new(const struct rehearsal_opts *opts, char **error)
                                            .text = opts->text,
                                            .plugin_path = opts->plugin_path,
                                            .compiled = opts->compiled,
+                                           .offline = opts->offline,
                                            .log = &r->log,
                                            .shared = r->shared,
                                            .clock = &r->clock.clock,

@@ -23,10 +23,11 @@ struct rehearsal {
 };
 
 struct rehearsal_opts {
-    const char *path;             /* as policy_opts */
-    struct slice text;            /* likewise */
-    const char *plugin_path;      /* likewise */
-    struct embed_cache *compiled; /* likewise (embed.h); for many rehearsals */
+    const char *path;              /* as policy_opts */
+    struct slice text;             /* likewise */
+    const char *plugin_path;       /* likewise */
+    struct embed_cache *compiled;  /* likewise (embed.h); for many rehearsals */
+    const struct offline *offline; /* likewise */
     log_sink *sink; /* takes the log, down to the policy's log_level; NULL: nobody does */
     void *sink_obj; /* lent */
 };

@@ -22,6 +22,7 @@ struct declared;
 struct evaluation;
 struct listening;
 struct policy_files;
+struct offline;
 struct shared;
 
 /* The handlers of one event, in the order in which they run. */
@@ -40,6 +41,7 @@ struct script {
     /* while loading */
     bool is_loading;               /* settings and handlers may be given */
     struct config *config;         /* lent: being filled; NULL afterwards */
+    const struct offline *offline; /* lent; NULL: the world itself (policy.h) */
     struct embed_cache *compiled;  /* lent; NULL: none */
     struct slice text;             /* lent: of sol.lua, when it is not read from `path` */
     struct policy_files *files;    /* lent: gets the paths of what is read; or NULL */

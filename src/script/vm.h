@@ -54,6 +54,7 @@ struct vm {
     bool is_capped;          /* the cap holds now: Lua runs protected */
     unsigned refs;           /* who keeps the struct, see vm_ref */
     unsigned close_depth;    /* coroutines being closed, nested */
+    unsigned failures;       /* of handlers and tasks, as the log tells them */
     struct log *log;         /* lent */
     struct worker *worker;   /* lent; NULL while the policy is loaded */
     struct script *script;   /* lent: the policy this VM runs (script.h) */
