@@ -36,7 +36,7 @@ struct policy_opts {
     struct log *log;           /* lent for the policy's life */
     struct shared *shared;     /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
     const struct clock *clock; /* lent for the policy's life; NULL: the system's */
-    struct policy_files *files;   /* lent: gets what is read, also by one that fails; or NULL */
+    struct policy_files *files;    /* lent: gets what is read, also by one that fails; or NULL */
     const struct offline *offline; /* lent for the policy's life; NULL: the world itself */
     struct embed_cache *compiled;  /* lent while it is loaded; NULL: none */
     unsigned generation;
