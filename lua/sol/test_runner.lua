@@ -118,6 +118,34 @@ local function attach(busted)
     end)
 end
 
+-- ---- tracebacks -------------------------------------------------------------------------------
+
+-- busted takes one for every test, and Lua's own looks for the name of each function through
+-- all that is loaded, which would take longer than the test.
+
+local LEVELS_MAX = 22
+local full_traceback, getinfo = debug.traceback, debug.getinfo
+
+local function frame(info)
+    local place = info.currentline > 0 and ("%s:%d:"):format(info.short_src, info.currentline) or info.short_src .. ":"
+    if info.what == "main" then return place .. " in main chunk" end
+    if info.name then return ("%s in %s '%s'"):format(place, info.namewhat, info.name) end
+    if info.what == "C" then return place .. " in ?" end
+    return ("%s in function <%s:%d>"):format(place, info.short_src, info.linedefined)
+end
+
+local function traceback(message, level)
+    if type(message) ~= "string" then return full_traceback(message, level) end
+    local lines = { message, "stack traceback:" }
+    level = (level or 1) + 1
+    for at = level, level + LEVELS_MAX do
+        local info = getinfo(at, "Sln")
+        if not info then break end
+        lines[#lines + 1] = "\t" .. frame(info)
+    end
+    return table.concat(lines, "\n")
+end
+
 -- ---- the run -------------------------------------------------------------------------------------
 
 --- busted's words, and whether our own --coverage was among them; or nil and what is wrong.
@@ -142,6 +170,7 @@ local function parse()
 end
 
 local function run(rest)
+    debug.traceback = traceback -- luacheck: ignore 122
     local module = require "busted"
     package.loaded.busted = function(busted)
         package.loaded.busted = module

@@ -289,15 +289,16 @@ static void push_environment(lua_State *L, struct script *s) {
 static int load(lua_State *L) {
     struct script *s = lua_touserdata(L, 1);
     lua_settop(L, 0);
-    lua_gc(L, LUA_GCSTOP); /* nearly all that is made here stays */
-    sandbox_open(L);       /* globals */
+    /* Nearly all that is made here stays: let the heap grow tenfold between collections. */
+    lua_gc(L, LUA_GCINC, 1000, 0, 0);
+    sandbox_open(L); /* globals */
     live_register(L);
     message_register(L);
     request_register(L);
     clients_init(s->vm);
     lua_settop(L, 0);
     push_environment(L, s); /* env */
-    lua_gc(L, LUA_GCRESTART);
+    lua_gc(L, LUA_GCINC, 200, 0, 0); /* as always, after the next one */
     if (!s->path) return 0;
     int results =
         s->text.at ? sandbox_load_text(L, s->path, s->text) : sandbox_load_file(L, s->path);
