@@ -12,10 +12,10 @@ VERSION := 0.1.0
 
 RUN_DEPS  := gcc libc6-dev lua5.4 liblua5.4-dev uuid-dev libsodium-dev libjansson-dev \
              libjemalloc-dev libcrypt-dev libjwt-dev libssl-dev libc-ares-dev \
-             libcurl4-openssl-dev libpq-dev libedit-dev
+             libcurl4-openssl-dev libpq-dev libedit-dev libsqlite3-dev
 
 LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lcurl -lpq -lcares -ledit -lssl -lcrypto \
-           -lpthread -lm
+           -lsqlite3 -lpthread -lm
 
 FLAGS_release  := -O2 -g -DNDEBUG
 FLAGS_debug    := -O0 -g3

@@ -286,4 +286,42 @@ function sol.pg.pool(options) end
 ---@return string? err
 function sol.pg.connect(options) end
 
+-- ---- sol.sqlite ------------------------------------------------------------------------
+
+---@class sol.sqlite.options
+---@field write? boolean may change and make the file; false
+---@field timeout? number seconds; 5
+---@field busy_timeout? number seconds to wait for a lock; 1
+---@field max_result? integer bytes; 16 MiB
+---@field connections? integer queries that run at a time; 1
+---@field backlog? integer queries that wait in line; 1000
+
+---@class sol.sqlite.result
+---@field columns string[]
+---@field affected integer rows changed
+---@field last_id integer number of the row added last
+---@field [integer] table<string, string|number>
+
+---@class sol.sqlite.database
+---@field readonly open boolean
+local database = {}
+
+---Waits.
+---@param sql string
+---@param ... string|number|boolean|nil parameters
+---@return sol.sqlite.result?
+---@return string? err
+function database:query(sql, ...) end
+
+---@return true?
+---@return string? err
+function database:close() end
+
+sol.sqlite = {}
+
+---@param path string from the folder of sol.lua
+---@param options? sol.sqlite.options
+---@return sol.sqlite.database
+function sol.sqlite.open(path, options) end
+
 return sol

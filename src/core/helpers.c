@@ -16,7 +16,7 @@ struct helpers {
     pthread_cond_t work;
     struct job *head, **tail;  /* under lock */
     unsigned threads, started; /* started: under lock */
-    bool stopping;             /* under lock */
+    _Atomic bool stopping;     /* written under lock */
     _Atomic unsigned busy;     /* jobs that are not home yet */
     pthread_t thread[HELPERS_MAX];
 };
@@ -51,6 +51,10 @@ struct helpers *helpers_new(unsigned threads) {
     h->tail = &h->head;
     h->threads = threads == 0 ? 1 : threads > HELPERS_MAX ? HELPERS_MAX : threads;
     return h;
+}
+
+bool helpers_stopping(struct helpers *h) {
+    return atomic_load_explicit(&h->stopping, memory_order_relaxed);
 }
 
 void helpers_free(struct helpers *h) {

@@ -19,6 +19,8 @@ struct job {
 
 /* `threads` helpers (0: one), started at the first job. */
 struct helpers *helpers_new(unsigned threads);
+/* Any thread: are the helpers about to end?  Then a job that may run for long gives up. */
+bool helpers_stopping(struct helpers *h);
 /* Finishes the running jobs, hands the rest home undone (job->run not called), joins. */
 void helpers_free(struct helpers *h);
 /* Any thread; takes the job until done. */

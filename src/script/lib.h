@@ -8,6 +8,7 @@
 #define SOL_SCRIPT_LIB_H
 
 #include <lua.h>
+#include <stdbool.h>
 
 struct worker;
 
@@ -22,6 +23,7 @@ int luaopen_sol_hex(lua_State *L);      /* lib_encode.c: a table */
 int luaopen_sol_shared(lua_State *L);   /* lib_shared.c: an object */
 int luaopen_sol_socket(lua_State *L);   /* lib_socket.c: a table */
 int luaopen_sol_dns(lua_State *L);      /* lib_dns.c: a table */
+int luaopen_sol_sqlite(lua_State *L);   /* lib_sqlite.c: a table */
 
 /* Tables whose functions become sol's own: sol.on, sol.sleep ... */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */
@@ -33,6 +35,9 @@ int luaopen_sol_stats(lua_State *L);   /* lib_stats.c: hooks */
 int luaopen_sol_crypto(lua_State *L);  /* lib_crypto.c: sha256 sha512 hmac random equal */
 /* Moves the fields of the table on top into the one below. [-1, +0, m] */
 void lib_merge(lua_State *L);
+
+/* Is the value sol.json.null? [-0, +0, m] */
+bool lib_is_null(lua_State *L, int index);
 
 /* For Lua: suggest(word, names) gives "; did you mean ...?" or "". [-0, +1, e] */
 int lib_suggest(lua_State *L);

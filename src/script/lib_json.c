@@ -419,6 +419,13 @@ static const luaL_Reg functions[] = {
     { NULL, NULL },
 };
 
+bool lib_is_null(lua_State *L, int index) {
+    if (luaL_getmetafield(L, index, "__name") == LUA_TNIL) return false; /* ..., name */
+    bool is = slice_eq(vm_to_slice(L, -1), SLICE("sol.json.null"));
+    lua_pop(L, 1); /* ... */
+    return is;
+}
+
 int luaopen_sol_json(lua_State *L) {
     luaL_newlibtable(L, functions); /* json */
 

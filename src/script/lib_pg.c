@@ -22,13 +22,6 @@
 
 /* ---- parameters -------------------------------------------------------------------------- */
 
-static bool is_json_null(lua_State *L, int index) {
-    if (luaL_getmetafield(L, index, "__name") == LUA_TNIL) return false; /* ..., name */
-    bool is = slice_eq(vm_to_slice(L, -1), SLICE("sol.json.null"));
-    lua_pop(L, 1); /* ... */
-    return is;
-}
-
 /* Puts the value at `index` there as PostgreSQL's text, and lends that; NULL for null.
  * [-0, +0, v] */
 static const char *to_text(lua_State *L, int index) {
@@ -36,7 +29,7 @@ static const char *to_text(lua_State *L, int index) {
     switch (lua_type(L, index)) {
     case LUA_TNIL: return NULL;
     case LUA_TUSERDATA:
-        if (is_json_null(L, index)) return NULL;
+        if (lib_is_null(L, index)) return NULL;
         break;
     case LUA_TBOOLEAN:
         lua_pushstring(L, lua_toboolean(L, index) ? "t" : "f"); /* ..., text */

@@ -32,7 +32,7 @@ static const struct module {
     { NULL, luaopen_sol_stats },      { NULL, luaopen_sol_crypto },
     { "base64", luaopen_sol_base64 }, { "hex", luaopen_sol_hex },
     { "shared", luaopen_sol_shared }, { "socket", luaopen_sol_socket },
-    { "dns", luaopen_sol_dns },
+    { "dns", luaopen_sol_dns },       { "sqlite", luaopen_sol_sqlite },
 };
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */

@@ -15,7 +15,8 @@ local MAY = {
     admin = { "base", "io", "mqtt", "core" },
 }
 
--- Pattern of a system header -> pattern of the only files that may include it.
+-- Pattern of a system header -> pattern of the only files that may include it, or a list of
+-- them.
 local OWNER = {
     ["^sys/epoll%.h$"] = "^src/io/loop%.c$",
     ["^openssl/"] = "^src/io/tls%.c$",
@@ -24,7 +25,7 @@ local OWNER = {
     ["^libpq"] = "^src/script/pg%.c$",
     ["^lua"] = "^src/script/",
     ["^lauxlib%.h$"] = "^src/script/",
-    ["^sqlite3%.h$"] = "^src/store/",
+    ["^sqlite3%.h$"] = { "^src/store/", "^src/script/sqlite%.c$" }, -- ours; the user's own files
     ["^nats"] = "^src/cluster/",
     ["^histedit%.h$"] = "^src/admin/edit%.c$",
     ["^microhttpd%.h$"] = "^src/admin/",
@@ -63,10 +64,18 @@ local function check_include(file, line, layer, header)
     end
 end
 
+local function is_owner(file, owner)
+    for _, pattern in ipairs(type(owner) == "table" and owner or { owner }) do
+        if file:match(pattern) then return true end
+    end
+    return false
+end
+
 local function check_owner(file, line, header)
     for pattern, owner in pairs(OWNER) do
-        if header:match(pattern) and not file:match(owner) then
-            fault(file, line, "<%s> belongs to %s alone", header, (owner:gsub("[%^%%$]", "")))
+        if header:match(pattern) and not is_owner(file, owner) then
+            local names = type(owner) == "table" and table.concat(owner, " and ") or owner
+            fault(file, line, "<%s> belongs to %s alone", header, (names:gsub("[%^%%$]", "")))
         end
     end
 end

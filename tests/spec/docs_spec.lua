@@ -83,7 +83,7 @@ describe("the documents", function()
     it("know every field of the objects", function()
         local docs, meta = text_of "docs/lua-api.md", META
         for _, path in ipairs { "lib_client.c", "obj_message.c", "obj_request.c", "lib_hook.c", "lib_time.c",
-            "cosocket.c", "lib_pg.c" } do
+            "cosocket.c", "lib_pg.c", "lib_sqlite.c" } do
             for rows in text_of("src/script/" .. path):gmatch "struct field [%w_]+%[%] = {\n(.-)\n};" do
                 for name in rows:gmatch '{ "([%w_]+)", get_' do
                     assert.truthy(docs:find("[`.]" .. name .. "`"), name .. " is not in docs/lua-api.md")
