@@ -324,4 +324,91 @@ sol.sqlite = {}
 ---@return sol.sqlite.database
 function sol.sqlite.open(path, options) end
 
+-- ---- sol.mqtt --------------------------------------------------------------------------
+
+---@class sol.mqtt.will
+---@field topic string
+---@field payload? string ""
+---@field qos? 0|1|2 0
+---@field retain? boolean false
+---@field delay? integer seconds; 0
+---@field properties? sol.properties
+
+---@class sol.mqtt.options: sol.tls
+---@field host? string "127.0.0.1"
+---@field port? integer 1883, or 8883 with tls
+---@field socket? string path of a unix socket
+---@field tls? boolean false
+---@field server_name? string whom the certificate has to be for
+---@field version? 4|5 5; 4 is MQTT 3.1.1
+---@field client_id? string
+---@field username? string
+---@field password? string
+---@field keepalive? integer seconds; 60
+---@field clean? boolean true
+---@field session_expiry? integer seconds; 0, or a day when not clean
+---@field will? sol.mqtt.will
+---@field timeout? number seconds of connecting and of each acknowledgement; 10
+---@field retry? number seconds before it connects again; 1
+---@field max_retry? number seconds; 60
+---@field max_queue? integer messages that wait; 1000
+---@field max_packet? integer bytes; 1 MiB
+
+---@class sol.mqtt.message_options
+---@field qos? 0|1|2 0
+---@field retain? boolean false
+---@field expiry? integer seconds
+---@field properties? sol.properties
+
+---@class sol.mqtt.subscribe_options
+---@field qos? 0|1|2 0
+---@field no_local? boolean false
+---@field retain_as_published? boolean false
+---@field retain_handling? 0|1|2 0
+---@field each_worker? boolean false
+
+---@class sol.mqtt.subscription
+local mqtt_subscription = {}
+
+---@return boolean # false when it had ended
+function mqtt_subscription:unsubscribe() end
+
+---@class sol.mqtt.connection
+---@field readonly connected boolean
+---@field readonly queued integer messages that wait
+local mqtt_connection = {}
+
+---Waits for the acknowledgement of QoS 1 and 2.
+---@param topic string
+---@param payload? string
+---@param options? sol.mqtt.message_options
+---@return true?
+---@return string? err
+---@return integer? code
+function mqtt_connection:publish(topic, payload, options) end
+
+---Waits, but for while the policy is loaded.
+---@param filter string
+---@param fn fun(message: sol.message_copy)
+---@param options? sol.mqtt.subscribe_options
+---@return sol.mqtt.subscription?
+---@return string? err
+---@return integer? code
+function mqtt_connection:subscribe(filter, fn, options) end
+
+---Waits until there is a connection.
+---@param timeout? number seconds
+---@return true?
+---@return string? err
+function mqtt_connection:ready(timeout) end
+
+---@return boolean # false when it was closed
+function mqtt_connection:close() end
+
+sol.mqtt = {}
+
+---@param options? sol.mqtt.options
+---@return sol.mqtt.connection
+function sol.mqtt.connect(options) end
+
 return sol

@@ -74,9 +74,18 @@ static void release(struct cosocket *s) {
     op_fail(&s->send, "closed");
 }
 
+/* Tries once: nobody is there to wait. */
+static void say_farewell(struct cosocket *s) {
+    struct iovec iov = { s->farewell, s->farewell_len };
+    if (s->farewell_len && s->stream.fd >= 0 && !s->broken && s->out_at == s->out_len)
+        stream_writev(&s->stream, &iov, 1);
+    s->farewell_len = 0;
+}
+
 void cosocket_drop(struct cosocket *s) {
     if (!s->is_live) return;
     s->is_live = false;
+    say_farewell(s);
     loop_unwatch(loop_of(s), &s->watch);
     stream_close(&s->stream);
     if (s->broken) s->broken = "closed"; /* it may have been the stream's text */

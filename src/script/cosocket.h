@@ -52,6 +52,8 @@ struct cosocket {
     /* output of the send under way: the string lies on the sender's stack */
     const char *out;
     size_t out_len, out_at;
+    /* sent when the socket is closed, if nothing else is half sent */
+    uint8_t farewell[8], farewell_len;
 };
 
 extern const struct object_type cosocket_type;

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "script/lib_http.h"
 #include "script/lib_jwt.h"
+#include "script/lib_mqtt.h"
 #include "script/lib_pg.h"
 #include "script/lib_shared.h"
 #include "script/lib_subscribe.h"
@@ -37,8 +38,8 @@ static const struct module {
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task", "semaphore", "once",    "lru",  "cache", "rate",
-    "keys",    "jwt",  "subscribe", "metrics", "http", "redis", "pg",
+    "options", "task",      "semaphore", "once", "lru",   "cache", "rate",      "keys",
+    "jwt",     "subscribe", "metrics",   "http", "redis", "pg",    "mqtt_link", "mqtt",
 };
 
 int lib_suggest(lua_State *L) {
@@ -72,6 +73,7 @@ static void push_native(lua_State *L) {
     lib_subscribe_add(L);
     lib_http_add(L);
     lib_pg_add(L);
+    lib_mqtt_add(L);
     lua_pushcfunction(L, lib_suggest); /* native, suggest */
     lua_setfield(L, -2, "suggest");    /* native */
 }

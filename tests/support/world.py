@@ -6,6 +6,7 @@
     http [CERT KEY]       a web server
     http-unix PATH        the same on a unix socket
     dns                   a name server with a small zone
+    mqtt FILE             a broker that says what the file's lines say, packet by packet
     redis                 enough of redis to be tried in ways the real one never shows
 
 It prints "port N" when it is ready and a line for whatever specs wait for.
@@ -316,6 +317,67 @@ class Redis(socketserver.StreamRequestHandler):
 # ---- main ---------------------------------------------------------------------
 
 
+# ---- mqtt ---------------------------------------------------------------------
+
+
+class Mqtt:
+    """Follows a script, one connection after the other: "accept", "read" (a packet, which it
+    prints), "write HEX", "end" (with a reset), "hold" (says "holding" and waits for the client to go)."""
+
+    def __init__(self, path):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.server_address = self.listener.getsockname()
+        with open(path) as lines:
+            self.script = [line.split() for line in lines]
+        self.peer = None
+
+    def serve_forever(self, poll_interval):
+        for word, *rest in self.script:
+            getattr(self, "do_" + word)(*rest)
+        say("script over")
+        threading.Event().wait()
+
+    def do_accept(self):
+        self.peer = self.listener.accept()[0]
+        say("accepted")
+
+    def take(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.peer.recv(count - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def do_read(self):
+        head = self.take(1)
+        length, shift = 0, 0
+        while head:
+            digit = self.take(1)
+            head += digit
+            length |= (digit[0] & 127) << shift
+            shift += 7
+            if digit[0] < 128:
+                break
+        say("packet", (head + self.take(length)).hex() or "none")
+
+    def do_write(self, data):
+        self.peer.sendall(bytes.fromhex(data))
+
+    def do_end(self):
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.peer.close()
+
+    def do_hold(self):
+        say("holding")
+        try:
+            self.peer.recv(65536)
+        except OSError:
+            pass
+        self.peer.close()
+
+
 def tls_context(cert, key):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
@@ -332,6 +394,8 @@ def make(mode, args):
         return server
     if mode == "http-unix":
         return UnixServer(args[0], Web)
+    if mode == "mqtt":
+        return Mqtt(*args)
     if mode == "redis":
         return Server(("127.0.0.1", 0), Redis)
     server = WebServer(("127.0.0.1", 0), Web)
