@@ -9,7 +9,7 @@ local sol, native = ...
 
 local concat, error, ipairs, max, tostring, type = table.concat, error, ipairs, math.max, tostring, type
 local base64, equal, hmac, json, time = sol.base64, sol.equal, sol.hmac, sol.json, sol.time
-local keys, make_options, lru = native.keys, native.options, native.lru
+local jwks, keys, make_options, lru = native.jwks, native.keys, native.options, native.lru
 local ed25519_sign, ed25519_verify, jwt_sign, jwt_verify =
     native.ed25519_sign, native.ed25519_verify, native.jwt_sign, native.jwt_verify
 
@@ -22,12 +22,12 @@ local HMACS = { HS256 = "sha256", HS512 = "sha512" }
 
 local parsed = { one = lru(REMEMBERED), set = lru(REMEMBERED) }
 
---- The caller's key or key set; what is wrong with it is his mistake.
-local function read(kind, text, what)
+--- A key or key set of the caller's at this level; what is wrong with it is his mistake.
+local function read(kind, text, what, level)
     local node = parsed[kind]:use(text)
     if node then return node.value end
     local value, err = keys[kind](text)
-    if not value then error(what .. ": " .. err, 3) end
+    if not value then error(what .. ": " .. err, level) end
     parsed[kind]:add(text, { value = value })
     return value
 end
@@ -132,8 +132,28 @@ end
 
 local VERIFY = {
     key = { "string" }, jwks = { "string" }, algorithms = { "any" }, issuer = { "any" }, audience = { "any" },
-    leeway = { "number", 0, 86400, default = 0 }, require = { "table" },
+    leeway = { "number", 0, 86400, default = 0 }, require = { "table" }, jwks_url = { "string" },
+    jwks_ttl = { "number", 0.001, 86400, default = 300 }, http = { "table" },
 }
+
+--- The keys that the options give; or nil and why.  A mistake in them is the caller's caller's.
+local function key_set(options)
+    if options.jwks_url then return jwks(options) end
+    local set = options.jwks and read("set", options.jwks, "sol.jwt.verify", 4)
+        or { read("one", options.key, "sol.jwt.verify", 4) }
+    if set[1] and set[1].is_private then error("sol.jwt.verify: the key is a private one; give the public one", 3) end
+    return set
+end
+
+--- Those that a token with this header may be signed with; or nil and why there are none.
+local function candidates_of(options, set, header)
+    local found = fitting(set, header)
+    if #found == 0 and options.jwks_url and header.kid ~= nil then
+        found = fitting(jwks(options, true) or {}, header)
+    end
+    if #found > 0 then return found end
+    return nil, ("no key for algorithm %s and kid %s"):format(header.alg, shown(header.kid))
+end
 
 --- The claims of a token that is in order; or nil and what is wrong with it.
 local function verify(token, given)
@@ -142,10 +162,9 @@ local function verify(token, given)
     end
     local options = make_options("sol.jwt.verify", given, VERIFY)
     local algorithms = check_algorithms(options.algorithms)
-    if (options.key == nil) == (options.jwks == nil) then error("sol.jwt.verify: give either key or jwks", 2) end
-    local set = options.jwks and read("set", options.jwks, "sol.jwt.verify")
-        or { read("one", options.key, "sol.jwt.verify") }
-    if set[1] and set[1].is_private then error("sol.jwt.verify: the key is a private one; give the public one", 2) end
+    local given_keys = (options.key and 1 or 0) + (options.jwks and 1 or 0) + (options.jwks_url and 1 or 0)
+    if given_keys ~= 1 then error("sol.jwt.verify: give either key or jwks or jwks_url", 2) end
+    local set = not options.jwks_url and key_set(options)
 
     if #token > TOKEN_MAX then return nil, "malformed token: longer than 65536 bytes" end
     local signed, head, body, tail = token:match "^(([%w_-]+)%.([%w_-]*))%.([%w_-]*)$"
@@ -153,10 +172,11 @@ local function verify(token, given)
     local header, err = check_header(head, algorithms)
     if not header then return nil, err end
     local signature = base64.decode_url(tail)
-    local candidates = fitting(set, header)
-    if #candidates == 0 then
-        return nil, ("no key for algorithm %s and kid %s"):format(header.alg, shown(header.kid))
-    end
+    if not set then set, err = key_set(options) end
+    if not set then return nil, err end
+    local candidates
+    candidates, err = candidates_of(options, set, header)
+    if not candidates then return nil, err end
     for _, key in ipairs(candidates) do
         if signature and fits(key, header.alg, token, signed, signature) then
             local claims, wrong = decode_part(body, "payload")
@@ -179,7 +199,7 @@ local function sign(claims, given)
     local options = make_options("sol.jwt.sign", given, SIGN)
     local alg, needs = options.algorithm, keys.NEEDS[options.algorithm]
     if not needs then error(("sol.jwt.sign: %q is no algorithm that is offered"):format(alg), 2) end
-    local key = read("one", options.key, "sol.jwt.sign")
+    local key = read("one", options.key, "sol.jwt.sign", 3)
     if key.kind ~= needs or needs ~= "secret" and not key.is_private then
         error(("sol.jwt.sign: %s needs a %s"):format(alg, needs == "secret" and "secret" or needs .. " private key"), 2)
     end

@@ -873,6 +873,9 @@ sol.jwt = {}
 ---@field algorithms sol.jwt_algorithm|sol.jwt_algorithm[]
 ---@field key? string a secret, or a public key as PEM text
 ---@field jwks? string text of a JWK Set
+---@field jwks_url? string where one is: verify then waits
+---@field jwks_ttl? number seconds that a fetched set is good; 300
+---@field http? sol.http.options of the request for it
 ---@field issuer? string|string[]
 ---@field audience? string|string[]
 ---@field leeway? number seconds

@@ -38,7 +38,7 @@ static const struct module {
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task",      "semaphore", "once", "lru",   "cache", "rate",      "keys",
+    "options", "task",      "semaphore", "once", "lru",   "cache", "rate",      "keys", "jwks",
     "jwt",     "subscribe", "metrics",   "http", "redis", "pg",    "mqtt_link", "mqtt",
 };
 

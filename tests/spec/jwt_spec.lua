@@ -166,6 +166,79 @@ describe("sol.jwt.verify", function()
     end)
 end)
 
+describe("key sets from the web", function()
+    local world = require "support.world"
+
+    -- verify(alg, more) says who signed that token, by the keys that the web server has.
+    local function with_web(spec)
+        world.with_world({ "http" }, function(web)
+            with_jwt(function(run, b)
+                local function write(name, text)
+                    local f = assert(io.open(web.dir .. "/" .. name .. ".new", "wb"))
+                    f:write(text):close()
+                    os.rename(web.dir .. "/" .. name .. ".new", web.dir .. "/" .. name)
+                end
+                write("keys.json", run "return jwks")
+                spec(function(code) return run(web:fill(code)) end, web, write, b)
+            end)
+        end)
+    end
+
+    it("are fetched once for all who ask", function()
+        with_web(function(run, web)
+            assert.equal("ada ada ada ada ada", run [[
+                local tasks, said = {}, {}
+                for i, alg in ipairs { "RS256", "ES256", "EdDSA", "RS512", "RS256" } do
+                    tasks[i] = sol.spawn(sol.jwt.verify, v.tokens[alg],
+                        { jwks_url = "http://127.0.0.1:$WORLD/file/$DIR2/keys.json", algorithms = alg })
+                end
+                for i, task in ipairs(tasks) do
+                    local _, claims, err = task:join()
+                    said[i] = claims and claims.sub or err
+                end
+                return table.concat(said, " ")
+            ]])
+            -- what has no key is looked for again, but not at once
+            assert.equal("nil no key for algorithm RS256 and kid \"mine\"", run [[
+                return sol.jwt.verify(sol.jwt.sign({}, { key = private "RS256", algorithm = "RS256", kid = "mine" }),
+                    { jwks_url = "http://127.0.0.1:$WORLD/file/$DIR2/keys.json", algorithms = "RS256" })
+            ]])
+            assert.equal(1, web:count "request GET")
+        end)
+    end)
+
+    it("are fetched again when they are old or lack a key, and go on counting without their server", function()
+        with_web(function(run, web, write, b)
+            local verify = [[
+                local claims, err = sol.jwt.verify(v.tokens.ES256, { algorithms = "ES256", jwks_ttl = 0.001,
+                    jwks_url = "http://127.0.0.1:$WORLD/file/$DIR2/keys.json", http = { timeout = 60 } })
+                return claims and claims.sub or err
+            ]]
+            write("full.json", run "return jwks")
+            write("keys.json", '{"keys":[]}')
+            assert.equal('no key for algorithm ES256 and kid "p256"', run(verify))
+            os.rename(web.dir .. "/full.json", web.dir .. "/keys.json")
+            repeat local said = run(verify) until said == "ada"
+            write("keys.json", "no keys")
+            repeat assert.equal("ada", run(verify)) until b:log():find "the key set is no JSON"
+            os.remove(web.dir .. "/keys.json")
+            repeat assert.equal("ada", run(verify)) until b:log():find "keys.json: status 404"
+        end)
+    end)
+
+    it("say what is wrong where there never were any", function()
+        with_web(function(run)
+            assert.matches("^nil http://127.0.0.1:%d+/status/500: status 500$", run [[
+                return sol.jwt.verify(v.tokens.ES256, { algorithms = "ES256",
+                    jwks_url = "http://127.0.0.1:$WORLD/status/500" })
+            ]])
+            assert.matches("give either key or jwks or jwks_url", run [[
+                return sol.jwt.verify("x", { jwks = "{}", jwks_url = "http://x", algorithms = "ES256" })
+            ]])
+        end)
+    end)
+end)
+
 describe("sol.jwt.sign", function()
     it("makes what the public key verifies", function()
         with_jwt(function(run)

@@ -194,6 +194,13 @@ class Web(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def on_file(self, path, body):
+        try:
+            with open(path, "rb") as file:
+                self.answer(200, file.read())
+        except OSError:
+            self.answer(404, b"")
+
     def on_auth(self, _, body):
         """A web service that knows one user."""
         good = b'"user":"ada"' in body and b'"password":"secret"' in body
