@@ -47,18 +47,16 @@ end
 
 local function fetch(state, key, fn)
     return fly(state.flights, key, function(_, is_current)
-        local value, err = fn(key)
+        local value, err, ttl = fn(key)
         if not is_current() then return value, err end -- set or deleted meanwhile
-        if value ~= nil then
-            store(state, key, value, nil, state.ttl)
-        elseif state.negative_ttl > 0 then
-            store(state, key, NOTHING, err, state.negative_ttl)
-        end
+        ttl = ttl or value == nil and state.negative_ttl or state.ttl
+        if ttl > 0 then store(state, key, value == nil and NOTHING or value, err, ttl) end
         return value, err
     end, state.timeout)
 end
 
---- The value, or nil.  With `fn` what is not there is fetched: value or nil, err.
+--- The value, or nil.  With `fn` what is not there is fetched: value or nil, err, and how long
+--- that is good where it is not as long as usual (0: for those who ask now).
 function Cache:get(key, fn)
     check_key(key, "get")
     if fn ~= nil then check_function("get", 2, fn) end

@@ -715,7 +715,7 @@ local cache = {}
 
 ---May wait, with `fn`.
 ---@param key any
----@param fn? fun(key: any): any, string?
+---@param fn? fun(key: any): any, string?, number? what there is, an error, seconds it is good for
 ---@return any value
 ---@return string? err
 function cache:get(key, fn) end
@@ -737,6 +737,56 @@ function cache:count() end
 ---@param options? sol.cache_options
 ---@return sol.cache
 function sol.cache(options) end
+
+---@class sol.breaker
+local breaker = {}
+
+---What fn(...) gives; or nil and why it is not called.
+---@param fn fun(...): any, string?
+---@param ... any
+---@return any ...
+function breaker:call(fn, ...) end
+
+---@return boolean would_call_nobody
+function breaker:is_open() end
+
+---@param options? {failures?: integer, pause?: number} 5 in a row, 10 seconds
+---@return sol.breaker
+function sol.breaker(options) end
+
+---@class sol.login
+---@field clientid string
+---@field username? string
+---@field password? string
+---@field peerhost string an address without its port
+---@field listener string
+
+---@class sol.answer
+---@field username? string the client's from now on
+---@field attributes? table<string, sol.plain>
+---@field superuser? boolean
+---@field expires? number seconds since 1970
+
+---@class sol.authenticator_options
+---@field name? string
+---@field cache_ttl? number seconds, 60
+---@field deny_ttl? number seconds, 5
+---@field cache_size? integer 10000
+---@field failures? integer in a row, 5
+---@field pause? number seconds, 10
+---@field on_failure? "deny"|"allow"|"ignore"
+
+---A handler for "authenticate" that does as `ask` says.
+---@param options sol.authenticator_options?
+---@param ask fun(login: sol.login): boolean|"ignore"|sol.answer|nil, string?
+---@return fun(client: sol.client, credentials: sol.credentials): sol.verdict?
+function sol.authenticator(options, ask) end
+
+---A text with ${placeholders}, taken apart.
+---@param text string
+---@param names string[] those there may be
+---@return fun(values: table|fun(name: string): any, escape?: fun(text: string): string): string fill
+function sol.template(text, names) end
 
 ---@class sol.rate
 local rate = {}
