@@ -11,7 +11,7 @@ local sol, native = ...
 
 local error, huge, ipairs, max, min, pairs, tostring, type =
     error, math.huge, ipairs, math.max, math.min, pairs, tostring, type
-local concat, pack, time = table.concat, string.pack, sol.time
+local concat, null, pack, time = table.concat, sol.json.null, string.pack, sol.time
 local make_options = native.options
 
 local OPTIONS = {
@@ -70,6 +70,7 @@ local function check(answer)
     local checked = { verdict = "allow" }
     for name, kind in pairs(SHAPE) do
         local value = answer[name]
+        if value == null then value = nil end
         if value ~= nil and type(value) ~= kind then
             return nil, ("%s is no %s in the answer"):format(name, kind)
         end

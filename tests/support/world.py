@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 lock = threading.Lock()
 
@@ -200,6 +201,16 @@ class Web(BaseHTTPRequestHandler):
                 self.answer(200, file.read())
         except OSError:
             self.answer(404, b"")
+
+    def on_say(self, what, body):
+        """/say/WHAT, percent-encoded: "STATUS BODY" is the answer, another word one of these ways."""
+        what = unquote(what.partition("?")[0])
+        say("body", body.decode("latin-1"))
+        status, _, text = what.partition(" ")
+        if status.isdigit():
+            self.answer(int(status), text.encode())
+        else:
+            getattr(self, "on_" + status)(text, body)
 
     def on_auth(self, _, body):
         """A web service that knows one user."""
