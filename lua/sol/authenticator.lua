@@ -57,7 +57,7 @@ end
 -- ---- the answer --------------------------------------------------------------------
 
 local SHAPE = {
-    attributes = "table", superuser = "boolean", username = "string", expires = "number",
+    attributes = "table", superuser = "boolean", username = "string", expires = "number", password_hash = "string",
 }
 
 local PLAIN = { string = true, number = true, boolean = true }
@@ -83,6 +83,26 @@ local function check(answer)
     end
     if (checked.expires or huge) <= time() then checked.verdict = "deny" end
     return checked
+end
+
+--- A function that holds the password of a login against the answer's hash, if it has one:
+--- the answer, perhaps another; or nil and an error.  A user whom the backend does not know is
+--- held against the hash of the last one it knew, so that both take as long to refuse.
+local function password_checker()
+    local decoy
+    return function(login, answer)
+        local hash, password = answer.password_hash, login.password or ""
+        answer.password_hash = nil
+        if hash then
+            local fits, err = sol.password.verify(password, hash)
+            if err then return nil, ("password of user %s: %s"):format(login.username, err) end
+            decoy = hash
+            if not (fits and login.password) then return { verdict = "deny" } end
+        elseif decoy and answer.verdict == "deny" then
+            sol.password.verify(password, decoy)
+        end
+        return answer
+    end
 end
 
 --- How long this answer is good: seconds.
@@ -148,7 +168,7 @@ local function authenticator(given, ask)
     local verdict = ON_FAILURE[options.on_failure]
     if verdict == nil then error('sol.authenticator: on_failure must be "deny", "allow" or "ignore"', 2) end
 
-    local secret = sol.random(32)
+    local secret, check_password = sol.random(32), password_checker()
     local breaker = options.failures > 0 and sol.breaker { failures = options.failures, pause = options.pause }
     local answers = options.cache_ttl > 0 and sol.cache { size = options.cache_size }
     local logins = sol.metrics.counter("sol_logins_total", { labels = { "by", "result" },
@@ -163,6 +183,7 @@ local function authenticator(given, ask)
     local function fetch(login)
         local answer, err
         if breaker then answer, err = breaker:call(question, login) else answer, err = question(login) end
+        if answer then answer, err = check_password(login, answer) end
         return answer, err, answer and lifetime(options, answer)
     end
 

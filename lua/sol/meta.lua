@@ -762,6 +762,7 @@ function sol.breaker(options) end
 ---@field listener string
 
 ---@class sol.answer
+---@field password_hash? string allow only a password that fits
 ---@field username? string the client's from now on
 ---@field attributes? table<string, sol.plain>
 ---@field superuser? boolean

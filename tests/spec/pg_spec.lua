@@ -3,62 +3,20 @@
 -- sol.pg against a real PostgreSQL: values, errors, statements, pools, notifications.
 
 local broker = require "support.broker"
-local proc = require "support.proc"
-local wait = require "support.wait"
+local servers = require "support.servers"
 local world = require "support.world"
 local with_broker, run = broker.with_broker, world.run
 
-local postgres -- { port, dir, process }
+local postgres
 
--- The newest server's programs.
-local function bin(name)
-    local versions = proc.list "/usr/lib/postgresql"
-    table.sort(versions, function(a, b) return tonumber(a) < tonumber(b) end)
-    return ("/usr/lib/postgresql/%s/bin/%s"):format(versions[#versions], name)
-end
-
--- It refuses to run as root.
-local function as_postgres(...)
-    if tonumber((broker.run { "/usr/bin/id", "-u" }.stdout)) ~= 0 then return { ... } end
-    return { "/usr/bin/setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL", ... }
-end
-
-local function must_run(argv)
-    local r = broker.run(argv, { timeout = 60 })
-    assert(r.status == 0, r.stdout .. r.stderr)
-end
-
-setup(function()
-    local dir = assert(proc.tempdir())
-    postgres = { dir = dir, port = broker.free_port() }
-    world.certificates(dir)
-    broker.write_file(dir .. "/password", "secret\n")
-    if as_postgres("x")[2] then must_run { "/usr/bin/chown", "-R", "postgres:postgres", dir } end
-    must_run(as_postgres(bin "initdb", "-D", dir .. "/data", "-A", "scram-sha-256", "-U", "sol", "-N",
-        "--pwfile=" .. dir .. "/password", "-E", "UTF8", "--no-locale"))
-    postgres.process = broker.spawn(dir, as_postgres(bin "postgres", "-D", dir .. "/data", "-k", dir,
-        "-p", tostring(postgres.port), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "ssl=on",
-        "-c", "client_connection_check_interval=20",
-        "-c", "ssl_cert_file=" .. dir .. "/server.pem", "-c", "ssl_key_file=" .. dir .. "/server.key"))
-    wait.till("PostgreSQL to be ready", function()
-        return broker.read_file(dir .. "/err"):find "ready to accept connections"
-    end, 30)
-end)
-
-teardown(function()
-    postgres.process:kill(2)
-    if not postgres.process:wait(wait.scaled(10)) then postgres.process:kill(9) end
-    broker.run { "/usr/bin/rm", "-rf", postgres.dir }
-end)
+setup(function() postgres = servers.start_postgres() end)
+teardown(function() postgres:remove() end)
 
 -- A broker; $PG in code is where the server is and who we are.
 local function pg(spec, more)
-    local options = ("host = 'localhost', port = %d, user = 'sol', password = 'secret', database = 'postgres'")
-        :format(postgres.port)
-    local function fill(text) return (text:gsub("$PG", options):gsub("$DIR2", postgres.dir)) end
-    with_broker({ config = world.RUNNER .. fill(more or "") }, function(b)
+    with_broker({ config = world.RUNNER .. postgres:fill(more or "") }, function(b)
         local c = b:client "c"
-        spec(function(code) return run(c, fill(code)) end, b)
+        spec(function(code) return run(c, postgres:fill(code)) end, b)
     end)
 end
 

@@ -3,8 +3,7 @@
 -- sol.redis against a real server, and against one that misbehaves on demand.
 
 local broker = require "support.broker"
-local proc = require "support.proc"
-local wait = require "support.wait"
+local servers = require "support.servers"
 local world = require "support.world"
 local with_broker, with_world, run = broker.with_broker, world.with_world, world.run
 
@@ -20,25 +19,11 @@ end
 
 -- The real one, with a password; $REDIS in code is its options.
 local function real(spec, more)
-    broker.with_dir(function(dir)
-        local port = broker.free_port()
-        local server = broker.spawn(dir, { "/usr/bin/redis-server", "--port", tostring(port), "--bind", "127.0.0.1",
-            "--save", "", "--requirepass", "secret", "--dir", dir })
-        local options = ("port = %d, password = 'secret'"):format(port)
-        local function fill(text) return (text:gsub("$REDIS", options)) end
-        local ok, err = xpcall(function()
-            wait.till("redis to listen", function()
-                local s = proc.connect { port = port }
-                return s and (s:close() or true)
-            end)
-            with_broker({ config = world.RUNNER .. fill(more or "") }, function(b)
-                local c = b:client "c"
-                spec(function(code) return run(c, fill(code)) end, b)
-            end)
-        end, function(e) return e end)
-        server:kill(9)
-        server:wait(wait.scaled())
-        if not ok then error(err, 0) end
+    servers.with_redis(function(redis)
+        with_broker({ config = world.RUNNER .. redis:fill(more or "") }, function(b)
+            local c = b:client "c"
+            spec(function(code) return run(c, redis:fill(code)) end, b)
+        end)
     end)
 end
 

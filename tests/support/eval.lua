@@ -40,12 +40,16 @@ function M.client(b, id, opts)
     return c:subscribe("answer/" .. id, 0)
 end
 
---- with_broker, and `spec(run, b)`; opts.config is added to the policy, opts.globals is an
---- expression for the table of the chunks' globals.
+--- The policy, with `config` in front; `globals` is an expression for the table of the chunks' globals.
+function M.policy(config, globals)
+    return (config or "") .. "\n" .. POLICY:gsub("%$GLOBALS", globals or "{}")
+end
+
+--- with_broker, and `spec(run, b)`; opts.config and opts.globals make the policy.
 function M.with(opts, spec)
     local own = {}
     for name, value in pairs(opts) do own[name] = value end
-    own.config = (opts.config or "") .. "\n" .. POLICY:gsub("%$GLOBALS", opts.globals or "{}")
+    own.config = M.policy(opts.config, opts.globals)
     broker.with_broker(own, function(b)
         local c = M.client(b, "eval")
         spec(function(code, seconds) return M.ask(c, code, seconds) end, b)
