@@ -212,6 +212,14 @@ class Web(BaseHTTPRequestHandler):
         else:
             getattr(self, "on_" + status)(text, body)
 
+    def on_file(self, path, body):
+        """What is in this file; 404 when it is not there."""
+        try:
+            with open("/" + path, "rb") as f:
+                self.answer(200, f.read())
+        except OSError:
+            self.answer(404, b"")
+
     def on_auth(self, _, body):
         """A web service that knows one user."""
         good = b'"user":"ada"' in body and b'"password":"secret"' in body
