@@ -377,6 +377,7 @@ local sol = {}
 ---@field session_present? boolean of `connected`
 ---@field reason? string           of `disconnected`
 ---@field reason_code? integer     of `disconnected`
+---@field normal? boolean          of `disconnected`: the client said goodbye
 ---@field filter? string           of `subscribed` and `unsubscribed`
 ---@field qos? integer             of `subscribed`
 ---@alias sol.info_fn fun(client: sol.client, info: sol.info)
@@ -964,6 +965,12 @@ function sol.subscribe(filter, fn, options) end
 ---@return sol.message_copy? message
 ---@return string? err "timeout"
 function sol.await(filter, timeout) end
+
+---@param filter string
+---@param max? integer 1 to 10000; 1000
+---@return sol.message_copy[] messages
+---@return boolean more
+function sol.retained(filter, max) end
 
 ---Ask over MQTT 5 request and response.  Waits.
 ---@param topic string

@@ -419,7 +419,8 @@ static void leave(struct conn *c, uint8_t reason_code, const char *why) {
         c->client->is_counted = false;
         session_detach(c->session, c->will_on_close);
         hooks_tell(w->hooks, HOOK_DISCONNECTED, c->client,
-                   &(struct fact){ .reason = why, .reason_code = reason_code });
+                   &(struct fact){
+                       .reason = why, .reason_code = reason_code, .is_normal = !c->will_on_close });
     }
     if (c->parked_cancel) {
         void (*cancel)(void *) = c->parked_cancel;

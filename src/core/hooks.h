@@ -114,6 +114,7 @@ struct fact {
     const char *reason;      /* lent, static or NULL */
     uint8_t reason_code, qos;
     bool session_present;
+    bool is_normal; /* disconnected: the client has said goodbye, and wants no will */
     unsigned generation, old_generation; /* reload */
 };
 

@@ -154,8 +154,12 @@ struct matching {
     size_t expired_len;
 };
 
+static bool is_full(const struct matching *m) {
+    return m->q->max && *m->len >= m->q->max;
+}
+
 static void visit(struct matching *m, struct node *n) {
-    if (!n->message) return;
+    if (!n->message || is_full(m)) return;
     if (n->message->expires_ms <= m->q->now_ms) {
         m->expired = xrealloc(m->expired, (m->expired_len + 1) * sizeof(struct node *));
         m->expired[m->expired_len++] = n;
@@ -171,7 +175,7 @@ static void visit(struct matching *m, struct node *n) {
 
 static void visit_below(struct matching *m, struct node *n) {
     visit(m, n);
-    for (struct node *c = n->first; c; c = c->next) visit_below(m, c);
+    for (struct node *c = n->first; c && !is_full(m); c = c->next) visit_below(m, c);
 }
 
 static bool is_system(const struct matching *m, const struct node *child) {
@@ -191,10 +195,10 @@ static void walk(struct matching *m, struct node *n, size_t at) {
     }
     if (is_level(level, '#')) {
         visit(m, n); /* the parent level counts; the root holds no message */
-        for (struct node *c = n->first; c; c = c->next)
+        for (struct node *c = n->first; c && !is_full(m); c = c->next)
             if (!is_system(m, c)) visit_below(m, c); /* [MQTT-4.7.2-1] */
     } else if (is_level(level, '+')) {
-        for (struct node *c = n->first; c; c = c->next)
+        for (struct node *c = n->first; c && !is_full(m); c = c->next)
             if (!is_system(m, c)) walk(m, c, at);
     } else {
         struct node *c = child_find(m->r, n, level);

@@ -24,6 +24,7 @@ struct retain_query {
     struct slice filter;
     uint64_t now_ms; /* what has expired by then is left out */
     uint64_t up_to;  /* a retain_stamp: what was kept later is left out */
+    size_t max;      /* so many at most, in the whole list; 0: all there are */
 };
 
 /* Collects a reference to every message the query finds: appended to *list (xrealloc'd, *len

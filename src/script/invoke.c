@@ -181,7 +181,11 @@ static void push_info(lua_State *L, enum hook_event event, const struct fact *f)
         lua_pushboolean(L, f->session_present); /* info, present */
         lua_setfield(L, -2, "session_present"); /* info */
         break;
-    default: set_info(L, "reason", f->reason); set_number(L, "reason_code", f->reason_code);
+    default:
+        set_info(L, "reason", f->reason);
+        set_number(L, "reason_code", f->reason_code);
+        lua_pushboolean(L, f->is_normal); /* info, normal */
+        lua_setfield(L, -2, "normal");    /* info */
     }
 }
 

@@ -29,6 +29,7 @@ int luaopen_sol_sqlite(lua_State *L);   /* lib_sqlite.c: a table */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */
 int luaopen_sol_clients(lua_State *L); /* lib_clients.c: client clients */
 int luaopen_sol_publish(lua_State *L); /* lib_publish.c: publish */
+int luaopen_sol_retain(lua_State *L);  /* lib_retain.c: retained */
 int luaopen_sol_time(lua_State *L);    /* lib_time.c: now time sleep after every spawn */
 int luaopen_sol_file(lua_State *L);    /* lib_file.c: read_file */
 int luaopen_sol_stats(lua_State *L);   /* lib_stats.c: hooks */

@@ -2,6 +2,7 @@
 --
 -- Retained messages: kept, replaced, removed, and sent to new subscriptions.
 
+local eval = require "support.eval"
 local with_broker = require("support.broker").with_broker
 
 for version = 3, 5 do
@@ -164,5 +165,23 @@ it("retained properties reach the later subscriber", function()
         b:client("p", { version = 5 }):publish("t", "x", { retain = true, props = props }):ping()
         local c = b:client("c", { version = 5 }):subscribe("t")
         assert.same(props, c:expect_publish("t", "x", { retain = true }).props)
+    end)
+end)
+
+it("a policy finds retained messages, so many at a time", function()
+    eval.with({ config = "allow_anonymous = true" }, function(run, b)
+        local p = b:client("p", { version = 5 })
+        for i = 1, 5 do p:publish("many/" .. i, "x", { retain = true, qos = 1, props = { content_type = "text" } }) end
+        assert.equal("5 false x text true 1", run [[
+            local list, more = sol.retained "many/+"
+            local m = list[1]
+            return #list, more, m.payload, m.properties.content_type, m.retain, m.qos ]])
+        assert.equal("2 true 5 false 0 false", run [[
+            local two, more = sol.retained("many/#", 2)
+            local five, no_more = sol.retained("many/#", 5)
+            local none, nothing = sol.retained "few/#"
+            return #two, more, #five, no_more, #none, nothing ]])
+        assert.matches("eval:1: bad argument #1 to 'retained' %(not a topic filter%)", run [[sol.retained "a/#/b"]])
+        assert.matches("eval:1: bad argument #2 to 'retained' %(expected 1 to 10000%)", run [[sol.retained("a", 0)]])
     end)
 end)

@@ -32,7 +32,8 @@ struct list {
 
 static struct list match(struct retain *r, const char *filter, uint64_t now_ms) {
     struct list l = { NULL, 0 };
-    retain_match(r, &(struct retain_query){ slice_str(filter), now_ms, UINT64_MAX }, &l.at, &l.len);
+    retain_match(r, &(struct retain_query){ slice_str(filter), now_ms, UINT64_MAX, 0 }, &l.at,
+                 &l.len);
     return l;
 }
 
@@ -127,7 +128,7 @@ static void found_messages_are_appended(void **state) {
     keep(*state, "a", "x", MESSAGE_NEVER);
     keep(*state, "b", "x", MESSAGE_NEVER);
     struct list l = match(*state, "a", 0);
-    retain_match(*state, &(struct retain_query){ SLICE("b"), 0, UINT64_MAX }, &l.at, &l.len);
+    retain_match(*state, &(struct retain_query){ SLICE("b"), 0, UINT64_MAX, 0 }, &l.at, &l.len);
     assert_int_equal(l.len, 2);
     assert_slice(message_topic(l.at[0]), "a");
     assert_slice(message_topic(l.at[1]), "b");
@@ -137,7 +138,7 @@ static void found_messages_are_appended(void **state) {
 static void what_is_kept_later_is_left_out(void **state) {
     keep(*state, "a", "x", MESSAGE_NEVER);
     keep(*state, "b", "x", MESSAGE_NEVER);
-    struct retain_query q = { SLICE("#"), 0, retain_stamp(*state) };
+    struct retain_query q = { SLICE("#"), 0, retain_stamp(*state), 0 };
     keep(*state, "b", "again", MESSAGE_NEVER);
     keep(*state, "c", "x", MESSAGE_NEVER);
     struct list l = { NULL, 0 };
@@ -145,6 +146,20 @@ static void what_is_kept_later_is_left_out(void **state) {
     assert_int_equal(l.len, 1);
     assert_slice(message_topic(l.at[0]), "a");
     list_free(&l);
+}
+
+static void no_more_are_found_than_asked_for(void **state) {
+    static const char *const filters[] = { "#", "+/+", "a/#" };
+    keep(*state, "a/1", "x", MESSAGE_NEVER);
+    keep(*state, "a/2", "x", MESSAGE_NEVER);
+    keep(*state, "a/3", "x", MESSAGE_NEVER);
+    for (unsigned i = 0; i < 3; i++) {
+        struct list l = { NULL, 0 };
+        retain_match(*state, &(struct retain_query){ slice_str(filters[i]), 0, UINT64_MAX, 2 },
+                     &l.at, &l.len);
+        assert_int_equal(l.len, 2);
+        list_free(&l);
+    }
 }
 
 static void what_was_found_outlives_its_place(void **state) {
@@ -279,6 +294,7 @@ int main(void) {
         STORE(an_empty_message_removes),
         STORE(found_messages_are_appended),
         STORE(what_is_kept_later_is_left_out),
+        STORE(no_more_are_found_than_asked_for),
         STORE(what_was_found_outlives_its_place),
         STORE(the_expired_are_not_found_and_go),
         STORE(the_deepest_and_longest_topics_have_their_place),
