@@ -205,12 +205,24 @@ class Web(BaseHTTPRequestHandler):
     def on_say(self, what, body):
         """/say/WHAT, percent-encoded: "STATUS BODY" is the answer, another word one of these ways."""
         what = unquote(what.partition("?")[0])
+        for name, value in self.headers.items():
+            if name.lower().startswith("webhook-"):
+                say("header", name, value)
         say("body", body.decode("latin-1"))
         status, _, text = what.partition(" ")
         if status.isdigit():
             self.answer(int(status), text.encode())
         else:
             getattr(self, "on_" + status)(text, body)
+
+    turns = {}  # path -> how many requests there have been
+
+    def on_turns(self, what, body):
+        """/turns/WHAT,WHAT...: each request is answered as by /say/WHAT, all further ones by the last."""
+        with lock:
+            n = self.turns[what] = self.turns.get(what, -1) + 1
+        words = what.split(",")
+        self.on_say(words[min(n, len(words) - 1)], body)
 
     def on_file(self, path, body):
         """What is in this file; 404 when it is not there."""
