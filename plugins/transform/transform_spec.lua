@@ -1,0 +1,101 @@
+-- SPDX-License-Identifier: BSD-2-Clause
+--
+-- transform: documents and topics in their new shape, and rules that are refused.
+
+local broker = require "support.broker"
+local with_broker, with_dir, write_file = broker.with_broker, broker.with_dir, broker.write_file
+
+local function with_rules(rules, spec)
+    with_broker({ config = 'plugin("transform", { rules = {' .. rules .. "} })" }, function(b)
+        local all = b:client("all"):subscribe("#", 0)
+        local pub = b:client("dev-1", { version = 5, username = "ada", password = "" })
+        spec(function(topic, payload, new_topic, new_payload)
+            pub:publish(topic, payload, { qos = 1 })
+            all:expect_publish(new_topic, new_payload)
+        end, pub, all)
+    end)
+end
+
+describe("transform", function()
+    it("builds a new document from the old one, the topic and the client", function()
+        with_rules([[{
+            from = "+/+/raw", to = "%2/%1/state",
+            payload = {
+                device = "%2", of = "$client", by = "$username", was = "$topic", literal = "100%%", yes = true, n = 3,
+                celsius = { path = "t.f", scale = 5 / 9, offset = -160 / 9, round = 1 },
+                first = "$.list[1].x", last = "$.list.2", list = { "$.a", "$.absent" },
+                state = { path = "s", map = { [0] = "off", [1] = "on" }, default = "unknown" },
+                id = { path = "id", as = "string" }, whole = { path = "w", round = 0 },
+                int = { path = "w", as = "integer" },
+            },
+        }]], function(becomes)
+            becomes("site/7/raw", '{"t":{"f":100.04},"list":[{"x":null},"z"],"a":5,"s":1,"id":17,"w":"2.6"}',
+                "7/site/state", '{"by":"ada","celsius":37.8,"device":"7","id":"17","int":2,"last":"z","list":[5,null],'
+                .. '"literal":"100%","n":3,"of":"dev-1","state":"on","was":"site/7/raw","whole":3,"yes":true}')
+            becomes("a/b/raw", "{}", "b/a/state", '{"by":"ada","device":"b","list":[null,null],"literal":"100%","n":3,'
+                .. '"of":"dev-1","state":"unknown","was":"a/b/raw","yes":true}')
+        end)
+    end)
+
+    it("changes what is there: keep, set, remove", function()
+        with_rules([[
+            { from = "set", set = { ["a.b.c"] = "$.x", x = "$.a", ["list[2]"] = "two" },
+                remove = { "secret", "deep.er" } },
+            { from = "keep", keep = { "a", "b.c" } },
+            { from = "first", remove = { "l[1]" } },
+        ]], function(becomes)
+            becomes("set", '{"a":1,"x":2,"secret":3,"deep":{"er":4,"other":5},"list":[1,0,3]}', "set",
+                '{"a":{"b":{"c":2}},"deep":{"other":5},"list":[1,"two",3],"x":1}')
+            becomes("keep", '{"a":[],"b":{"c":2,"d":3},"z":9}', "keep", '{"a":[],"b":{"c":2}}')
+            becomes("first", '{"l":[1,2,3]}', "first", '{"l":[2,3]}')
+        end)
+    end)
+
+    it("wraps a payload that is a bare value, and takes one out", function()
+        with_rules([[{ from = "wrap/+", to = "wrapped/%1", payload = { value = "$payload" } },
+            { from = "bare", payload = "$.value" }, { from = "other/#", to = "new/%1" }]], function(becomes)
+            becomes("wrap/x", "21.5", "wrapped/x", '{"value":21.5}')
+            becomes("bare", '{"value":[1]}', "bare", "[1]")
+            becomes("bare", "{}", "bare", "null")
+            becomes("other/a/b", "no JSON", "new/a/b", "no JSON")
+        end)
+    end)
+
+    it("refuses, drops or passes what is no JSON", function()
+        with_rules([[{ from = "deny", set = { a = 1 } }, { from = "drop", set = { a = 1 }, invalid = "drop" },
+            { from = "pass", set = { a = 1 }, invalid = "pass" }]], function(becomes, pub, all)
+            pub:publish("deny", "{", { qos = 1, rc = 0x99 }):publish("deny", "[", { qos = 1, rc = 0x99 })
+            pub:publish("deny", "5", { qos = 1, rc = 0x99 }):publish("drop", "x", { qos = 1, rc = 0 })
+            becomes("pass", "{", "pass", "{")
+            all:expect_nothing()
+        end)
+    end)
+end)
+
+describe("transform does not load", function()
+    local rows = { -- rules, and what is said of the first
+        ["without rules"] = { "", "rules is missing" },
+        ["no from"] = { "{ to = 'a' }", "rules[1].from: expected a topic filter" },
+        ["an unknown field"] = { "{ from = 'a', fields = {} }", "rules[1].fields: no such field" },
+        ["a capture that is not there"] = { "{ from = 'a/+', to = 'b/%2' }",
+            "rules[1].to: %2: the filter has 1 wildcard" },
+        ["an unknown name"] = { "{ from = 'a', payload = { x = '$clientid' } }",
+            "rules[1].payload: no such name: $clientid" },
+        ["a lookup with an unknown option"] = { "{ from = 'a', set = { x = { path = 'y', scales = 2 } } }",
+            "rules[1].set.x: scales = 2: expected as, default" },
+        ["an unknown as"] = { "{ from = 'a', set = { x = { path = 'y', as = 'float' } } }", "as: expected boolean" },
+        ["payload and set"] = { "{ from = 'a', payload = {}, set = {} }", "rules[1].payload: replaces all" },
+        ["an unknown invalid"] = { "{ from = 'a', set = {}, invalid = 'x' }",
+            "rules[1].invalid: expected deny, drop or pass" },
+    }
+    for name, row in pairs(rows) do
+        it(name, function()
+            with_dir(function(dir)
+                write_file(dir .. "/sol.lua", 'plugin("transform", { rules = {' .. row[1] .. "} })")
+                local result = broker.sol("check", "-c", dir .. "/sol.lua")
+                assert.not_equal(0, result.status)
+                assert.truthy((result.stderr .. result.stdout):find(row[2], 1, true), result.stderr)
+            end)
+        end)
+    end
+end)
