@@ -63,7 +63,7 @@ void hooks_settled(struct hooks *h) {
     h->link = NULL;
 }
 
-void hook_call_deinit(struct hook_call *call) {
+void hook_call_clear(struct hook_call *call) {
     free(call->reason);
     free(call->server_reference);
     call->reason = call->server_reference = NULL;

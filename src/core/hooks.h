@@ -178,8 +178,11 @@ struct hooks {
 /* For the hooks: they are about to free themselves. */
 void hooks_settled(struct hooks *h);
 
-/* Frees call->reason and call->server_reference. */
-void hook_call_deinit(struct hook_call *call);
+/* Frees call->reason and call->server_reference, which few calls have. */
+void hook_call_clear(struct hook_call *call);
+static inline void hook_call_deinit(struct hook_call *call) {
+    if (call->reason || call->server_reference) hook_call_clear(call);
+}
 /* The code of a denial; one that means success denies, too. */
 static inline uint8_t hook_denial(const struct hook_call *call, uint8_t otherwise) {
     return call->reason_code >= RC_UNSPECIFIED_ERROR ? call->reason_code : otherwise;

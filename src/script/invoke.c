@@ -6,8 +6,12 @@
  *
  * Core may cancel a call at any time it waits, also from within the very handler that was
  * woken (it disconnects its own client, say): the invocation then runs to its end with
- * `call` NULL and answers nobody.  So it holds references of its own to client and
- * message. */
+ * `call` NULL and answers nobody.  So one that waits, or may be left alone, holds
+ * references of its own to client and message; the others make do with the call's.
+ *
+ * Lending an object to scripts and ending the loan costs more than a small handler.  So
+ * the latest call that is over leaves its objects open, until other Lua is about to run
+ * (vm->before_entry): the next call of its kind finds them open. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/invoke.h"
 
@@ -29,8 +33,8 @@ struct invocation {
     struct task *task;       /* its own, also while it is in the pool */
     struct invocation *next; /* free list */
     struct hook_call *call;  /* lent; NULL: cancelled, or a fact that went on without */
-    struct client *client;   /* owned reference, or NULL */
-    struct message *message; /* owned reference to what was asked about, or NULL */
+    struct client *client;   /* lent by the call, or NULL; owned reference with holds_refs */
+    struct message *message; /* what was asked about; likewise */
     struct handler *handler; /* running or waiting */
     const struct event *event;
     uint64_t deadline_ms; /* for all its handlers' waiting; 0: not waited yet */
@@ -40,10 +44,11 @@ struct invocation {
     enum hook_event id;
     enum task_status status; /* of the latest run */
     bool is_used;            /* not in the pool */
-    bool has_request;        /* lent to the task's userdata */
-    bool has_access;         /* likewise */
-    bool has_waited;         /* the answer goes through done */
-    bool is_counted;         /* among the parked */
+    bool holds_refs;
+    bool has_request; /* lent to the task's userdata */
+    uint8_t open;     /* OPEN_MESSAGE, OPEN_ACCESS: userdata that scripts can use */
+    bool has_waited;  /* the answer goes through done */
+    bool is_counted;  /* among the parked */
 };
 
 /* What a task keeps for invocations. */
@@ -54,6 +59,54 @@ enum {
     PINS = PIN_REQUEST + REQUEST_KINDS
 };
 _Static_assert(PINS <= TASK_PINS, "a pin for each");
+
+/* ---- loans ----------------------------------------------------------------------- */
+
+enum { OPEN_MESSAGE = 1, OPEN_ACCESS = 2 };
+
+static void open_live(struct invocation *inv, unsigned which, int pin) {
+    if (!(inv->open & which)) live_begin(inv->task->co, TASK_PIN(pin));
+    inv->open |= (uint8_t)which;
+}
+
+/* Ends the loans of `which` as far as they are open. */
+static void close_live(struct invocation *inv, unsigned which) {
+    which &= inv->open;
+    if (which & OPEN_MESSAGE) live_end(inv->task->co, TASK_PIN(PIN_MESSAGE));
+    if (which & OPEN_ACCESS) live_end(inv->task->co, TASK_PIN(PIN_ACCESS));
+    inv->open &= (uint8_t)~which;
+}
+
+/* vm->before_entry: what the latest call has left open. */
+static void close_latest(struct vm *vm) {
+    struct script *s = vm->script;
+    if (s->latest) close_live(s->latest, s->latest->open);
+    s->latest = NULL;
+    vm->before_entry = NULL;
+}
+
+/* The call is over.  Below other Lua nothing may stay open. */
+static void leave_open(struct invocation *inv) {
+    struct vm *vm = inv->script->vm;
+    if (!inv->open) return;
+    if (vm->running) {
+        close_live(inv, inv->open);
+        return;
+    }
+    close_latest(vm);
+    inv->script->latest = inv;
+    vm->before_entry = close_latest;
+}
+
+/* A call begins: what is still open of the latest one is its, if both are this
+ * invocation's. */
+static void take_open(struct invocation *inv) {
+    struct script *s = inv->script;
+    if (!s->latest) return;
+    if (s->latest != inv) close_live(s->latest, s->latest->open);
+    s->latest = NULL;
+    s->vm->before_entry = NULL;
+}
 
 /* ---- arguments ------------------------------------------------------------------- */
 
@@ -105,16 +158,17 @@ static void lend_request(struct invocation *inv, void *request) {
 
 static void lend_message(struct invocation *inv, struct message *m, const char *read_only) {
     if (!m) return;
-    inv->message = message_ref(m);
+    inv->message = m;
     struct message_box *box = message_box(inv);
-    message_box_lend(inv->task->co, TASK_PIN(PIN_MESSAGE), box, inv->script->vm->worker, m,
+    message_box_fill(inv->task->co, TASK_PIN(PIN_MESSAGE), box, inv->script->vm->worker, m,
                      read_only);
+    open_live(inv, OPEN_MESSAGE, PIN_MESSAGE);
 }
 
 static void lend_access(struct invocation *inv, const struct access_request *q) {
     struct access_box *box = access_box(inv);
-    access_box_lend(inv->task->co, TASK_PIN(PIN_ACCESS), box, q);
-    inv->has_access = true;
+    access_box_fill(inv->task->co, TASK_PIN(PIN_ACCESS), box, q);
+    open_live(inv, OPEN_ACCESS, PIN_ACCESS);
 }
 
 /* Lends the call's objects to the task's userdata. */
@@ -148,11 +202,26 @@ static void take_request_back(struct invocation *inv) {
 static void take_back(struct invocation *inv) {
     struct task *t = inv->task;
     take_request_back(inv);
-    if (inv->has_access) live_end(t->co, TASK_PIN(PIN_ACCESS));
-    inv->has_access = false;
-    if (!inv->message) return;
-    message_box_clear(t->co, TASK_PIN(PIN_MESSAGE), t->pins[PIN_MESSAGE].block);
-    inv->message = message_unref(inv->message);
+    if (inv->message) message_box_clear(t->co, TASK_PIN(PIN_MESSAGE), t->pins[PIN_MESSAGE].block);
+    leave_open(inv);
+}
+
+/* It may outlive what its call lends it. */
+static void hold_refs(struct invocation *inv) {
+    if (inv->holds_refs) return;
+    inv->holds_refs = true;
+    if (inv->client) client_ref(inv->client);
+    if (inv->message) message_ref(inv->message);
+}
+
+static void let_go(struct invocation *inv) {
+    if (inv->holds_refs) {
+        client_unref(inv->client);
+        message_unref(inv->message);
+    }
+    inv->holds_refs = false;
+    inv->client = NULL;
+    inv->message = NULL;
 }
 
 static void set_info(lua_State *L, const char *name, const char *text) {
@@ -233,6 +302,15 @@ static struct invocation *invocation_new(struct script *s) {
     return inv;
 }
 
+/* Lends what the call is about, and nothing else is open. */
+static void begin_loans(struct invocation *inv) {
+    take_open(inv);
+    lend(inv);
+    unsigned lent =
+        (inv->message ? OPEN_MESSAGE : 0) | (inv->event->arg == ARG_ACCESS ? OPEN_ACCESS : 0);
+    if (inv->open != lent) close_live(inv, inv->open & ~lent);
+}
+
 static struct invocation *invocation_begin(struct script *s, struct hook_call *call) {
     struct invocation *inv = s->free_invocations;
     if (inv)
@@ -240,14 +318,14 @@ static struct invocation *invocation_begin(struct script *s, struct hook_call *c
     else
         inv = invocation_new(s);
     inv->call = call;
-    inv->client = call->client ? client_ref(call->client) : NULL;
+    inv->client = call->client;
     inv->id = call->event;
     inv->event = &events[call->event];
     inv->task->may_wait = call->done || (HOOK_IS_FACT(call->event) && call->event != HOOK_STOP);
     inv->is_used = true;
     inv->answer.verdict = VERDICT_NONE;
     inv->answer.reason_code = 0;
-    lend(inv);
+    begin_loans(inv);
     return inv;
 }
 
@@ -270,9 +348,9 @@ static void invocation_end(struct invocation *inv) {
     }
     if (inv->status != TASK_DONE) task_reset(inv->task);
     take_back(inv);
-    client_unref(inv->client);
-    free(inv->reason);
-    free(inv->server_reference);
+    let_go(inv);
+    if (inv->reason) free(inv->reason);
+    if (inv->server_reference) free(inv->server_reference);
     inv->reason = inv->server_reference = NULL;
     inv->is_used = false;
     inv->next = s->free_invocations;
@@ -308,6 +386,7 @@ void invocations_cancel(struct script *s) {
 }
 
 void invocations_free(struct script *s) {
+    close_latest(s->vm);
     while (s->free_invocations) {
         struct invocation *inv = s->free_invocations;
         s->free_invocations = inv->next;
@@ -440,6 +519,7 @@ static bool park(struct invocation *inv) {
     }
     inv->has_waited = true;
     inv->handler->stats.waits++;
+    hold_refs(inv);
     if (HOOK_IS_FACT(inv->id))
         inv->call = NULL; /* gone when we return */
     else
@@ -566,6 +646,7 @@ static void tell(struct script *s, struct hook_call *call) {
     unsigned at = handlers_next(s, call, topic, 0);
     for (; at < list->len; at = handlers_next(s, call, topic, at + 1)) {
         struct invocation *inv = invocation_begin(s, call);
+        hold_refs(inv); /* a handler may end what a fact is about */
         go_on(inv, at);
     }
 }
@@ -609,6 +690,7 @@ void invoke_cancel(struct hooks *h, struct hook_call *call) {
     if (!inv) return;
     call->task = NULL;
     inv->call = NULL;
+    hold_refs(inv);
     take_request_back(inv);
     if (inv->task->is_running) return; /* it will find that nobody listens */
     struct script *s = inv->script;

@@ -48,16 +48,21 @@ void *live_push(lua_State *L, const struct object_type *type, size_t size, int v
     return live;
 }
 
-static void show_topic(lua_State *L, int fields, struct live *live, struct slice topic) {
-    lua_pushlstring(L, (const char *)topic.at, topic.len); /* topic */
-    live->topic = vm_to_slice(L, -1);
-    show(L, fields, "topic");
+/* [-0, +0, m] */
+static void fill_topic(lua_State *L, int fields, struct live *live, struct slice topic) {
+    if (!live->shows_topic) {
+        live->topic = topic;
+    } else if (!slice_eq(live->topic, topic)) {
+        vm_push_slice(L, topic); /* topic */
+        live->topic = vm_to_slice(L, -1);
+        show(L, fields, "topic"); /* */
+    }
 }
 
-void live_lend(lua_State *L, int at, struct live *live, struct slice topic, uint8_t qos,
+void live_fill(lua_State *L, int at, struct live *live, struct slice topic, uint8_t qos,
                bool retain) {
     int fields = at + LIVE_FIELDS;
-    if (!live->topic.at || !slice_eq(live->topic, topic)) show_topic(L, fields, live, topic);
+    fill_topic(L, fields, live, topic);
     if (live->qos != qos) {
         lua_pushinteger(L, qos); /* qos */
         show(L, fields, "qos");
@@ -68,6 +73,9 @@ void live_lend(lua_State *L, int at, struct live *live, struct slice topic, uint
         show(L, fields, "retain");
         live->retain = retain;
     }
+}
+
+void live_begin(lua_State *L, int at) {
     lua_pushvalue(L, at + LIVE_META);      /* meta */
     lua_setmetatable(L, at + LIVE_OBJECT); /* */
 }
@@ -77,10 +85,22 @@ void live_end(lua_State *L, int at) {
     lua_setmetatable(L, at + LIVE_OBJECT); /* */
 }
 
+/* The string at the top is the topic. [-1, +0, m] */
+static void keep_topic(lua_State *L, struct live *live) {
+    live->topic = vm_to_slice(L, -1);
+    live->shows_topic = true;
+    object_show(L, 1, "topic"); /* ... */
+}
+
+void live_push_topic(lua_State *L, struct live *live) {
+    vm_push_slice(L, live->topic); /* ..., topic */
+    lua_pushvalue(L, -1);          /* ..., topic, topic */
+    keep_topic(L, live);           /* ..., topic */
+}
+
 void live_set_topic(lua_State *L, struct live *live) {
     lua_pushvalue(L, 3); /* ..., topic */
-    live->topic = vm_to_slice(L, -1);
-    object_show(L, 1, "topic");
+    keep_topic(L, live); /* ... */
 }
 
 void live_set_qos(lua_State *L, struct live *live, uint8_t qos) {

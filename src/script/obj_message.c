@@ -32,9 +32,9 @@ static struct message_box *writable(lua_State *L, void *obj) {
 
 /* ---- strings ---------------------------------------------------------------- */
 
-/* In the table of fields, so asked for by message:copy() alone. */
+/* Then it lies in the table of fields: asked for once, and by message:copy(). */
 static void get_topic(lua_State *L, void *obj) {
-    vm_push_slice(L, ((struct message_box *)obj)->live.topic);
+    live_push_topic(L, &((struct message_box *)obj)->live);
 }
 
 /* A long payload is made a string once; the next reader gets the same. */
@@ -213,13 +213,13 @@ struct message_box *message_box_push(lua_State *L) {
     return live_push(L, &message_type, sizeof(struct message_box), VALUES);
 }
 
-void message_box_lend(lua_State *L, int at, struct message_box *box, struct worker *w,
+void message_box_fill(lua_State *L, int at, struct message_box *box, struct worker *w,
                       struct message *m, const char *read_only) {
     box->message = m;
     box->worker = w;
     box->read_only = read_only;
     box->expires_ms = m->expires_ms;
-    live_lend(L, at, &box->live, message_topic(m), m->qos, m->retain);
+    live_fill(L, at, &box->live, message_topic(m), m->qos, m->retain);
 }
 
 /* The new payload, lent while it is in its user value. [-0, +0, -] */
@@ -243,7 +243,6 @@ struct message *message_box_build(lua_State *L, int at, struct message_box *box)
 }
 
 void message_box_clear(lua_State *L, int at, struct message_box *box) {
-    live_end(L, at);
     if (box->holds_payload) {
         lua_pushnil(L);                          /* ..., nil */
         lua_setiuservalue(L, at, VALUE_PAYLOAD); /* ... */

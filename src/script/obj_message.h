@@ -37,12 +37,12 @@ struct message_box {
 void message_register(lua_State *L);
 /* Pushes a new one, not lent: as live_push. [-0, +LIVE_VALUES, m] */
 struct message_box *message_box_push(lua_State *L);
-/* Lends `m` for an invocation; the box's values are at `at` (live.h). [-0, +0, m] */
-void message_box_lend(lua_State *L, int at, struct message_box *box, struct worker *w,
+/* Puts `m` (lent) into the box, whose values are at `at` (live.h). [-0, +0, m] */
+void message_box_fill(lua_State *L, int at, struct message_box *box, struct worker *w,
                       struct message *m, const char *read_only);
 /* Builds the message the scripts made of it, or NULL when they changed nothing. [-0, +0, m] */
 struct message *message_box_build(lua_State *L, int at, struct message_box *box);
-/* Ends the loan. [-0, +0, -] */
+/* Takes it out, with what scripts changed. [-0, +0, -] */
 void message_box_clear(lua_State *L, int at, struct message_box *box);
 
 /* Pushes `m` as a plain table, as message:copy() gives it. [-0, +1, m] */

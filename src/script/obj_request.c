@@ -462,6 +462,10 @@ static void get_message(lua_State *L, void *obj) {
         lua_pushnil(L); /* ..., message or nil */
 }
 
+static void get_access_topic(lua_State *L, void *obj) {
+    live_push_topic(L, &((struct access_box *)obj)->live);
+}
+
 /* Always in the table of fields; here so that assigning is refused and names are known. */
 static void get_shown(lua_State *L, void *obj) {
     (void)obj;
@@ -469,8 +473,8 @@ static void get_shown(lua_State *L, void *obj) {
 }
 
 static const struct field access_fields[] = {
-    { "action", get_shown, NULL }, { "topic", get_shown, NULL },     { "qos", get_shown, NULL },
-    { "retain", get_shown, NULL }, { "message", get_message, NULL }, { NULL, NULL, NULL },
+    { "action", get_shown, NULL }, { "topic", get_access_topic, NULL }, { "qos", get_shown, NULL },
+    { "retain", get_shown, NULL }, { "message", get_message, NULL },    { NULL, NULL, NULL },
 };
 
 static const struct object_type access_type = {
@@ -485,7 +489,7 @@ struct access_box *access_box_push(lua_State *L) {
     return box;
 }
 
-void access_box_lend(lua_State *L, int at, struct access_box *box, const struct access_request *q) {
+void access_box_fill(lua_State *L, int at, struct access_box *box, const struct access_request *q) {
     static const char *const names[] = {
         [ACCESS_PUBLISH] = "publish",
         [ACCESS_SUBSCRIBE] = "subscribe",
@@ -498,7 +502,7 @@ void access_box_lend(lua_State *L, int at, struct access_box *box, const struct 
         box->action = (int)q->action;
     }
     box->has_message = q->message != NULL;
-    live_lend(L, at, &box->live, q->topic, q->qos, q->retain);
+    live_fill(L, at, &box->live, q->topic, q->qos, q->retain);
 }
 
 /* ---- life ---------------------------------------------------------------------------- */

@@ -49,7 +49,7 @@ struct access_box {
 
 /* Pushes a new one, not lent: as live_push. [-0, +LIVE_VALUES, m] */
 struct access_box *access_box_push(lua_State *L);
-/* Lends `q`; the box's values are at `at` (live.h). [-0, +0, m] */
-void access_box_lend(lua_State *L, int at, struct access_box *box, const struct access_request *q);
+/* Puts `q` (lent) into the box, whose values are at `at` (live.h). [-0, +0, m] */
+void access_box_fill(lua_State *L, int at, struct access_box *box, const struct access_request *q);
 
 #endif

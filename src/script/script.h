@@ -58,6 +58,7 @@ struct script {
     struct evaluation *evaluations; /* an operator's (console.c) */
     struct invocation *present;     /* being run, innermost */
     struct invocation *free_invocations;
+    struct invocation *latest;     /* lent: whose objects are open still; or NULL (invoke.c) */
     unsigned calls_parked;         /* invocations that wait, over all events */
     struct script_timer *timers;   /* sol.after, sol.every (lib_time.c) */
     struct publishing *publishing; /* sol.publish{as} under way (lib_publish.c) */

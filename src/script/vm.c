@@ -205,6 +205,7 @@ void vm_enter(struct vm *vm, lua_State *L, struct vm_entry *e) {
     e->was_capped = vm->is_capped;
     vm->is_capped = true;
     if (!e->outer) {
+        if (vm->before_entry) vm->before_entry(vm);
         if (!pthread_equal(c->thread, pthread_self())) clock_move(vm);
         c->started = c->ticks;
         c->entries++;

@@ -108,6 +108,11 @@ hook("read", "the same, a publish hook that reads topic and payload", [[
 sol.on("publish", function(client, message)
     if message.topic == "" or message.payload == "" then return sol.deny(0x99) end
 end)]])
+hook("fields", "the same, a publish hook that reads topic, QoS and user name", [[
+sol.on("authenticate", function(client, credentials) credentials.username = client.id end)
+sol.on("publish", function(client, message)
+    if message.topic == "" or message.qos > 2 or not client.username then return sol.deny(0x99) end
+end)]])
 hook("deliver", "the same, an empty deliver hook", 'sol.on("deliver", function() end)')
 
 for _, n in ipairs { 1, 10, 100 } do

@@ -146,6 +146,40 @@ static void a_message_is_valid_only_in_its_handler(void **state) {
     rig_close(&r);
 }
 
+/* Its loan may end late, but not later than the next Lua that runs. */
+static void an_ended_message_is_over_for_all_others(void **state) {
+    struct rig r;
+    struct hook_call call;
+    (void)state;
+    rig_open(&r, "local kept\n"
+                 "local function look(who) print(who, pcall(function() return kept.qos end)) end\n"
+                 "sol.on('publish', 'a', function(_, m) kept = m end)\n"
+                 "sol.on('publish', 'outer', function(c, m)\n"
+                 "    kept = nil sol.publish('a', '', { as = c }) look 'outer'\n"
+                 "    assert(m.topic == 'outer' and m.qos == 0)\n"
+                 "end)\n"
+                 "sol.on('publish', 'waits', function(_, m)\n"
+                 "    sol.sleep(0.01) look 'woken' print('still', m.topic)\n"
+                 "end)\n"
+                 "sol.after(0.02, function() look 'timer' end)");
+    rig_publish(&r, &call, "outer", "");
+    assert_logged(&r, "outer\\tfalse");
+    rig_over(&call);
+    struct hook_call waits;
+    rig_publish(&r, &waits, "waits", "");
+    rig_publish(&r, &call, "a", "");
+    rig_over(&call);
+    rig_wait(&r, 1);
+    assert_logged(&r, "woken\\tfalse");
+    assert_logged(&r, "still\\twaits");
+    rig_publish(&r, &call, "a", "");
+    rig_over(&call);
+    for (int i = 0; i < 100 && !strstr(rig_log(&r), "timer"); i++) rig_turn(&r, 10);
+    assert_logged(&r, "timer\\tfalse");
+    rig_over(&waits);
+    rig_close(&r);
+}
+
 static struct message *with_props(void) {
     struct buf props = BUF_INIT;
     props_add_number(&props, PROP_PAYLOAD_FORMAT_INDICATOR, 1);
@@ -489,6 +523,7 @@ int main(void) {
         cmocka_unit_test(a_change_makes_one_new_message),
         cmocka_unit_test(wrong_assignments_are_told_where_they_stand),
         cmocka_unit_test(a_message_is_valid_only_in_its_handler),
+        cmocka_unit_test(an_ended_message_is_over_for_all_others),
         cmocka_unit_test(properties_are_read_by_name_and_user_properties_in_order),
         cmocka_unit_test(properties_are_edited_in_place),
         cmocka_unit_test(a_client_has_fields),
