@@ -94,10 +94,12 @@ static struct message *message_from(const struct conn *c, const struct pkt_publi
 }
 
 /* The way through the hooks. */
-static void publish_asking(struct conn *c, const struct pkt_publish *pkt) {
+static void publish_asking(struct conn *c, const struct pkt_publish *pkt, struct route *r) {
     struct publish *p = publish_new(c->worker);
     p->client = client_ref(c->client);
     p->message = message_from(c, pkt);
+    if (is_passing(pkt)) p->draft = message_ref(p->message);
+    p->route = route_ref(r);
     p->packet_id = pkt->packet_id;
     p->qos = pkt->qos;
     p->is_checked = true;
@@ -216,7 +218,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
     const uint32_t asked =
         HOOK_BIT(HOOK_PUBLISH) | HOOK_BIT(HOOK_AUTHORIZE) | HOOK_BIT(HOOK_PUBLISHED);
     if (route->wants & asked)
-        publish_asking(c, &p);
+        publish_asking(c, &p, route);
     else
         publish_plain(c, &p, route);
 }

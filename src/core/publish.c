@@ -60,6 +60,7 @@ static void publish_free(struct publish *p) {
     hook_call_deinit(&p->call);
     message_unref(p->before);
     message_unref(p->message);
+    if (p->draft) message_discard(&w->draft, p->draft);
     client_unref(p->client);
     p->next = w->free_publishes;
     w->free_publishes = p;

@@ -24,11 +24,12 @@ struct publish {
     /* called once with the outcome: RC_SUCCESS, RC_NO_MATCHING_SUBSCRIBERS or the reason
      * of a refusal; `reason` (lent) explains it or is NULL.  NULL: nobody asks. */
     void (*done)(struct publish *p, uint8_t reason_code, const char *reason);
-    void *obj;          /* the starter's */
-    uint16_t packet_id; /* the starter's */
-    uint8_t qos;        /* the starter's: as received */
+    void *obj;             /* the starter's */
+    uint16_t packet_id;    /* the starter's */
+    uint8_t qos;           /* the starter's: as received */
+    struct route *route;   /* owned reference: of the topic as last seen; NULL: not looked up */
+    struct message *draft; /* owned reference: the message, if message_draft made it; or NULL */
     /* private to publish.c */
-    struct route *route;    /* owned reference: of the topic as last seen, or NULL */
     struct message *before; /* owned reference: what the publish hooks were given */
     struct hook_call call;
     struct publish *next, **link; /* worker->waiting, or the free list */
