@@ -41,12 +41,14 @@ static void unlink_waiting(struct publish *p) {
     p->link = NULL;
 }
 
-/* The route of the message as it is now; looked up again only when topic, subscriptions
- * or policy have changed. */
+/* The route of the message as it is now; after a hook it is looked up again, when topic,
+ * subscriptions or policy have changed. */
 static struct route *route_of(struct publish *p) {
     struct worker *w = p->worker;
     struct slice topic = message_topic(p->message);
     struct route *r = p->route;
+    if (p->is_routed) return r;
+    p->is_routed = true;
     if (r && r->policy == w->policies && slice_eq(r->topic, topic) && route_is_current(w, r))
         return r;
     if (r) route_unref(w, r);
@@ -97,6 +99,7 @@ static void on_verdict(struct hook_call *call) {
 /* True when the hook waits. */
 static bool ask(struct publish *p, enum hook_event event) {
     struct hook_call *call = &p->call;
+    p->is_routed = false;
     hook_call_deinit(call);
     *call = (struct hook_call){ .event = event, .client = p->client, .done = on_verdict, .obj = p };
     if (event == HOOK_PUBLISH) {
@@ -214,6 +217,7 @@ static bool run(struct publish *p) {
 
 bool publish_start(struct publish *p) {
     p->stage = ASK_PUBLISH;
+    p->is_routed = p->route != NULL;
     return run(p);
 }
 

@@ -27,7 +27,7 @@ struct publish {
     void *obj;             /* the starter's */
     uint16_t packet_id;    /* the starter's */
     uint8_t qos;           /* the starter's: as received */
-    struct route *route;   /* owned reference: of the topic as last seen; NULL: not looked up */
+    struct route *route;   /* owned reference: of the topic as last seen; NULL: to be found */
     struct message *draft; /* owned reference: the message, if message_draft made it; or NULL */
     /* private to publish.c */
     struct message *before; /* owned reference: what the publish hooks were given */
@@ -35,6 +35,7 @@ struct publish {
     struct publish *next, **link; /* worker->waiting, or the free list */
     struct conn *parked;          /* lent while it waits: parked for it; or NULL */
     uint8_t stage;
+    bool is_routed; /* `route` is right: nothing has been asked since it was found */
 };
 
 /* From the worker's free list, zeroed but for worker. */

@@ -102,21 +102,8 @@ static bool filter_concerns(const struct handler *h, struct slice filter) {
     return h->filters_len == 0;
 }
 
-static bool concerns(const struct handler *h, const struct hook_call *call, struct slice topic) {
-    if (handler_sleeps(h)) return false;
-    if (h->event == HOOK_AUTHORIZE && !(h->actions & (1u << call->access.action))) return false;
-    if (h->filters_len == 0) return true;
-    return is_about_filter(call) ? filter_concerns(h, topic) : topic_concerns(h, topic);
-}
-
-unsigned handlers_next(const struct script *s, const struct hook_call *call, struct slice topic,
-                       unsigned from) {
-    const struct handler_list *list = &s->events[call->event];
-    while (from < list->len && !concerns(list->at[from], call, topic)) from++;
-    return from;
-}
-
-struct slice call_topic(const struct hook_call *call) {
+/* The topic or filter a call is about, SLICE_NONE without one. */
+static struct slice call_topic(const struct hook_call *call) {
     switch (events[call->event].arg) {
     case ARG_MESSAGE: return message_topic(call->message);
     case ARG_SUBSCRIPTION:
@@ -126,6 +113,22 @@ struct slice call_topic(const struct hook_call *call) {
     case ARG_INFO: return call->fact ? call->fact->topic : SLICE_NONE;
     default: return SLICE_NONE;
     }
+}
+
+static bool concerns(const struct handler *h, const struct hook_call *call,
+                     const struct slice *effective) {
+    if (handler_sleeps(h)) return false;
+    if (h->event == HOOK_AUTHORIZE && !(h->actions & (1u << call->access.action))) return false;
+    if (h->filters_len == 0) return true;
+    struct slice topic = effective ? *effective : call_topic(call);
+    return is_about_filter(call) ? filter_concerns(h, topic) : topic_concerns(h, topic);
+}
+
+unsigned handlers_next(const struct script *s, const struct hook_call *call,
+                       const struct slice *effective, unsigned from) {
+    const struct handler_list *list = &s->events[call->event];
+    while (from < list->len && !concerns(list->at[from], call, effective)) from++;
+    return from;
 }
 
 uint32_t handlers_want(const struct script *s, struct slice topic) {

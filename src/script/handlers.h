@@ -72,12 +72,10 @@ void handler_add(struct script *s, struct handler *h);
 void handler_free(struct handler *h);
 void handlers_free(struct script *s);
 
-/* The index from `from` on of the next handler that `call` concerns, `topic` being the
- * effective one; the list's length when there is none. */
-unsigned handlers_next(const struct script *s, const struct hook_call *call, struct slice topic,
-                       unsigned from);
-/* The topic or filter a call is about, SLICE_NONE without one. */
-struct slice call_topic(const struct hook_call *call);
+/* The index from `from` on of the next handler that `call` concerns, with this `effective`
+ * topic (NULL: the call's); the list's length when there is none. */
+unsigned handlers_next(const struct script *s, const struct hook_call *call,
+                       const struct slice *effective, unsigned from);
 /* hooks->wants. */
 uint32_t handlers_want(const struct script *s, struct slice topic);
 

@@ -567,8 +567,8 @@ static void finish(struct invocation *inv) {
 static unsigned next_handler(struct invocation *inv) {
     const struct handler_list *list = &inv->script->events[inv->id];
     if (inv->next_handler >= list->len || HOOK_IS_FACT(inv->id)) return list->len;
-    struct slice topic =
-        inv->event->arg == ARG_MESSAGE ? message_box(inv)->live.topic : call_topic(inv->call);
+    const struct slice *topic =
+        inv->event->arg == ARG_MESSAGE ? &message_box(inv)->live.topic : NULL;
     return handlers_next(inv->script, inv->call, topic, inv->next_handler);
 }
 
@@ -642,9 +642,8 @@ void invocations_give_up(struct script *s) {
 /* A fact: every handler hears of it in an invocation of its own. */
 static void tell(struct script *s, struct hook_call *call) {
     const struct handler_list *list = &s->events[call->event];
-    struct slice topic = call_topic(call);
-    unsigned at = handlers_next(s, call, topic, 0);
-    for (; at < list->len; at = handlers_next(s, call, topic, at + 1)) {
+    unsigned at = handlers_next(s, call, NULL, 0);
+    for (; at < list->len; at = handlers_next(s, call, NULL, at + 1)) {
         struct invocation *inv = invocation_begin(s, call);
         hold_refs(inv); /* a handler may end what a fact is about */
         go_on(inv, at);
@@ -652,7 +651,7 @@ static void tell(struct script *s, struct hook_call *call) {
 }
 
 static void ask(struct script *s, struct hook_call *call) {
-    unsigned at = handlers_next(s, call, call_topic(call), 0);
+    unsigned at = handlers_next(s, call, NULL, 0);
     if (at == s->events[call->event].len) {
         /* A delivery nobody asked to authorize was authorized when it was published. */
         if (call->event == HOOK_AUTHORIZE && call->access.action == ACCESS_DELIVER)
