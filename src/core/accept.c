@@ -19,8 +19,8 @@ static bool wants_response_information(const struct props *p) { /* [MQTT-3.1.2-2
 static void set_props(const struct connecting *q, struct props *p) {
     const struct conn *c = q->conn;
     p->present = PROP_BIT(PROP_MAXIMUM_PACKET_SIZE);
-    p->maximum_packet_size = c->limits->max_packet_size;
-    limits_announce(c->limits, p);
+    p->maximum_packet_size = c->client->limits->max_packet_size;
+    limits_announce(c->client->limits, p);
     if (q->request.response_information.at &&
         wants_response_information(&q->request.packet.props)) {
         p->present |= PROP_BIT(PROP_RESPONSE_INFORMATION);
@@ -106,7 +106,7 @@ static struct session *take_over(struct connecting *q) {
 
 static uint16_t window_of(const struct connecting *q) {
     const struct props *p = &q->request.packet.props;
-    uint32_t window = q->conn->limits->max_inflight;
+    uint32_t window = q->client->limits->max_inflight;
     if (props_has(p, PROP_RECEIVE_MAXIMUM) && p->receive_maximum < window)
         window = p->receive_maximum;
     return (uint16_t)window;
@@ -148,7 +148,7 @@ static bool take_place(const struct connecting *q) {
 }
 
 static void set_aliases(struct conn *c, const struct props *p) {
-    uint16_t ours = (uint16_t)c->limits->max_topic_alias;
+    uint16_t ours = (uint16_t)c->client->limits->max_topic_alias;
     uint16_t theirs = props_has(p, PROP_TOPIC_ALIAS_MAXIMUM) ? p->topic_alias_maximum : 0;
     c->aliases.in_max = ours;
     c->aliases.out_max = theirs < ours ? theirs : ours;
@@ -158,7 +158,7 @@ static void set_aliases(struct conn *c, const struct props *p) {
 static void settle_limits(struct connecting *q) {
     struct conn *c = q->conn;
     if (q->request.has_own_limits) client_set_limits(q->client, &q->request.limits);
-    const struct limits *l = c->limits = q->client->limits;
+    const struct limits *l = q->client->limits;
     uint32_t expiry = q->request.session_expiry;
     q->expiry = expiry < l->max_session_expiry ? expiry : l->max_session_expiry;
     c->checks_publish = limits_on_publish(l);

@@ -94,7 +94,8 @@ void auth_leave(struct auth *a) {
 
 static void arm(struct auth *a) {
     struct worker *w = a->conn->worker;
-    loop_arm(w->loop, &a->timer, loop_now_ms(w->loop) + a->conn->limits->connect_timeout_ms);
+    loop_arm(w->loop, &a->timer,
+             loop_now_ms(w->loop) + a->conn->client->limits->connect_timeout_ms);
 }
 
 static void on_timer(struct closure *self, unsigned events) {

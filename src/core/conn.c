@@ -139,7 +139,7 @@ static size_t parse(struct conn *c, struct slice s) {
     size_t at = 0;
     while (at < s.len && may_parse(c)) {
         struct frame f;
-        int r = frame_read(s.at + at, s.len - at, c->limits->max_packet_size, &f);
+        int r = frame_read(s.at + at, s.len - at, c->client->limits->max_packet_size, &f);
         if (r == FRAME_MORE && is_no_connect(c, &f)) {
             conn_close(c, "the first packet is not CONNECT");
             break;
@@ -366,7 +366,6 @@ void conn_open(struct worker *w, const struct stream_type *type, int fd, const c
     c->worker = w;
     c->client = client_new(w, peer, listener);
     c->client->conn = c;
-    c->limits = c->client->limits;
     c->heard_ms = loop_now_ms(w->loop);
     c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
     c->timer.closure = (struct closure){ .fn = on_timer, .obj = c, .name = "connection timer" };
@@ -375,7 +374,7 @@ void conn_open(struct worker *w, const struct stream_type *type, int fd, const c
     list(c);
     COUNT(w, connections);
     loop_watch(w->loop, &c->watch, fd, LOOP_READ);
-    loop_arm(w->loop, &c->timer, c->heard_ms + c->limits->connect_timeout_ms);
+    loop_arm(w->loop, &c->timer, c->heard_ms + c->client->limits->connect_timeout_ms);
 }
 
 void conn_depart(struct conn *c) {
@@ -387,10 +386,9 @@ void conn_depart(struct conn *c) {
     loop_undefer(&c->flush);
     loop_undefer(&c->resume);
     unlist(c);
-    COUNT_ADD(w, connect_bytes, -c->connect_bytes);
+    COUNT_ADD(w, connect_bytes, -(uint64_t)c->connect_bytes);
     c->connect_bytes = 0;
     c->client = client_copy(old);
-    c->limits = NULL;
     old->conn = NULL;
     client_unref(old);
 }
@@ -399,7 +397,6 @@ void conn_arrive(struct conn *c, struct worker *w) {
     c->worker = w;
     client_file(c->client, w);
     c->client->conn = c;
-    c->limits = c->client->limits;
     note_connect_bytes(c);
     list(c);
     c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };

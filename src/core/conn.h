@@ -23,6 +23,7 @@
 
 struct auth;
 struct client;
+struct flow;
 struct route;
 struct session;
 struct worker;
@@ -45,49 +46,38 @@ struct conn {
     struct chain out;
     struct buf tail; /* an unfinished packet */
     struct aliases aliases;
-    const struct limits *limits; /* lent by the client */
-    struct rate *rate;           /* owned: how fast it may publish; NULL: as it likes */
-    struct worker *worker;       /* lent */
-    struct client *client;       /* owned reference */
-    struct session *session;     /* lent; NULL until CONNECT is accepted */
-    struct route *route;         /* owned reference: of the topic it published to last; or NULL */
-    struct auth *auth;           /* owned; NULL: CONNECT named no authentication method */
+    struct rate *rate;       /* owned: how fast it may publish; NULL: as it likes */
+    struct worker *worker;   /* lent */
+    struct client *client;   /* owned reference */
+    struct session *session; /* lent; NULL until CONNECT is accepted */
+    struct route *route;     /* owned reference: of the topic it published to last; or NULL */
+    struct auth *auth;       /* owned; NULL: CONNECT named no authentication method */
     /* parked for a call that waits: who to tell when the connection goes; NULL: not parked */
     void (*parked_cancel)(void *obj);
     void *parked_obj;
     struct conn *next, **link; /* worker->conns, or worker->closed */
-    /* private to flow.c */
-    struct conn *slow_next, **slow_link; /* of the lagging reader's waiters, or worker->slow_far */
-    struct handle slow_for;              /* that reader's session */
-    struct conn *slow_waiters;           /* publishers waiting for this connection to drain */
-    uint64_t slow_workers;               /* bit per other worker where more of them wait */
-    struct handle told;                  /* the session of the one told last */
-    uint64_t told_ms;                    /* loop clock, when that was */
-    uint64_t lags_since_ms;              /* as a subscriber, loop clock; 0: does not lag */
-    uint64_t heard_ms;                   /* loop clock, last bytes */
-    uint64_t pause_until_ms;             /* loop clock, while it waits for a lagging reader */
-    uint64_t rest_until_ms;              /* loop clock, while another worker is to catch up; or 0 */
-    size_t packet_len;                   /* of the unfinished packet in tail; 0: not known */
-    size_t connect_len;                  /* bytes of the CONNECT being decided */
-    size_t connect_bytes;                /* our part of counters.connect_bytes */
-    uint32_t max_topic_len;              /* bytes and levels of a topic it may name, its mount */
-    uint32_t max_topic_levels;           /* point included */
-    uint32_t max_out;                    /* the client's Maximum Packet Size, bytes; 0: none */
-    uint16_t receive_max;                /* what we announced; QoS 1/2 publishes it may have open */
-    uint16_t keep_alive;                 /* seconds, 0: off */
-    uint8_t version;                     /* enum mqtt_version; 0 before CONNECT */
-    uint8_t state;                       /* enum conn_state */
-    bool is_blocked;                     /* the last write met a full socket */
-    bool is_paused;                      /* not reading: slow_link, is_throttled, rest_until_ms */
-    uint8_t rest_for;                    /* the worker that is to catch up */
-    bool is_throttled;                   /* it published faster than its rate */
-    bool checks_publish;                 /* its limits concern more of a PUBLISH than the topic */
-    bool is_mounted;                     /* it sees its topics without a prefix */
-    bool is_stuck;                       /* as a subscriber: not waited for until it drains */
-    bool has_hung_up;                    /* the peer will send no more */
-    bool wants_problem_info;             /* reason strings welcome */
-    bool refusal_logged;                 /* one refused publish a connection is news */
-    bool will_on_close;                  /* until a DISCONNECT says otherwise */
+    struct flow *flow;         /* owned by flow.c; NULL: never waited, or was waited for */
+    uint64_t heard_ms;         /* loop clock, last bytes */
+    uint32_t packet_len;       /* of the unfinished packet in tail; 0: not known */
+    uint32_t connect_len;      /* bytes of the CONNECT being decided */
+    uint32_t connect_bytes;    /* our part of counters.connect_bytes */
+    uint32_t max_topic_len;    /* bytes and levels of a topic it may name, its mount */
+    uint32_t max_topic_levels; /* point included */
+    uint32_t max_out;          /* the client's Maximum Packet Size, bytes; 0: none */
+    uint16_t receive_max;      /* what we announced; QoS 1/2 publishes it may have open */
+    uint16_t keep_alive;       /* seconds, 0: off */
+    uint8_t version;           /* enum mqtt_version; 0 before CONNECT */
+    uint8_t state;             /* enum conn_state */
+    bool is_blocked;           /* the last write met a full socket */
+    bool is_paused;            /* not reading, see flow.c */
+    bool is_throttled;         /* it published faster than its rate */
+    bool checks_publish;       /* its limits concern more of a PUBLISH than the topic */
+    bool is_mounted;           /* it sees its topics without a prefix */
+    bool is_stuck;             /* as a subscriber: not waited for until it drains */
+    bool has_hung_up;          /* the peer will send no more */
+    bool wants_problem_info;   /* reason strings welcome */
+    bool refusal_logged;       /* one refused publish a connection is news */
+    bool will_on_close;        /* until a DISCONNECT says otherwise */
 };
 
 /* Takes the descriptor. `peer` is copied, `listener` lent for the worker's life. */

@@ -193,7 +193,7 @@ static void admit(struct connecting *q) {
 
 static void have_authenticate(struct connecting *q) {
     enum verdict v = q->call.verdict;
-    int anonymous = q->conn->limits->allow_anonymous;
+    int anonymous = q->client->limits->allow_anonymous;
     if (anonymous == UNSET) anonymous = q->conn->worker->anonymous;
     if (v == VERDICT_ALLOW || (v == VERDICT_NONE && anonymous == YES)) {
         admit(q);
@@ -359,9 +359,9 @@ static void begin(struct conn *c, struct connecting *q) {
     const struct pkt_connect *p = &q->request.packet;
     q->conn = c;
     q->client = client_ref(c->client);
-    q->request.limits = *c->limits;
+    q->request.limits = *c->client->limits;
     if (c->client->mount.at) q->request.mount = connect_keep(&q->request, c->client->mount);
-    q->request.session_expiry = session_expiry(p, c->limits);
+    q->request.session_expiry = session_expiry(p, c->client->limits);
     q->asked_expiry = q->request.session_expiry;
     q->asked_keep_alive = p->keep_alive;
     q->is_assigned = p->client_id.len == 0;
@@ -372,7 +372,7 @@ static void begin(struct conn *c, struct connecting *q) {
     adopt(q); /* so that hooks see who it says it is */
     c->state = CONN_OPENING;
     const char *why;
-    uint8_t rc = limits_connect_packet(c->limits, p, &why);
+    uint8_t rc = limits_connect_packet(c->client->limits, p, &why);
     if (rc) connect_refuse(q, rc, NULL, why);
     if (run(q)) conn_park(c, cancel, q);
 }

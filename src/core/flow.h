@@ -35,6 +35,8 @@ void flow_drained_far(struct worker *w, struct handle reader);
 
 /* For conn.c: little is left to be written to it. */
 void flow_drained(struct conn *c);
+/* Does anyone wait for it? */
+bool flow_is_awaited(const struct conn *c);
 /* It ends: it waits for nobody, and nobody for it. */
 void flow_leave(struct conn *c);
 /* Arms the one timer of an open connection: for its keep-alive and its pauses. */

@@ -153,14 +153,14 @@ static bool is_repeat(const struct conn *c, const struct pkt_publish *p) {
 /* What settings say about a PUBLISH: true when it goes no further. */
 static bool stop_at_limits(struct conn *c, const struct frame *f, const struct pkt_publish *p) {
     const char *why;
-    uint8_t rc = limits_publish(c->limits, p, &why);
+    uint8_t rc = limits_publish(c->client->limits, p, &why);
     if (rc) {
         refuse(c, rc, why);
         return true;
     }
     uint64_t now = loop_now_ms(c->worker->loop);
     if (rate_spend(c->rate, f->head_len + f->body_len, now)) flow_throttle(c);
-    rc = limits_payload(c->limits, p, &why);
+    rc = limits_payload(c->client->limits, p, &why);
     if (!rc || is_repeat(c, p)) return false;
     if (rc == RC_QUOTA_EXCEEDED) COUNT(c->worker, dropped_too_large);
     log_refusal(c, p->topic, rc, why);
@@ -294,7 +294,8 @@ static void on_pingreq(struct conn *c, const struct frame *f) {
 /* The session expiry a client may change its mind to: not from 0 [MQTT-3.14.2-2]. */
 static bool change_expiry(struct conn *c, const struct pkt_reason *p) {
     if (!props_has(&p->props, PROP_SESSION_EXPIRY_INTERVAL)) return true;
-    uint32_t expiry = p->props.session_expiry_interval, limit = c->limits->max_session_expiry;
+    uint32_t expiry = p->props.session_expiry_interval,
+             limit = c->client->limits->max_session_expiry;
     if (c->session->expiry == 0 && expiry != 0) return false;
     c->session->expiry = expiry < limit ? expiry : limit;
     return true;

@@ -281,7 +281,7 @@ static bool run(struct subscribing *j) {
 void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe) {
     struct hooks *hooks = c->worker->hooks;
     bool has_identifier = props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER);
-    if (has_identifier && !c->limits->subscription_identifiers) { /* 3.2.2.3.12 */
+    if (has_identifier && !c->client->limits->subscription_identifiers) { /* 3.2.2.3.12 */
         conn_end(c, RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, NULL,
                  "subscription identifiers are not available");
         return;

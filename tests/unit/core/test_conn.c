@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/conn.h"
 
+#include "core/flow.h"
 #include "core/rig.h"
 
 #include <arpa/inet.h>
@@ -462,9 +463,9 @@ static void a_publisher_may_go_while_it_waits(void **state) {
     join(&s, r, MQTT_5, "s", true);
     subscribe(&s, "t", 0);
     post_until_paused(&p, 0);
-    assert_non_null(peer_conn(&s)->slow_waiters);
+    assert_true(flow_is_awaited(peer_conn(&s)));
     client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
-    assert_null(peer_conn(&s)->slow_waiters);
+    assert_false(flow_is_awaited(peer_conn(&s)));
     peer_drop(&p);
     peer_drop(&s);
 }
