@@ -189,7 +189,9 @@ describe("the console", function()
             b:client "c"
             local before = eval(b, "closures()")
             for _, pattern in ipairs { " hook +%S+sol%.lua:2", " timer +sol%.every %S+sol%.lua:2 +3%d%d%d",
-                " watch +accept ", " watch +connection " } do assert.truthy(before:find(pattern), pattern .. " in " .. before) end
+                " watch +accept ", " watch +connection " } do
+                assert.truthy(before:find(pattern), pattern .. " in " .. before)
+            end
             local uuid = before:match "\n(%x+%-%x+%-%x+%-%x+%-%x+)[^\n]*connection"
             assert.equal(uuid, eval(b, 'closures "connection"'):match "\n(%S+)[^\n]*\n$")
         end)

@@ -43,10 +43,10 @@ describe("addresses", function()
         with_broker({ listen = [[
             listen "mqtt://127.0.0.1:$PORT"
             listen "mqtt://127.0.0.1:$PORT2"
-            listen "unix://$DIR/sol.sock"
+            listen "unix://$DIR/mqtt.sock"
         ]] }, function(b)
             local one = b:client("one"):subscribe("t")
-            local three = b:client("three", { path = b.dir .. "/sol.sock" }):subscribe("t")
+            local three = b:client("three", { path = b.dir .. "/mqtt.sock" }):subscribe("t")
             b:client("two", { port = b.port2 }):publish("t", "x")
             one:expect_publish("t", "x")
             three:expect_publish("t", "x")
@@ -67,7 +67,7 @@ describe("addresses", function()
 end)
 
 describe("a unix socket", function()
-    local UNIX = { listen = [[listen "unix://$DIR/sol.sock"]], path = "$DIR/sol.sock" }
+    local UNIX = { listen = [[listen "unix://$DIR/mqtt.sock"]], path = "$DIR/mqtt.sock" }
 
     it("serves clients", function()
         with_broker(UNIX, function(b)
@@ -77,9 +77,9 @@ describe("a unix socket", function()
 
     it("is removed when the broker stops", function()
         with_broker(UNIX, function(b)
-            assert.equal("socket", proc.stat(b.dir .. "/sol.sock").kind)
+            assert.equal("socket", proc.stat(b.dir .. "/mqtt.sock").kind)
             b:stop()
-            assert.is_nil(proc.stat(b.dir .. "/sol.sock"))
+            assert.is_nil(proc.stat(b.dir .. "/mqtt.sock"))
         end)
     end)
 
@@ -87,7 +87,7 @@ describe("a unix socket", function()
         with_broker(UNIX, function(b)
             b:client("c"):ping()
             b:kill9()
-            assert.equal("socket", proc.stat(b.dir .. "/sol.sock").kind)
+            assert.equal("socket", proc.stat(b.dir .. "/mqtt.sock").kind)
             b:start():client("d"):ping()
         end)
     end)
@@ -96,25 +96,25 @@ describe("a unix socket", function()
         with_broker(UNIX, function(b)
             local r = broker.sol("-c", b.dir .. "/sol.lua")
             assert.is_true(r.status > 0)
-            assert.matches("sol.sock", r.stdout .. r.stderr, 1, true)
+            assert.matches("mqtt.sock", r.stdout .. r.stderr, 1, true)
             b:client("c"):ping()
         end)
     end)
 
     it("in place of a file that is no socket is refused, and the file kept", function()
         broker.with_dir(function(dir)
-            broker.write_file(dir .. "/sol.sock", "precious")
-            broker.write_file(dir .. "/sol.lua", ('listen "unix://%s/sol.sock"\n'):format(dir))
+            broker.write_file(dir .. "/mqtt.sock", "precious")
+            broker.write_file(dir .. "/sol.lua", ('listen "unix://%s/mqtt.sock"\n'):format(dir))
             local r = broker.sol("-c", dir .. "/sol.lua")
             assert.is_true(r.status > 0)
-            assert.equal("precious", broker.read_file(dir .. "/sol.sock"))
+            assert.equal("precious", broker.read_file(dir .. "/mqtt.sock"))
         end)
     end)
 
     it("has the mode it is given", function()
-        local private = [[listen { "unix://$DIR/sol.sock", mode = tonumber("600", 8) }]]
+        local private = [[listen { "unix://$DIR/mqtt.sock", mode = tonumber("600", 8) }]]
         with_broker({ listen = private, path = UNIX.path }, function(b)
-            assert.equal(tonumber("600", 8), proc.stat(b.dir .. "/sol.sock").mode)
+            assert.equal(tonumber("600", 8), proc.stat(b.dir .. "/mqtt.sock").mode)
             b:client("c"):ping()
         end)
     end)
