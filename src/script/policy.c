@@ -297,7 +297,7 @@ static int load(lua_State *L) {
     request_register(L);
     clients_init(s->vm);
     lua_settop(L, 0);
-    push_environment(L, s); /* env */
+    push_environment(L, s);          /* env */
     lua_gc(L, LUA_GCINC, 200, 0, 0); /* as always, after the next one */
     if (!s->path) return 0;
     int results =
