@@ -4,7 +4,7 @@
 --
 --     lua5.4 tests/run.lua JOBS FILE...
 --
--- A FILE is a test program, or a spec, which gets a busted of its own.  What a file writes is
+-- A FILE is a test program, or a spec, which gets a busted, or a `sol test`, of its own.  What a file writes is
 -- kept and printed in one piece when those before it have been printed.  The last line is the sum
 -- of all; the exit status is 0 when nothing failed.
 
@@ -29,9 +29,15 @@ local COUNTS = {
     { "skipped", " / (%d+) pending : " },
 }
 
+-- Tests of policies have brokers of their own: `sol test` runs them.
+local function argv_of(file)
+    if not file:find "_spec%.lua$" then return { file } end
+    if broker.read_file(file):find 'require "sol.testing"' then return { os.getenv "SOL_BIN", "test", file } end
+    return { "lua5.4", "/usr/bin/busted", "--pattern=_spec", file }
+end
+
 local function start(job, dir)
-    local argv = { job.file }
-    if job.file:find "_spec%.lua$" then argv = { "lua5.4", "/usr/bin/busted", "--pattern=_spec", job.file } end
+    local argv = argv_of(job.file)
     job.output = ("%s/%d"):format(dir, job.number)
     job.deadline = proc.now() + LIMIT_SECONDS
     job.process = assert(proc.spawn { stdout = job.output, stderr = job.output, table.unpack(argv) })

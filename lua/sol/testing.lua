@@ -14,9 +14,9 @@ local concat, pack, remove, sort, unpack = table.concat, table.pack, table.remov
 
 local M = {}
 
---- What the runner wants to know: every broker that opens, or is about to close; and how it
---- is told that an expectation was not met.
-local watcher = { opened = function() end, closed = function() end, fail = error }
+--- What the runner wants to know: every broker that opens, what the handlers of a generation
+--- have done in the end, and that an expectation was not met.
+local watcher = { opened = function() end, done = function() end, fail = error }
 
 -- ---- arguments ------------------------------------------------------------------------
 
@@ -137,7 +137,7 @@ Broker.__index = Broker
 Broker.__name = "broker"
 
 local KINDS = set "http redis pg socket dns"
-local BROKER_OPTIONS = set "config text plugins tolerate"
+local BROKER_OPTIONS = set "config text files plugins tolerate"
 
 local UNSTUBBED = 'the policy asks for sol.%s, and a test has no network: say what it answers with '
     .. 'broker:stub("%s", function(...) ... end)'
@@ -180,18 +180,49 @@ local function settle(self, level)
     if not self.tolerate then error("in the policy: " .. concat(errors, "\n"), level + 1) end
 end
 
+-- ---- the files of a policy ----------------------------------------------------------------
+
+--- Writes a file into the broker's folder.
+local function write(self, name, text, level)
+    if not self.folder then error("this broker has no files of its own: give it `files`", level + 1) end
+    if type(name) ~= "string" or name:find "/" then error("files: no plain name: " .. show(name), level + 1) end
+    local path = self.folder .. "/" .. name
+    local file <close> = assert(io.open(path, "wb"))
+    file:write(text)
+    self.files[path] = true
+end
+
+local function remove_files(self)
+    for path in pairs(self.files) do os.remove(path) end
+    if self.folder then os.remove(self.folder) end
+    self.files, self.folder = {}, nil
+end
+
+--- What the core is to load: a file, or a text that stands nowhere.
+local function policy_of(self, options)
+    local path, text = options.config, options.text
+    if self.folder and text then
+        write(self, "sol.lua", text, 3)
+        path, text = self.folder .. "/sol.lua", nil
+    end
+    self.own = self.folder and self.folder .. "/" or text and "policy:"
+    return { path = path or text and "policy" or nil, text = text, plugins = options.plugins }
+end
+
 --- A broker with a policy of its own.
 function M.broker(options)
     options = check_options("testing.broker", options, BROKER_OPTIONS, 2)
     local self = {
         stubs = {}, clients = {}, lines = {}, failed = {}, failures = 0, names = 0, tolerate = options.tolerate,
+        options = options, files = {}, folder = options.files and core.folder(),
     }
-    local path, err = options.config
-    if options.text ~= nil then path = path or "policy" end
-    self.is_inline = options.text ~= nil
-    self.core, err = core.new({ path = path, text = options.text, plugins = options.plugins },
-        function(kind, ...) return asked(self, kind, ...) end)
-    if not self.core then error(err, 2) end
+    for name, text in pairs(options.files or {}) do write(self, name, text, 2) end
+    local err
+    self.core, err = core.new(function(kind, ...) return asked(self, kind, ...) end, policy_of(self, options))
+    if not self.core then
+        remove_files(self)
+        error(err, 2)
+    end
     setmetatable(self, Broker) -- after its core, which is then collected after it
     watcher.opened(self)
     settle(self, 2)
@@ -230,6 +261,7 @@ function Broker:logged(pattern)
         local text = self.lines[i].text
         if text:find(pattern) then return text end
     end
+    return nil
 end
 
 --- The errors of handlers and timers since the last call, for a broker that tolerates them.
@@ -242,6 +274,21 @@ end
 --- What each handler has done so far.
 function Broker:hooks() return self.core:hooks() end
 
+--- Writes a file beside the policy, for a broker with `files`.
+function Broker:write(name, text) write(self, name, text, 2) end
+
+--- Loads the policy again, or another text: true; or nil and what is wrong with it.
+function Broker:reload(text)
+    if text ~= nil then self.options.text = text end
+    local hooks = self.core:hooks()
+    local ok, err = self.core:reload(policy_of(self, self.options))
+    if not ok then return nil, err end
+    watcher.done(self, hooks)
+    self.failures = 0
+    settle(self, 2)
+    return true
+end
+
 --- The broker stops, as on SIGTERM: `stop` handlers run, clients are told.
 function Broker:stop()
     self.core:stop()
@@ -253,9 +300,10 @@ end
 function Broker:close()
     if self.is_closed then return end
     self.is_closed = true
-    watcher.closed(self)
+    watcher.done(self, self.core:hooks())
     self.core:free()
     take_log(self)
+    remove_files(self)
 end
 
 Broker.__close = Broker.close

@@ -17,18 +17,21 @@
 #include "script/rehearsal.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { DEPTH_MAX = 32 }; /* of tables that are copied */
 
-/* A broker as the test sees it.  Its user value 1 is the test's `ask`. */
+/* A broker as the test sees it.  Its user value 1 is the cache, which must outlive it. */
 struct stage {
-    struct rehearsal *rehearsal; /* owned; NULL: closed */
-    struct offline offline;      /* the policy asks us */
-    lua_State *present;          /* the test's coroutine that is within one of our functions */
-    int ask_ref;                 /* registry reference of the test's `ask` */
-    struct buf log;              /* lines not taken yet: a byte (level), area, 0, text, 0 */
+    struct rehearsal *rehearsal;  /* owned; NULL: closed */
+    struct offline offline;       /* the policy asks us */
+    lua_State *present;           /* the test's coroutine that is within one of our functions */
+    int ask_ref;                  /* registry reference of the test's `ask` */
+    struct embed_cache *compiled; /* lent by the cache */
+    struct buf log;               /* lines not taken yet: a byte (level), area, 0, text, 0 */
 };
 
 /* A client's end.  Its user value 1 is the stage. */
@@ -192,6 +195,41 @@ static int stage_pass(lua_State *L) {
     return rests ? 0 : restless(L);
 }
 
+/* A string option of the table at index 2, lent by it; NULL: not given. */
+static const char *option(lua_State *L, const char *name) {
+    lua_getfield(L, 2, name); /* value */
+    const char *text = luaL_optstring(L, -1, NULL);
+    lua_pop(L, 1); /* */
+    return text;
+}
+
+/* From the table at index 2, which lends them. [-0, +0, v] */
+static struct rehearsal_opts check_options(lua_State *L, struct stage *t) {
+    return (struct rehearsal_opts){ .path = option(L, "path"),
+                                    .text = slice_str(option(L, "text")),
+                                    .plugin_path = option(L, "plugins"),
+                                    .compiled = t->compiled,
+                                    .offline = &t->offline,
+                                    .sink = on_line,
+                                    .sink_obj = t };
+}
+
+/* reload{ as for new }: true; or nil and what is wrong with the policy */
+static int stage_reload(lua_State *L) {
+    char *error = NULL;
+    struct stage *t = check_stage(L);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2); /* stage, options */
+    struct rehearsal_opts opts = check_options(L, t);
+    int r = rehearsal_reload(t->rehearsal, &opts, &error);
+    lua_settop(L, 2); /* stage, options */
+    lua_pushboolean(L, 1);
+    if (r == 0) return 1;
+    vm_fail(L, "%s", error); /* ..., nil, why */
+    free(error);
+    return 2;
+}
+
 static int stage_stop(lua_State *L) {
     struct stage *t = check_stage(L);
     solo_stop(t->rehearsal->solo);
@@ -277,7 +315,8 @@ static const struct field no_fields[] = { { NULL, NULL, NULL } };
 static const luaL_Reg stage_methods[] = {
     { "open", stage_open }, { "settle", stage_settle },     { "pass", stage_pass },
     { "stop", stage_stop }, { "failures", stage_failures }, { "log", stage_log },
-    { "free", stage_free }, { "hooks", stage_hooks },       { NULL, NULL },
+    { "free", stage_free }, { "hooks", stage_hooks },       { "reload", stage_reload },
+    { NULL, NULL },
 };
 
 static const struct object_type stage_type = {
@@ -341,41 +380,40 @@ static const struct object_type end_type = {
 
 /* ---- functions ----------------------------------------------------------------------------- */
 
-/* A string option of the table at index 1, lent by it; NULL: not given. */
-static const char *option(lua_State *L, const char *name) {
-    lua_getfield(L, 1, name); /* value */
-    const char *text = luaL_optstring(L, -1, NULL);
-    lua_pop(L, 1); /* */
-    return text;
-}
-
-/* new({ path, text, plugins }, ask): a broker, or nil and what is wrong with the policy.
+/* new(ask, { path, text, plugins }): a broker, or nil and what is wrong with the policy.
  * Upvalue: the cache of compiled chunks, in a userdata. */
 static int l_new(lua_State *L) {
     char *error = NULL;
-    luaL_checktype(L, 1, LUA_TTABLE);
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    lua_settop(L, 2); /* options, ask */
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2); /* ask, options */
     struct embed_cache **cache = lua_touserdata(L, lua_upvalueindex(1));
-    struct rehearsal_opts opts = { .path = option(L, "path"),
-                                   .text = slice_str(option(L, "text")),
-                                   .plugin_path = option(L, "plugins"),
-                                   .compiled = *cache };
-    struct stage *t = object_new(L, &stage_type, sizeof *t, 0); /* options, ask, stage */
+    struct stage *t = object_new(L, &stage_type, sizeof *t, 1); /* ask, options, stage */
+    lua_pushvalue(L, lua_upvalueindex(1));                      /* ask, options, stage, cache */
+    lua_setiuservalue(L, -2, 1);                                /* ask, options, stage */
     t->ask_ref = LUA_NOREF;
-    lua_pushvalue(L, 2); /* options, ask, stage, ask */
+    lua_pushvalue(L, 1); /* ask, options, stage, ask */
     t->ask_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     t->offline = (struct offline){ ask, t };
+    t->compiled = *cache;
     t->present = L;
-    opts.offline = &t->offline;
-    opts.sink = on_line;
-    opts.sink_obj = t;
+    struct rehearsal_opts opts = check_options(L, t);
     t->rehearsal = rehearsal_new(&opts, &error);
-    lua_settop(L, 3); /* options, ask, stage */
+    lua_settop(L, 3); /* ask, options, stage */
     if (t->rehearsal) return 1;
     vm_fail(L, "%s", error); /* ..., nil, why */
     free(error);
     return 2;
+}
+
+/* folder(): a new folder for the files of a policy */
+static int l_folder(lua_State *L) {
+    char path[PATH_MAX];
+    const char *where = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/sol-test-XXXXXX", where && *where ? where : "/tmp");
+    if (!mkdtemp(path)) return luaL_error(L, "%s: %s", path, strerror(errno));
+    lua_pushstring(L, path); /* path */
+    return 1;
 }
 
 static int cache_gc(lua_State *L) {
@@ -397,9 +435,11 @@ static void push_cache(lua_State *L) {
 int luaopen_sol_testing(lua_State *L) {
     object_register(L, &stage_type);
     object_register(L, &end_type);
-    lua_newtable(L);               /* module */
-    push_cache(L);                 /* module, cache */
-    lua_pushcclosure(L, l_new, 1); /* module, new */
-    lua_setfield(L, -2, "new");    /* module */
+    lua_newtable(L);                /* module */
+    push_cache(L);                  /* module, cache */
+    lua_pushcclosure(L, l_new, 1);  /* module, new */
+    lua_setfield(L, -2, "new");     /* module */
+    lua_pushcfunction(L, l_folder); /* module, folder */
+    lua_setfield(L, -2, "folder");  /* module */
     return 1;
 }

@@ -35,6 +35,9 @@ struct rehearsal_opts {
 /* Loads the policy and starts the broker; to be freed.  NULL and `error` (free() it): as
  * policy_load. */
 struct rehearsal *rehearsal_new(const struct rehearsal_opts *opts, char **error);
+/* Puts another generation in place, as SIGHUP does; the sink stays.  0; or as policy_load, and
+ * the old one stays. */
+int rehearsal_reload(struct rehearsal *r, const struct rehearsal_opts *opts, char **error);
 /* NULL is fine. */
 void rehearsal_free(struct rehearsal *r);
 
