@@ -205,7 +205,8 @@ if not rest then return complain("%s", coverage) end
 package.preload["sol.testing"] = function() return testing end
 package.preload.sol = function() return sol end
 if not package.searchpath("busted.runner", package.path) then
-    return complain "needs busted: apt install lua-busted"
+    io.stderr:write "sol test needs busted: apt install lua-busted\n"
+    return 2
 end
 local status = run(rest)
 close_all()
