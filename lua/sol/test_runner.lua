@@ -10,7 +10,7 @@ local USAGE = [[
 usage: sol test [--coverage] [OPTION]... FILE...
 
 Runs specs of busted against policies, in one process and without a network.  A FILE is a
-spec, or a folder that is searched for *_spec.lua.
+spec, or a folder that is searched for *_spec.lua that use sol.testing.
 
   --coverage          list what every handler did, not only those that never ran
   --filter PATTERN    only tests whose names match the Lua pattern
@@ -148,25 +148,47 @@ end
 
 -- ---- the run -------------------------------------------------------------------------------------
 
+--- Adds the file, or the specs of policies in the folder; nil and why when there are none.
+local function add_files(list, path)
+    local file <close>, err = io.open(path, "rb")
+    if not file then return nil, err end
+    if not require "pl.path".isdir(path) then
+        list[#list + 1] = path
+        return true
+    end
+    local found = require "pl.dir".getallfiles(path, "*_spec.lua")
+    local before, left_out = #list, 0
+    table.sort(found)
+    for _, name in ipairs(found) do
+        local spec <close> = assert(io.open(name, "rb"))
+        if spec:read "a":find("sol.testing", 1, true) then
+            list[#list + 1] = name
+        else
+            left_out = left_out + 1
+        end
+    end
+    if #list == before then return nil, path .. ": no *_spec.lua here uses sol.testing" end
+    if left_out > 0 then print(("%s: left out %d that do not use sol.testing"):format(path, left_out)) end
+    return true
+end
+
 --- busted's words, and whether our own --coverage was among them; or nil and what is wrong.
 local function parse()
-    local rest, coverage, files, value = {}, false, 0, false
+    local options, files, coverage, value = {}, {}, false, false
     for _, word in ipairs(words) do
         local is_option = word:find "^%-" and not value
         if is_option and word == "--coverage" then
             coverage = true
+        elseif is_option or value then
+            options[#options + 1] = word
         else
-            rest[#rest + 1] = word
-        end
-        if not is_option and not value then
-            local file <close>, err = io.open(word)
-            if not file then return nil, err end
-            files = files + 1
+            local ok, err = add_files(files, word)
+            if not ok then return nil, err end
         end
         value = is_option and TAKES_VALUE[word]
     end
-    if files == 0 then return nil, "which file? (try: sol test --help)" end
-    return rest, coverage
+    if #files == 0 then return nil, "which file? (try: sol test --help)" end
+    return table.move(files, 1, #files, #options + 1, options), coverage
 end
 
 local function run(rest)
@@ -200,14 +222,14 @@ for _, word in ipairs(words) do
         return 0
     end
 end
-local rest, coverage = parse()
-if not rest then return complain("%s", coverage) end
-package.preload["sol.testing"] = function() return testing end
-package.preload.sol = function() return sol end
 if not package.searchpath("busted.runner", package.path) then
     io.stderr:write "sol test needs busted: apt install lua-busted\n"
     return 2
 end
+local rest, coverage = parse()
+if not rest then return complain("%s", coverage) end
+package.preload["sol.testing"] = function() return testing end
+package.preload.sol = function() return sol end
 local status = run(rest)
 close_all()
 for broker in pairs(others) do broker:close() end

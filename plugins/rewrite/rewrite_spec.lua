@@ -2,38 +2,45 @@
 --
 -- rewrite: new topics and payloads, and rules that are refused.
 
-local broker = require "support.broker"
-local with_broker, with_dir, write_file = broker.with_broker, broker.with_dir, broker.write_file
+local testing = require "sol.testing"
 
-local function with_rules(rules, spec)
-    with_broker({ config = 'local sol = require "sol"\nplugin("rewrite", { rules = ' .. rules .. " })" }, spec)
+local function with_rules(rules, options)
+    options = options or {}
+    options.text = 'plugin("rewrite", { rules = ' .. rules .. " })"
+    return testing.broker(options)
 end
 
--- What a subscriber of everything gets when `topic` and `payload` are published.
+-- A client that hears everything.
+local function listener(b)
+    local c = b:connect {}
+    c:subscribe "#"
+    return c
+end
+
+-- What becomes of `topic` and `payload` when they are published.
 local function becomes(b, topic, payload, new_topic, new_payload)
-    local all = b.all or b:client("all"):subscribe("#", 0)
-    b.all = all
-    b:client("pub"):publish(topic, payload, { qos = 1 }):disconnect()
-    all:expect_publish(new_topic, new_payload)
+    local c = listener(b)
+    assert.equal(0, c:publish(topic, payload))
+    c:expect(new_topic, new_payload)
+    c:disconnect()
 end
 
 describe("rewrite", function()
     it("maps topics with what the wildcards matched", function()
-        with_rules([[{
+        local b = with_rules [[{
             { from = "sensors/+/raw", to = "sensors/%1/celsius" },
             { from = "+/old/#", to = "new/%2/%1" },
             { from = "percent", to = "100%%/x" },
-        }]], function(b)
-            becomes(b, "sensors/kitchen/raw", "1", "sensors/kitchen/celsius", "1")
-            becomes(b, "a/old/b/c", "2", "new/b/c/a", "2")
-            becomes(b, "percent", "3", "100%/x", "3")
-            becomes(b, "sensors/kitchen/cooked", "4", "sensors/kitchen/cooked", "4")
-            becomes(b, "sensors/%1/raw", "5", "sensors/%1/celsius", "5")
-        end)
+        }]]
+        becomes(b, "sensors/kitchen/raw", "1", "sensors/kitchen/celsius", "1")
+        becomes(b, "a/old/b/c", "2", "new/b/c/a", "2")
+        becomes(b, "percent", "3", "100%/x", "3")
+        becomes(b, "sensors/kitchen/cooked", "4", "sensors/kitchen/cooked", "4")
+        becomes(b, "sensors/%1/raw", "5", "sensors/%1/celsius", "5")
     end)
 
     it("transforms payloads", function()
-        with_rules([[{
+        local b = with_rules [[{
             {
                 from = "sensors/+/raw", to = "sensors/%1/celsius",
                 payload = function(payload, topic, captures)
@@ -43,39 +50,37 @@ describe("rewrite", function()
             },
             { from = "upper", payload = string.upper },
             { from = "as-it-is", payload = function() end },
-        }]], function(b)
-            becomes(b, "sensors/kitchen/raw", '{"f":68}', "sensors/kitchen/celsius",
-                '{"of":"kitchen","value":20.0,"was":"sensors/kitchen/raw"}')
-            becomes(b, "upper", "abc", "upper", "ABC")
-            becomes(b, "as-it-is", "\0\xff", "as-it-is", "\0\xff")
-        end)
+        }]]
+        becomes(b, "sensors/kitchen/raw", '{"f":68}', "sensors/kitchen/celsius",
+            '{"of":"kitchen","value":20.0,"was":"sensors/kitchen/raw"}')
+        becomes(b, "upper", "abc", "upper", "ABC")
+        becomes(b, "as-it-is", "\0\xff", "as-it-is", "\0\xff")
     end)
 
     it("refuses a message whose payload function fails, and says so in the log", function()
-        with_rules([[{ { from = "t", payload = function(p) return p.x.y end } }]], function(b)
-            local sub = b:client("sub"):subscribe("#", 0)
-            b:client("pub", { version = 5 }):publish("t", "x", { qos = 1, rc = 0x87 })
-            sub:expect_nothing()
-            b:log_wait "(index a nil value[^\n]*)"
-        end)
+        local b = with_rules([[{ { from = "t", payload = function(p) return p.x.y end } }]], { tolerate = true })
+        local c = listener(b)
+        assert.equal(0x87, c:publish("t", "x"))
+        c:expect_none()
+        assert.truthy(b:errors()[1]:find "index a nil value")
     end)
 
     it("is done before anybody judges the topic", function()
-        with_broker({ config = [[
+        local c = testing.broker({ text = [[
             plugin("rewrite", { rules = { { from = "in/+", to = "out/%1" } } })
             plugin("acl", { rules = { { topic = "out/#" } } })
-        ]] }, function(b)
-            local c = b:client("c", { version = 5 }):subscribe("out/#", 0)
-            c:publish("in/x", "1", { qos = 1, rc = 0 }):publish("other", "2", { qos = 1, rc = 0x87 })
-            c:expect_publish("out/x", "1"):expect_nothing()
-        end)
+        ]] }):connect {}
+        assert.equal(0, c:subscribe "out/#")
+        assert.equal(0, c:publish("in/x", "1"))
+        assert.equal(0x87, c:publish("other", "2"))
+        c:expect("out/x", "1")
+        c:expect_none()
     end)
 
     it("takes a captured level as it is, and an empty rest", function()
-        with_rules([[{ { from = "a/#", to = "b/%1" } }]], function(b)
-            becomes(b, "a/%2", "1", "b/%2", "1")
-            becomes(b, "a", "2", "b/", "2")
-        end)
+        local b = with_rules [[{ { from = "a/#", to = "b/%1" } }]]
+        becomes(b, "a/%2", "1", "b/%2", "1")
+        becomes(b, "a", "2", "b/", "2")
     end)
 end)
 
@@ -97,12 +102,9 @@ describe("rewrite does not load", function()
     }
     for name, row in pairs(rows) do
         it(name, function()
-            with_dir(function(dir)
-                write_file(dir .. "/sol.lua", 'plugin("rewrite", { rules = ' .. row[1] .. " })")
-                local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                assert.not_equal(0, result.status)
-                assert.truthy((result.stderr .. result.stdout):find(row[2], 1, true), result.stderr)
-            end)
+            local ok, err = pcall(with_rules, row[1])
+            assert.is_false(ok)
+            assert.truthy(err:find(row[2], 1, true), err)
         end)
     end
 end)

@@ -57,11 +57,12 @@ describe("sol test", function()
     end)
 
     it("runs several files and folders, and those tests whose names match", function()
-        local one = 'it("%s", function() end)'
+        local one = 'require "sol.testing" it("one", function() end)'
         local two = one .. 'it("other", function() end)'
-        local files = { ["a_spec.lua"] = one, ["b_spec.lua"] = two, ["c.lua"] = "error()" }
+        local files = { ["a_spec.lua"] = one, ["b_spec.lua"] = two, ["c.lua"] = "error()",
+            ["d_spec.lua"] = "error 'not for sol test'" }
         ends(run(files, "%s/a_spec.lua", "%s/b_spec.lua"), 0, "3 successes")
-        ends(run(files, "%s"), 0, "3 successes")
+        ends(run(files, "%s"), 0, "3 successes", "left out 1 that do not use sol.testing")
         ends(run(files, "--filter", "other", "%s"), 0, "1 success /")
         ends(run(files, "--filter=other", "-o", "TAP", "%s"), 0, "ok 1 - other")
     end)
@@ -113,6 +114,7 @@ describe("sol test", function()
             require "sol.testing".broker { config = "%s/sol.lua" }
         ]], ["sol.lua"] = "foo = 1" }, "%s/a_spec.lua"), 1, 'sol.lua:1: unknown setting "foo"')
         ends(run({}, "%s/none_spec.lua"), 2, "none_spec.lua: No such file or directory")
+        ends(run({ ["a_spec.lua"] = "" }, "%s"), 2, "no *_spec.lua here uses sol.testing")
         ends(run({}), 2, "which file?")
         ends(run({}, "--filter", "x"), 2, "which file?")
         ends(run({ ["a_spec.lua"] = "" }, "--nonsense", "%s/a_spec.lua"), 1, "--nonsense")
