@@ -2,8 +2,7 @@
 --
 -- password_file: who is let in, and which files are taken.
 
-local broker = require "support.broker"
-local with_broker, with_dir, write_file = broker.with_broker, broker.with_dir, broker.write_file
+local testing = require "sol.testing"
 
 -- Each of the password "secret".
 local HASHES = {
@@ -18,101 +17,63 @@ local HASHES = {
 }
 local ADA = "ada:" .. HASHES["mosquitto's $7$"] .. "\n"
 
+
 local PLUGIN = [[plugin("password_file", { path = "passwd" })]]
 
-local function with_users(passwd, spec, config)
-    with_broker({ config = PLUGIN .. "\n" .. (config or ""), files = { passwd = passwd } }, spec)
+local function with_users(passwd, config)
+    return testing.broker { text = PLUGIN .. "\n" .. (config or ""), files = { passwd = passwd } }
+end
+
+-- The reason code for this login; of an MQTT 5 client unless told.
+local function login(b, username, password, version)
+    return b:connect({ username = username, password = password, version = version }).reason_code
 end
 
 describe("password_file", function()
     for name, hash in pairs(HASHES) do
         it("lets in the owner of a hash in the form of " .. name, function()
-            with_users("ada:" .. hash .. "\n", function(b)
-                b:client("c", { username = "ada", password = "secret" }):ping()
-                b:client("d", { username = "ada", password = "Secret", connack = 4 })
-            end)
+            local b = with_users("ada:" .. hash .. "\n")
+            assert.equal(0, login(b, "ada", "secret"))
+            assert.equal(0x86, login(b, "ada", "Secret"))
         end)
     end
 
-    it("takes entries made by sol passwd", function()
-        with_dir(function(dir)
-            local file = dir .. "/passwd"
-            assert.equal(0, broker.sol("passwd", "-c", "-b", file, "ada", "sesame").status)
-            with_users(broker.read_file(file), function(b)
-                b:client("c", { username = "ada", password = "sesame" }):ping()
-                b:client("d", { username = "ada", password = "sesam", connack = 4 })
-            end)
-        end)
-    end)
-
     it("refuses a wrong password and an unknown user alike", function()
-        with_users(ADA, function(b)
-            for version, code in pairs { [3] = 4, [4] = 4, [5] = 0x86 } do
-                local function refused(id, username, password)
-                    b:client(id, { version = version, username = username, password = password, connack = code })
-                end
-                refused("a", "ada", "wrong")
-                refused("b", "ada", "")
-                refused("c", "eve", "secret")
-                refused("d", "", "secret")
-            end
-            b:client("e", { version = 5, username = "ada", connack = 0x86 }) -- no password at all
-        end)
+        local b = with_users(ADA)
+        for version, code in pairs { [3] = 4, [4] = 4, [5] = 0x86 } do
+            assert.equal(code, login(b, "ada", "wrong", version))
+            assert.equal(code, login(b, "ada", "", version))
+            assert.equal(code, login(b, "eve", "secret", version))
+            assert.equal(code, login(b, "", "secret", version))
+        end
+        assert.equal(0x86, login(b, "ada")) -- no password at all
     end)
 
     it("leaves clients without a user name to allow_anonymous", function()
-        with_users(ADA, function(b) b:client("c", { connack = 5 }) end, "allow_anonymous = false")
-        with_users(ADA, function(b) b:client("c"):ping() end, "allow_anonymous = true")
+        assert.equal(0x87, login(with_users(ADA, "allow_anonymous = false")))
+        assert.equal(0, login(with_users(ADA, "allow_anonymous = true")))
     end)
 
     it("skips comments and blanks, and takes lines that end in CR LF", function()
-        with_users("# ada:nothing\n\n  \n" .. ADA:gsub("\n", "\r\n") .. "#end", function(b)
-            b:client("c", { username = "ada", password = "secret" }):ping()
-            b:client("d", { username = "# ada", password = "nothing", connack = 4 })
-        end)
+        local b = with_users("# ada:nothing\n\n  \n" .. ADA:gsub("\n", "\r\n") .. "#end")
+        assert.equal(0, login(b, "ada", "secret"))
+        assert.equal(0x86, login(b, "# ada", "nothing"))
     end)
 
-    it("lets nobody in by an empty file", function()
-        with_users("", function(b) b:client("c", { username = "ada", password = "secret", connack = 4 }) end)
-    end)
-
-    it("holds up nobody while it checks", function()
-        with_dir(function(dir)
-            local file = dir .. "/passwd"
-            assert.equal(0, broker.sol("passwd", "-c", "-b", file, "ada", "sesame").status)
-            with_users(broker.read_file(file), function(b)
-                local logins = {}
-                local sub = b:client("sub"):subscribe("t", 0)
-                for i = 1, 20 do
-                    logins[i] = b:client("c" .. i, { username = "ada", password = "sesame", connack = false })
-                end
-                b:client("pub"):publish("t", "while they wait")
-                sub:expect_publish("t", "while they wait")
-                for i = 1, 20 do logins[i]:expect("CONNACK", { rc = 0 }, 20) end
-            end, "allow_anonymous = true hook_timeout = 60")
-        end)
-    end)
-
-    it("forgets a login whose client has gone", function()
-        with_users(ADA, function(b)
-            for i = 1, 50 do b:client("c" .. i, { username = "ada", password = "secret", connack = false }):drop() end
-            b:client("c", { username = "ada", password = "secret" }):ping()
-        end)
-    end)
+    it("lets nobody in by an empty file", function() assert.equal(0x86, login(with_users "", "ada", "secret")) end)
 
     it("reads the file again on reload, and keeps the old users when it is broken", function()
-        with_users(ADA, function(b)
-            b:client("eve", { username = "eve", password = "secret", connack = 4 })
-            b:write("passwd", ADA .. ADA:gsub("ada", "eve"))
-            b:signal "HUP"
-            b:log_wait "(generation 2 is in place)"
-            b:client("eve", { username = "eve", password = "secret" }):ping()
+        local b = with_users(ADA)
+        assert.equal(0x86, login(b, "eve", "secret"))
+        b:write("passwd", ADA .. ADA:gsub("ada", "eve"))
+        assert.is_true(b:reload())
+        assert.equal(0, login(b, "eve", "secret"))
 
-            b:write("passwd", ADA .. "bob\n")
-            b:signal "HUP"
-            b:log_wait "(passwd:2: [^\n]*)\n"
-            b:client("eve2", { username = "eve", password = "secret" }):ping()
-        end)
+        b:write("passwd", ADA .. "bob\n")
+        local ok, err = b:reload()
+        assert.is_nil(ok)
+        assert.truthy(err:find "passwd:2: ")
+        assert.equal(0, login(b, "eve", "secret"))
     end)
 
     describe("does not load", function()
@@ -127,25 +88,18 @@ describe("password_file", function()
         }
         for name, row in pairs(rows) do
             it(name, function()
-                with_dir(function(dir)
-                    write_file(dir .. "/passwd", row[1])
-                    write_file(dir .. "/sol.lua", PLUGIN)
-                    local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                    assert.not_equal(0, result.status)
-                    assert.truthy((result.stderr .. result.stdout):find(row[2], 1, true), result.stderr)
-                end)
+                local ok, err = pcall(with_users, row[1])
+                assert.is_false(ok)
+                assert.truthy(err:find(row[2], 1, true), err)
             end)
         end
 
         it("a file that is not there, or no path", function()
-            with_dir(function(dir)
-                for config, message in pairs { [PLUGIN] = "passwd", [ [[plugin("password_file", {})]] ] = "path" } do
-                    write_file(dir .. "/sol.lua", config)
-                    local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                    assert.not_equal(0, result.status)
-                    assert.truthy((result.stderr .. result.stdout):find(message, 1, true), result.stderr)
-                end
-            end)
+            for config, message in pairs { [PLUGIN] = "passwd", [ [[plugin("password_file", {})]] ] = "path" } do
+                local ok, err = pcall(testing.broker, { text = config })
+                assert.is_false(ok)
+                assert.truthy(err:find(message, 1, true), err)
+            end
         end)
     end)
 end)
