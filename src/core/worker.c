@@ -240,7 +240,9 @@ static void worker_deinit(struct worker *w) {
     chain_pool_deinit(&w->chunks);
     loop_cancel(w->loop, &w->stop_timer);
     loop_cancel(w->loop, &w->sweep);
-    closure_deinit(&w->sweep.closure);
+    struct closure *const own[] = { &w->stop_timer.closure, &w->sweep.closure, &w->reap.closure,
+                                    &w->held_again.closure, &w->post.closure };
+    for (unsigned i = 0; i < ARRAY_LEN(own); i++) closure_deinit(own[i]);
     loop_free(w->loop);
     free(w->input);
     free(w->draft);

@@ -102,8 +102,8 @@ static void add(struct files *f, const char *path) {
     f->at[f->len++] = (struct watched){ .folder = wd, .name = xstrdup(slash ? slash + 1 : path) };
 }
 
-/* The same folder gives the same number again; those no longer needed say nothing that
- * concerns us, and leave with the last of them. */
+/* The same folder gives the same number again.  One no longer needed is watched on, but what
+ * happens there concerns no name of ours. */
 void files_watch(struct files *f, char *const *paths, unsigned len) {
     forget(f);
     for (unsigned i = 0; i < len; i++) {

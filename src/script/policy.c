@@ -49,6 +49,7 @@ static void script_free(struct script *s) {
     hooks_settled(&s->port);
     if (vm->worker) loop_cancel(vm->worker->loop, &s->deadline);
     closure_deinit(&s->deadline.closure);
+    closure_deinit(&s->end.closure);
     timers_retire(s);
     subscriptions_retire(s);
     publishing_retire(s, false);

@@ -650,6 +650,55 @@ static void a_closure_gets_its_uuid_when_asked(void **state) {
     assert_null(r->pa.watch.closure.uuid);
 }
 
+struct seen {
+    unsigned kinds[3], left;
+    const struct closure *last;
+};
+
+static bool on_item(void *obj, const struct loop_item *item) {
+    struct seen *s = obj;
+    s->kinds[item->kind]++;
+    s->last = item->closure;
+    assert_int_equal(item->fd >= 0, item->kind == LOOP_ITEM_WATCH);
+    return --s->left > 0;
+}
+
+static void all_that_is_attached_can_be_seen(void **state) {
+    struct rig *r = *state;
+    struct timer timers[4] = { 0 };
+    struct deferred d = { .closure = { .fn = on_probe, .obj = &r->pb, .name = "deferred" } };
+    static const uint64_t deadlines[] = { 0, 1, 5000, UINT64_MAX - 1 };
+    struct seen s = { .left = 100 }, some = { .left = 2 };
+    loop_each(r->loop, on_item, &s);
+    assert_null(s.last);
+    probe_watch(&r->pa, r->loop, r->a.near, LOOP_READ);
+    loop_defer(r->loop, &d);
+    for (unsigned i = 0; i < ARRAY_LEN(timers); i++) {
+        timers[i].closure = (struct closure){ .fn = on_probe, .obj = &r->pa, .name = "timer" };
+        loop_arm(r->loop, &timers[i], deadlines[i]);
+    }
+    loop_each(r->loop, on_item, &s);
+    assert_int_equal(s.kinds[LOOP_ITEM_WATCH], 1);
+    assert_int_equal(s.kinds[LOOP_ITEM_TIMER], 4);
+    assert_int_equal(s.kinds[LOOP_ITEM_DEFERRED], 1);
+    assert_ptr_equal(s.last, &d.closure);
+    loop_each(r->loop, on_item, &some);
+    assert_int_equal(some.kinds[LOOP_ITEM_WATCH] + some.kinds[LOOP_ITEM_TIMER], 2);
+    for (unsigned i = 0; i < ARRAY_LEN(timers); i++) loop_cancel(r->loop, &timers[i]);
+    loop_undefer(&d);
+}
+
+static void a_closure_that_is_set_again_keeps_its_uuid(void **state) {
+    struct closure c = { 0 };
+    (void)state;
+    closure_set(&c, on_probe, NULL, "one");
+    const char *uuid = closure_uuid(&c);
+    closure_set(&c, on_probe, NULL, "two");
+    assert_string_equal(c.name, "two");
+    assert_ptr_equal(closure_uuid(&c), uuid);
+    closure_deinit(&c);
+}
+
 static void a_freed_loop_detaches_all_and_leaks_nothing(void **state) {
     struct rig *r = *state;
     int before = open_descriptors();
@@ -701,6 +750,8 @@ int main(void) {
         RIG(a_deferred_closure_may_free_itself),
         RIG(events_come_before_timers_before_deferred_work),
         RIG(a_closure_gets_its_uuid_when_asked),
+        cmocka_unit_test(a_closure_that_is_set_again_keeps_its_uuid),
+        RIG(all_that_is_attached_can_be_seen),
         RIG(a_freed_loop_detaches_all_and_leaks_nothing),
     };
     return cmocka_run_group_tests_name("io/loop", tests, NULL, NULL);
