@@ -51,9 +51,14 @@ bool caller_open(struct caller *c, const char *path, char **why) {
         free(*why);
         *why = explain(place, c->fd);
     }
-    if (c->fd < 0 && !*why)
-        *why = xstrdup("no running broker found; name its admin_socket, which its log tells");
-    return c->fd >= 0;
+    if (c->fd < 0) {
+        if (!*why)
+            *why = xstrdup("no running broker found; name its admin_socket, which its log tells");
+        return false;
+    }
+    free(*why); /* of a place where none was */
+    *why = NULL;
+    return true;
 }
 
 void caller_close(struct caller *c) {
@@ -78,17 +83,22 @@ static bool say(const struct caller *c, const char *verb, const char *words, str
     return n && send_all(c, slice_of(head, n)) && send_all(c, body);
 }
 
-/* Waits for more bytes; gives the question up when told to. */
-static bool read_more(struct caller *c) {
+/* A signal: the first one gives the question up, another one the broker. */
+static int interrupted(const struct caller *c, bool *is_given_up) {
+    if (!c->interrupt || !*c->interrupt) return 0;
+    if (*is_given_up) return -EINTR;
+    *c->interrupt = 0;
+    *is_given_up = true;
+    return say(c, "cancel", NULL, SLICE("")) ? 0 : -EPIPE;
+}
+
+/* Waits for more bytes: 0 or -errno. */
+static int read_more(struct caller *c, bool *is_given_up) {
     ssize_t n = recv(c->fd, buf_reserve(&c->in, READ_BYTES), READ_BYTES, 0);
-    if (n < 0 && errno == EINTR) {
-        if (!c->interrupt || !*c->interrupt) return true;
-        *c->interrupt = 0;
-        return say(c, "cancel", NULL, SLICE(""));
-    }
-    if (n <= 0) return false;
+    if (n < 0 && errno == EINTR) return interrupted(c, is_given_up);
+    if (n <= 0) return -EPIPE;
     c->in.len += (size_t)n;
-    return true;
+    return 0;
 }
 
 /* Handles a phrase; true when it was the last of the answer. */
@@ -100,6 +110,7 @@ static bool is_last(const struct caller *c, const struct question *q, const stru
 }
 
 int caller_ask(struct caller *c, const struct question *q, struct buf *answer) {
+    bool is_given_up = false;
     c->last_id++;
     if (!say(c, q->verb, q->words, q->body)) return -EPIPE;
     for (;;) {
@@ -108,7 +119,8 @@ int caller_ask(struct caller *c, const struct question *q, struct buf *answer) {
         int r = phrase_read(buf_slice(&c->in), &f, &used);
         if (r < 0) return -EPIPE;
         if (r == PHRASE_PART) {
-            if (!read_more(c)) return -EPIPE;
+            r = read_more(c, &is_given_up);
+            if (r < 0) return r;
             continue;
         }
         bool last = is_last(c, q, &f);

@@ -34,7 +34,8 @@ void caller_close(struct caller *c);
 
 enum { CALLER_OK = 0, CALLER_FAILED = 1 };
 /* Asks and waits for the answer's last part, which it appends to `answer`.  CALLER_OK or
- * CALLER_FAILED as the broker says; -EPIPE when the broker goes. */
+ * CALLER_FAILED as the broker says; -EPIPE when the broker goes, -EINTR when it does not
+ * answer and a second signal came. */
 int caller_ask(struct caller *c, const struct question *q, struct buf *answer);
 
 #endif

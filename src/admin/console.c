@@ -75,7 +75,7 @@ static int ask(struct console *c, const char *verb, struct slice body) {
     interrupt = 0;
     int r = caller_ask(&c->caller, &q, &c->answer);
     if (r >= 0) return r;
-    fputs("sol: the broker has gone\n", stderr);
+    fputs(r == -EINTR ? "sol: the broker does not answer\n" : "sol: the broker has gone\n", stderr);
     c->has_failed = c->is_over = true;
     return r;
 }

@@ -106,4 +106,39 @@ describe("the admin socket", function()
             wait.till("a place", function() return Door.open(b):ask(1, "ping"):answer(1) == "ok" end)
         end)
     end)
+
+    it("outlives a storm of operators", function()
+        with_broker({ config = "workers = 2 reload_timeout = 0.01" }, function(b)
+            local client = b:client("c"):subscribe "t"
+            local before = b:fds()
+            local questions = { { "eval", "sol.sleep(3600)" }, { "eval", "sol.sleep(0)" }, { "eval", "reload()" },
+                { "eval", "for _ = 1, 100 do print(('x'):rep(5000)) end" }, { "eval", "clients()" }, { "reload" },
+                { "eval", "x = sol.clients() return #closures()" }, { "complete", "sol." }, { "status" } }
+            local random, doors, id = math.random, {}, 0
+            math.randomseed(20260131)
+            for i = 1, 300 do
+                local n = random(8)
+                doors[n] = doors[n] or Door.open(b)
+                id = id + 1
+                local question = questions[i % 29 == 0 and 6 or i % 31 == 0 and 3 or random(#questions)]
+                if question[2] == "reload()" and i % 31 > 0 or question[1] == "reload" and i % 29 > 0 then
+                    question = questions[1]
+                end
+                doors[n]:ask(id, question[1], question[2], "worker=" .. random(0, 1))
+                if random(4) == 1 then doors[n]:send((id - random(0, 2)) .. " cancel 0\n") end
+                if random(6) == 1 then
+                    doors[n]:close()
+                    doors[n] = nil
+                end
+            end
+            for _, door in pairs(doors) do door:close() end
+            wait.till("all to have gone", function() return b:fds() <= before end)
+            local door = Door.open(b)
+            for worker = 0, 1 do
+                door:ask(worker, "eval", "parked()", "worker=" .. worker)
+                assert.same({ "ok", "(none)", "" }, { door:answer(worker) })
+            end
+            client:publish("t", "x"):expect_publish("t", "x")
+        end)
+    end)
 end)

@@ -328,6 +328,36 @@ static void a_far_reader_that_is_stuck_or_gone_is_waited_for_no_more(void **stat
     peer_drop(&p[1]);
 }
 
+/* ---- chores ------------------------------------------------------------------------- */
+
+struct seen_chore {
+    struct chore chore;
+    struct worker *seen;
+    bool was_stopping;
+};
+
+static void do_chore(struct worker *w, struct chore *chore) {
+    struct seen_chore *c = CONTAINER_OF(chore, struct seen_chore, chore);
+    assert_null(c->seen);
+    c->seen = w;
+    c->was_stopping = w->stopping;
+}
+
+static void a_chore_is_done_in_any_case(void **state) {
+    struct rig *r = *state;
+    struct seen_chore chores[2] = { 0 };
+    for (unsigned i = 0; i < ARRAY_LEN(chores); i++) chores[i].chore.run = do_chore;
+    mail_chore(at(r, 1), &chores[0].chore);
+    rig_turn(at(r, 1));
+    assert_ptr_equal(chores[0].seen, at(r, 1));
+    assert_false(chores[0].was_stopping);
+    stop(r, 2);
+    mail_chore(at(r, 2), &chores[1].chore);
+    rig_turn(at(r, 2));
+    assert_ptr_equal(chores[1].seen, at(r, 2));
+    assert_true(chores[1].was_stopping);
+}
+
 /* ---- visits ------------------------------------------------------------------------- */
 
 struct trip {
@@ -532,6 +562,7 @@ int main(void) {
         SEVERAL(a_publisher_rests_while_another_worker_is_congested),
         SEVERAL(a_publisher_waits_until_a_far_reader_has_drained),
         SEVERAL(a_far_reader_that_is_stuck_or_gone_is_waited_for_no_more),
+        SEVERAL(a_chore_is_done_in_any_case),
         SEVERAL(a_visit_comes_home),
         SEVERAL(a_visit_to_one_that_stops_comes_home_unheard),
         cmocka_unit_test_setup_teardown(visits_under_way_come_home_with_the_brokers_end, setup,
