@@ -505,6 +505,23 @@ function sol.time() end
 ---@return string? err
 function sol.read_file(path) end
 
+---A file that is only added to.
+---@class sol.append_file
+local append_file = {}
+
+---Does not wait.
+---@param text string
+---@return true?
+---@return string? err "full"
+function append_file:write(text) end
+
+---While the policy is loaded only.
+---@param path string from the folder of sol.lua
+---@param options? {max_pending?: integer} bytes; 1 MiB
+---@return sol.append_file?
+---@return string? err
+function sol.append_file(path, options) end
+
 ---@return string
 function sol.uuid() end
 

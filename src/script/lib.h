@@ -32,6 +32,7 @@ int luaopen_sol_publish(lua_State *L); /* lib_publish.c: publish */
 int luaopen_sol_retain(lua_State *L);  /* lib_retain.c: retained */
 int luaopen_sol_time(lua_State *L);    /* lib_time.c: now time sleep after every spawn */
 int luaopen_sol_file(lua_State *L);    /* lib_file.c: read_file */
+int luaopen_sol_append(lua_State *L);  /* lib_append.c: append_file */
 int luaopen_sol_stats(lua_State *L);   /* lib_stats.c: hooks */
 int luaopen_sol_crypto(lua_State *L);  /* lib_crypto.c: sha256 sha512 hmac random equal */
 /* Moves the fields of the table on top into the one below. [-1, +0, m] */

@@ -36,9 +36,9 @@ static const struct absent absents[] = {
     { NULL, "loadfile", "use require, or plugin() in sol.lua" },
     { "os", "exit", "send the broker SIGTERM" },
     { "os", "execute", "a policy cannot start programs" },
-    { "os", "remove", "a policy cannot change files" },
-    { "os", "rename", "a policy cannot change files" },
-    { "os", "tmpname", "a policy cannot change files" },
+    { "os", "remove", "a policy can only add to files: sol.append_file" },
+    { "os", "rename", "a policy can only add to files: sol.append_file" },
+    { "os", "tmpname", "a policy can only add to files: sol.append_file" },
     { "os", "setlocale", "the locale belongs to the whole process" },
     { "string", "dump", "bytecode cannot be loaded" },
     { "debug", "getinfo", "only debug.traceback is there" },
@@ -64,13 +64,13 @@ static const char *io_instead(const char *name) {
         { "popen", "a policy cannot start programs" },
         { "open", "use sol.read_file, while the policy loads" },
         { "lines", "use sol.read_file, while the policy loads" },
-        { "write", "use sol.log" },
+        { "write", "use sol.log or sol.append_file" },
         { "stderr", "use sol.log" },
         { "stdout", "use sol.log" },
     };
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
         if (strcmp(rows[i].name, name) == 0) return rows[i].instead;
-    return "use sol.read_file to read a file, sol.log to write";
+    return "use sol.read_file to read a file, sol.append_file or sol.log to write";
 }
 
 static int io_index(lua_State *L) {
