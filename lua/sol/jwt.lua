@@ -155,7 +155,8 @@ local function candidates_of(options, set, header)
     return nil, ("no key for algorithm %s and kid %s"):format(header.alg, shown(header.kid))
 end
 
---- The claims of a token that is in order; or nil and what is wrong with it.
+--- The claims of a token that is in order; or nil and what is wrong with it, and true when
+--- there are no keys to tell by.
 local function verify(token, given)
     if type(token) ~= "string" then
         error(("bad argument #1 to 'verify' (string expected, got %s)"):format(type(token)), 2)
@@ -173,7 +174,7 @@ local function verify(token, given)
     if not header then return nil, err end
     local signature = base64.decode_url(tail)
     if not set then set, err = key_set(options) end
-    if not set then return nil, err end
+    if not set then return nil, err, true end
     local candidates
     candidates, err = candidates_of(options, set, header)
     if not candidates then return nil, err end

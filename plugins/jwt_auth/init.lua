@@ -5,7 +5,6 @@
 -- The algorithms are the operator's choice, never the token's.  What the token claims can
 -- become attributes and rights; when its time is over its connection ends.
 
-local key_source = require "keys"
 local sol = require "sol"
 
 local M = { defaults = {
@@ -17,13 +16,41 @@ local M = { defaults = {
 
 local NAMES = { "clientid", "username", "peerhost", "listener" }
 
---- The options of sol.jwt.verify but for the keys.
+--- The one option that says where the keys are, as sol.jwt.verify takes it.
+local function keys_of(options)
+    local found
+    for _, name in ipairs { "key", "key_file", "jwks_file", "jwks_url" } do
+        if options[name] ~= "" then
+            if found then error(("give either %s or %s"):format(found, name), 0) end
+            found = name
+        end
+    end
+    if not found then error("give one of key, key_file, jwks_file, jwks_url", 0) end
+    if found == "jwks_url" and not options.jwks_url:find "^https?://" then
+        error("jwks_url: expected http:// or https://", 0)
+    end
+    if not found:find "_file$" then return found, options[found] end
+    local text, err = sol.read_file(options[found])
+    if not text then error(err, 0) end
+    if found == "key_file" then return "key", text:match "^(.-)%s*$" end -- without a secret's line end
+    return "jwks", text
+end
+
+--- The options of sol.jwt.verify.
 local function expectations(options)
     local expected = { algorithms = options.algorithms, leeway = options.leeway, require = options.require }
     for _, name in ipairs { "issuer", "audience" } do
         local value = options[name]
         if type(value) ~= "table" or next(value) then expected[name] = value end
     end
+    local name, keys = keys_of(options)
+    expected[name] = keys
+    if name == "jwks_url" then
+        expected.jwks_ttl = options.refresh
+        expected.http = { timeout = options.timeout, verify = options.verify,
+            ca = options.ca ~= "" and options.ca or nil }
+    end
+    sol.jwt.verify("", expected) -- raises what is wrong with them
     return expected
 end
 
@@ -40,34 +67,17 @@ function M.setup(options)
     local expected, wanted = expectations(options), {}
     for name, text in pairs(options.claims) do wanted[name] = sol.template(text, NAMES) end
 
-    local function verify(token, keys)
-        local given = { key = keys.key, jwks = keys.jwks }
-        for name, value in pairs(expected) do given[name] = value end
-        return sol.jwt.verify(token, given)
-    end
-    local keys_for = key_source(options, function(keys) verify("", keys) end)
-
-    --- The claims; or false and what is wrong with the token; or nil and an error.
-    local function read(token, is_missing)
-        local keys, failure = keys_for(is_missing)
-        if not keys then return nil, failure end
-        local claims, wrong = verify(token, keys)
-        if claims then return claims end
-        if not is_missing and keys.jwks and wrong:find "^no key for" then return read(token, true) end
-        return false, wrong
-    end
-
     local function ask(login)
         local token = login[options.from] or ""
         if options.optional and not token:find "^[%w_-]+%.[%w_-]+%.[%w_-]*$" then return "ignore" end
-        local claims, wrong = read(token)
+        local claims, wrong, has_no_keys = sol.jwt.verify(token, expected)
+        if has_no_keys then return nil, wrong end
         for name, template in pairs(claims and wanted or {}) do
-            local value = template(login)
-            if tostring(claims[name]) ~= value then claims, wrong = false, name .. " is another's" break end
+            if tostring(claims[name]) ~= template(login) then claims, wrong = nil, name .. " is another's" break end
         end
         if not claims then
-            if claims == false then sol.log.info("client %s: %s", login.clientid, wrong) end
-            return claims, wrong
+            sol.log.info("client %s: %s", login.clientid, wrong)
+            return false
         end
         local attributes = {}
         for attribute, claim in pairs(options.attributes) do attributes[attribute] = plain(claims[claim]) end

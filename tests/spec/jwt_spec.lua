@@ -228,7 +228,7 @@ describe("key sets from the web", function()
 
     it("say what is wrong where there never were any", function()
         with_web(function(run)
-            assert.matches("^nil http://127.0.0.1:%d+/status/500: status 500$", run [[
+            assert.matches("^nil http://127.0.0.1:%d+/status/500: status 500 true$", run [[
                 return sol.jwt.verify(v.tokens.ES256, { algorithms = "ES256",
                     jwks_url = "http://127.0.0.1:$WORLD/status/500" })
             ]])
