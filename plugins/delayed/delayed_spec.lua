@@ -41,7 +41,37 @@ describe("delayed", function()
             b:client("stays", { clean = false }):publish("$delayed/1.2/t", "stays", { qos = 1 }):disconnect()
             b:client("goes"):publish("$delayed/1/t", "goes", { qos = 1 }):disconnect()
             sub:expect_publish("t", "stays"):expect_nothing()
-            b:log_wait "(delayed message of goes to t: closed)"
+            b:log_wait "(delayed message of goes: gone with its session)"
+        end)
+    end)
+
+    it("outlives a reload, bytes and all", function()
+        with("max_per_client = 3", function(b)
+            local sub = b:client("sub", { version = 5 }):subscribe("#", 0)
+            local c = b:client("c", { version = 5 })
+            c:publish("$delayed/1/t", "\0\xff", { qos = 1, rc = 0, props = { correlation_data = "\0\xfe" } })
+            for _ = 1, 2 do c:publish("$delayed/600/u", "", { qos = 1, rc = 0 }) end
+            b:signal "HUP"
+            b:log_wait "(generation 2 is in place)"
+            sub:expect_publish("t", "\0\xff", { props = { correlation_data = "\0\xfe" } }):expect_nothing()
+            c:publish("$delayed/600/u", "", { qos = 1, rc = 0 }) -- the third: two are known again
+            c:publish("$delayed/600/u", "", { qos = 1, rc = 0x97 })
+        end)
+    end)
+
+    it("goes with a session that is given up", function()
+        with("", function(b)
+            local sub = b:client("sub"):subscribe("#", 0)
+            local c = b:client("c", { clean = false }):publish("$delayed/1/t", "x", { qos = 1 })
+            c:reconnect { clean = true }
+            b:log_wait "(delayed message of c: gone with its session)"
+            sub:expect_nothing()
+        end)
+    end)
+
+    it("refuses what a session cannot keep", function()
+        with("", function(b)
+            b:client("c", { version = 5 }):publish("$delayed/1/t", ("x"):rep(60000), { qos = 1, rc = 0x97 })
         end)
     end)
 
@@ -56,10 +86,10 @@ describe("delayed", function()
     end)
 
     it("holds so many and no more", function()
-        with("max_pending = 3, max_per_client = 2, max_bytes = 100", function(b)
+        with("max_pending = 3, max_per_client = 2, max_bytes = 700", function(b)
             local c, d = b:client("c", { version = 5 }), b:client("d", { version = 5 })
             local FITS, FULL = { qos = 1, rc = 0 }, { qos = 1, rc = 0x97 }
-            c:publish("$delayed/600/t", "", FITS):publish("$delayed/600/t", ("x"):rep(90), FULL)
+            c:publish("$delayed/600/t", "", FITS):publish("$delayed/600/t", ("x"):rep(900), FULL)
             c:publish("$delayed/600/t", "", FITS):publish("$delayed/600/t", "", FULL)
             d:publish("$delayed/600/t", "", FITS):publish("$delayed/600/t", "", FULL)
         end)

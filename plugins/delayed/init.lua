@@ -2,14 +2,17 @@
 --
 -- delayed -- publish to `$delayed/SECONDS/TOPIC` what is to appear on TOPIC that much later.
 --
--- A message waits outside of Sol's queues and then goes the way of its author's messages: the
--- author's rights to TOPIC count, at that time.  What waits is bounded, and held in memory.
+-- A message waits in its author's session, as text in `client.session`, so it lives as long as
+-- that does and outlives a reload.  When its time has come it goes the way of its author's
+-- messages: the author's rights to TOPIC count, at that time.  What waits is bounded.
 
 local sol = require "sol"
 
-local M = { defaults = { max_delay = 86400, max_pending = 10000, max_per_client = 100, max_bytes = 16 * 1024 * 1024 } }
+local M = { defaults = { max_delay = 86400, max_pending = 10000, max_per_client = 32, max_bytes = 16 * 1024 * 1024 } }
 
+local PREFIX = "delayed/" -- of the names in client.session
 local FULL = sol.deny(0x97, "too many delayed messages")
+local TOO_LONG = 65535    -- what a session's value may have
 
 --- The delay in seconds and the topic; or nil and what is wrong.
 local function parse(topic, max_delay)
@@ -20,39 +23,89 @@ local function parse(topic, max_delay)
     return delay, target
 end
 
+-- JSON is text: bytes go as base64.
+local function packed(message, target, due)
+    local copy = message:copy()
+    copy.topic, copy.due, copy.payload = target, due, sol.base64.encode(copy.payload)
+    local correlation = copy.properties.correlation_data
+    copy.properties.correlation_data = correlation and sol.base64.encode(correlation)
+    return assert(sol.json.encode(copy))
+end
+
+local function unpacked(text)
+    local copy = assert(sol.json.decode(text))
+    local correlation = copy.properties.correlation_data
+    copy.payload = sol.base64.decode(copy.payload)
+    copy.properties.correlation_data = correlation and sol.base64.decode(correlation)
+    return copy
+end
+
+--- What waits on this worker: how many, how much, and of whom.
+local Waiting = {}
+Waiting.__index = Waiting
+
+function Waiting:add(id, n, len)
+    self.count, self.bytes = self.count + n, self.bytes + n * len
+    local of_client = (self.of_client[id] or 0) + n
+    self.of_client[id] = of_client > 0 and of_client or nil
+end
+
+--- The time has come: whatever is left of the client and its session decides.
+function Waiting:publish(id, name, len)
+    self:add(id, -1, len)
+    self.armed[name] = nil
+    local client = sol.client(id)
+    local text = client and client.session[name]
+    if not text then return sol.log.info("delayed message of %s: gone with its session", id) end
+    client.session[name] = nil
+    local m = unpacked(text)
+    local ok, err = sol.publish(m.topic, m.payload, { qos = m.qos, retain = m.retain, expiry = m.expiry,
+        properties = m.properties, as = client })
+    if not ok then sol.log.info("delayed message of %s to %s: %s", id, m.topic, err) end
+end
+
+function Waiting:arm(id, name, len, seconds)
+    self:add(id, 1, len)
+    self.armed[name] = true
+    sol.after(math.max(0, seconds), function() self:publish(id, name, len) end)
+end
+
+--- After a reload: the sessions know what waits.
+function Waiting:resume()
+    for _, client in ipairs(sol.clients()) do
+        for name, text in pairs(client.session) do
+            if name:sub(1, #PREFIX) == PREFIX and not self.armed[name] then
+                self:arm(client.id, name, #text, unpacked(text).due - sol.time())
+            end
+        end
+    end
+end
+
 ---@param options {max_delay: number, max_pending: integer, max_per_client: integer, max_bytes: integer}
 function M.setup(options)
     for name, value in pairs(options) do
         if value <= 0 then error(name .. ": expected a number above 0", 0) end
     end
-    local count, bytes, of_client = 0, 0, {} -- what waits
-    local pending = sol.metrics.gauge("sol_delayed_messages", { help = "Messages that wait for their time." })
-
-    local function add(id, n, len)
-        count, bytes = count + n, bytes + n * len
-        of_client[id] = (of_client[id] or 0) + n
-        if of_client[id] == 0 then of_client[id] = nil end
-        pending:add(n)
-    end
+    local waiting = setmetatable({ count = 0, bytes = 0, of_client = {}, armed = {} }, Waiting)
 
     sol.on("publish", "$delayed/#", function(client, message)
         local delay, target = parse(message.topic, options.max_delay)
         if not delay then return sol.deny(0x90, target) end
-        local id, copy = client.id, message:copy()
-        local len = #message.topic + #message.payload
-        if count >= options.max_pending or bytes + len > options.max_bytes
-            or (of_client[id] or 0) >= options.max_per_client then
+        local text = packed(message, target, sol.time() + delay)
+        if #text > TOO_LONG then return sol.deny(0x97, "too long to be delayed") end
+        if waiting.count >= options.max_pending or waiting.bytes + #text > options.max_bytes
+            or (waiting.of_client[client.id] or 0) >= options.max_per_client then
             return FULL
         end
-        add(id, 1, len)
-        sol.after(delay, function()
-            add(id, -1, len)
-            local ok, err = sol.publish(target, copy.payload, { qos = copy.qos, retain = copy.retain,
-                expiry = copy.expiry, properties = copy.properties, as = client })
-            if not ok then sol.log.info("delayed message of %s to %s: %s", id, target, err) end
-        end)
+        local name = PREFIX .. sol.uuid()
+        client.session[name] = text
+        waiting:arm(client.id, name, #text, delay)
         return sol.drop() -- acknowledged, and not published now
     end)
+
+    for _, event in ipairs { "start", "reload" } do
+        sol.on(event, function() waiting:resume() end, { each_worker = true })
+    end
 end
 
 return M
