@@ -250,6 +250,24 @@ local client = {}
 ---@return "closed"? err
 function client:disconnect(code, reason, options) end
 
+---@class sol.client_subscribe_options
+---@field qos? 0|1|2 0
+---@field no_local? boolean false
+---@field retain_as_published? boolean false
+---@field retain_handling? 0|1|2 0
+
+---Subscribe the client's session without asking handlers.
+---@param filter string its full name
+---@param options? sol.client_subscribe_options
+---@return true? ok
+---@return string? err
+function client:subscribe(filter, options) end
+
+---@param filter string its full name
+---@return boolean? # false when there was none
+---@return string? err
+function client:unsubscribe(filter) end
+
 ---@class sol.user_properties
 ---@field [integer] {[1]: string, [2]: string}
 ---@field [string] string?
@@ -355,6 +373,7 @@ local sol = {}
 ---@field priority? integer higher runs first
 ---@field name? string in logs
 ---@field timeout? number seconds it may wait
+---@field waits? boolean true; false: fails where it would wait
 ---@field on_error? "deny"|"allow"|"drop"|"ignore"
 ---@field each_worker? boolean start, stop, reload: not on the first worker alone
 
@@ -436,6 +455,7 @@ function sol.drop() end
 ---@field expiry? integer seconds
 ---@field properties? sol.properties
 ---@field as? sol.client in this client's name, with its hooks and rights
+---@field to? sol.client to this client's session alone
 
 ---May wait, with `as`.
 ---@param topic string

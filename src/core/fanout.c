@@ -209,6 +209,12 @@ unsigned fanout_message(struct worker *w, struct route *r, struct message *m, st
     return receivers;
 }
 
+void fanout_to(struct worker *w, struct session *s, struct message *m) {
+    session_deliver(s, &(struct outgoing){
+                           .message = m, .qos = m->qos, .ask = hooks_for_delivery(w->hooks, m) });
+    if (s->conn) flow_delivered(s->conn, NULL, m);
+}
+
 void fanout_arrived(struct worker *w, const struct parcel *p) {
     struct route *r = route_find(w, message_topic(p->message));
     struct delivering d = { .worker = w,

@@ -12,6 +12,7 @@ struct conn;
 struct message;
 struct parcel;
 struct route;
+struct session;
 struct worker;
 
 /* Hand `m` (borrowed) to everyone on the route; gives the number of receivers, where each
@@ -21,6 +22,9 @@ unsigned fanout_message(struct worker *w, struct route *r, struct message *m, st
 
 /* Another worker sends a message (borrowed) for sessions that live here. */
 void fanout_arrived(struct worker *w, const struct parcel *p);
+
+/* Hand `m` (borrowed) to this session of the worker's alone, whatever it has subscribed to. */
+void fanout_to(struct worker *w, struct session *s, struct message *m);
 
 /* A member of a shared subscription has ended without acknowledging `m` (borrowed):
  * another one gets it, if there is one. */

@@ -163,23 +163,34 @@ static bool is_one_too_many(const struct subscribing *j, const struct session *s
            !subs_has(j->worker->broker->subs, s->handle, j->request.filter);
 }
 
+void subscribe_add(struct session *s, struct slice filter, const struct subscribe_options *options,
+                   uint32_t identifier) {
+    struct worker *w = s->worker;
+    int r = subs_add(w->broker->subs, &s->subs, s->handle, filter, options, identifier);
+    if (r == SUBS_NEW) s->subs_len++;
+    bool is_shared = effective_filter(filter).at != filter.at;
+    bool replay = options->retain_handling == 0 ||
+                  (options->retain_handling == 1 && r == SUBS_NEW); /* [MQTT-3.3.1-10] */
+    if (replay && !is_shared) session_replay(s, filter, options->qos, identifier);
+    hooks_tell(w->hooks, HOOK_SUBSCRIBED, s->client,
+               &(struct fact){ .topic = filter, .qos = options->qos });
+}
+
+bool subscribe_remove(struct session *s, struct slice filter) {
+    struct worker *w = s->worker;
+    bool had = subs_del(w->broker->subs, s->handle, filter);
+    if (had) s->subs_len--;
+    hooks_tell(w->hooks, HOOK_UNSUBSCRIBED, s->client, &(struct fact){ .topic = filter });
+    return had;
+}
+
 static void add(struct subscribing *j, struct session *s) {
     const struct subscribe_request *q = &j->request;
-    struct broker *b = j->worker->broker;
     if (is_one_too_many(j, s)) {
         settle(j, RC_QUOTA_EXCEEDED);
         return;
     }
-    int r =
-        subs_add(b->subs, &s->subs, s->handle, q->filter, &q->options, q->subscription_identifier);
-    if (r == SUBS_NEW) s->subs_len++;
-    bool is_shared = effective_filter(q->filter).at != q->filter.at;
-    bool replay = q->options.retain_handling == 0 ||
-                  (q->options.retain_handling == 1 && r == SUBS_NEW); /* [MQTT-3.3.1-10] */
-    if (replay && !is_shared)
-        session_replay(s, q->filter, q->options.qos, q->subscription_identifier);
-    hooks_tell(j->worker->hooks, HOOK_SUBSCRIBED, j->client,
-               &(struct fact){ .topic = q->filter, .qos = q->options.qos });
+    subscribe_add(s, q->filter, &q->options, q->subscription_identifier);
     settle(j, q->options.qos);
 }
 
@@ -190,10 +201,7 @@ static void apply(struct subscribing *j) {
     } else if (j->is_subscribe) {
         add(j, s);
     } else {
-        bool had = subs_del(j->worker->broker->subs, s->handle, j->request.filter);
-        if (had) s->subs_len--;
-        hooks_tell(j->worker->hooks, HOOK_UNSUBSCRIBED, j->client,
-                   &(struct fact){ .topic = j->request.filter });
+        bool had = subscribe_remove(s, j->request.filter);
         settle(j, had ? RC_SUCCESS : RC_NO_SUBSCRIPTION_EXISTED);
     }
 }

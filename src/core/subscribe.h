@@ -6,9 +6,17 @@
 #include "mqtt/packet.h"
 
 struct conn;
+struct session;
 
 /* Handles one decoded packet (lent) of an open connection and answers it.  Parks the
  * connection when a hook waits. */
 void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe);
+
+/* The last step of both, which asks nobody: a valid filter, shared or not, by its full name.
+ * Retained messages follow as the options say; handlers are told. */
+void subscribe_add(struct session *s, struct slice filter, const struct subscribe_options *options,
+                   uint32_t identifier);
+/* False when there is no such subscription. */
+bool subscribe_remove(struct session *s, struct slice filter);
 
 #endif

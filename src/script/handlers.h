@@ -61,6 +61,7 @@ struct handler {
     unsigned filters_len;  /* 0: every topic */
     unsigned actions;      /* authorize: bits of enum access_action */
     bool each_worker;      /* start, stop, reload: not on the first worker alone */
+    bool never_waits;      /* declared so: fails where it would */
     enum verdict on_failure;
     uint32_t timeout_ms; /* waiting; 0: the setting's */
     char *name;          /* owned: closure.name */

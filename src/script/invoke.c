@@ -45,6 +45,7 @@ struct invocation {
     enum task_status status; /* of the latest run */
     bool is_used;            /* not in the pool */
     bool holds_refs;
+    bool may_wait;    /* those of its handlers that do not say otherwise */
     bool has_request; /* lent to the task's userdata */
     uint8_t open;     /* OPEN_MESSAGE, OPEN_ACCESS: userdata that scripts can use */
     bool has_waited;  /* the answer goes through done */
@@ -321,7 +322,7 @@ static struct invocation *invocation_begin(struct script *s, struct hook_call *c
     inv->client = call->client;
     inv->id = call->event;
     inv->event = &events[call->event];
-    inv->task->may_wait = call->done || (HOOK_IS_FACT(call->event) && call->event != HOOK_STOP);
+    inv->may_wait = call->done || (HOOK_IS_FACT(call->event) && call->event != HOOK_STOP);
     inv->is_used = true;
     inv->answer.verdict = VERDICT_NONE;
     inv->answer.reason_code = 0;
@@ -483,6 +484,7 @@ static void run_handler(struct invocation *inv, struct handler *h) {
     struct script *s = inv->script;
     struct invocation *outer = s->present;
     inv->handler = h;
+    inv->task->may_wait = inv->may_wait && !h->never_waits;
     s->present = inv;
     if (h->stats.calls++ % HANDLER_TIMED_EVERY == 0)
         run_timed(h);

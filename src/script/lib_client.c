@@ -13,6 +13,7 @@
 #include "core/mail.h"
 #include "core/session.h"
 #include "core/worker.h"
+#include "script/errand.h"
 #include "script/lib.h"
 #include "script/object.h"
 #include "script/verdict.h"
@@ -62,6 +63,12 @@ static int box_gc(lua_State *L) {
     struct client_box *box = lua_touserdata(L, 1);
     box->copy = client_unref(box->copy);
     return 0;
+}
+
+struct client_place client_place(lua_State *L, int arg) {
+    const struct client_box *box = object_check(L, arg, &client_type);
+    struct worker *w = vm_of(L)->worker;
+    return (struct client_place){ box->handle, box->copy || !w ? box->home : w->id };
 }
 
 bool client_is(lua_State *L, int index) {
@@ -463,6 +470,8 @@ static int client_tostring(lua_State *L) {
 
 static const luaL_Reg client_methods[] = {
     { "disconnect", l_disconnect },
+    { "subscribe", client_subscribe },
+    { "unsubscribe", client_unsubscribe },
     { NULL, NULL },
 };
 

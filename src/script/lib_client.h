@@ -19,6 +19,15 @@ void client_push_copy(lua_State *L, struct client *copy, struct handle handle, u
  * another worker's client. [-0, +0, v] */
 struct client *client_check(lua_State *L, int arg);
 
+/* Where a client is to be found. */
+struct client_place {
+    struct handle handle;
+    unsigned home; /* the worker */
+};
+/* The place of an argument, wherever the client lives or lived; raises for another type.
+ * [-0, +0, v] */
+struct client_place client_place(lua_State *L, int arg);
+
 /* Is it a client, gone or not? [-0, +0, -] */
 bool client_is(lua_State *L, int index);
 

@@ -166,12 +166,18 @@ static void opt_each_worker(lua_State *L, struct handler *h) {
     h->each_worker = lua_toboolean(L, -1);
 }
 
+static void opt_waits(lua_State *L, struct handler *h) {
+    if (!lua_isboolean(L, -1)) luaL_error(L, "sol.on: waits must be true or false");
+    h->never_waits = !lua_toboolean(L, -1);
+}
+
 static const struct option {
     const char *name;
     void (*take)(lua_State *L, struct handler *h);
 } options[] = {
     { "priority", opt_priority }, { "name", opt_name },       { "timeout", opt_timeout },
     { "on_error", opt_on_error }, { "actions", opt_actions }, { "each_worker", opt_each_worker },
+    { "waits", opt_waits },
 };
 
 /* The option named at index -2 takes the value on top. [-0, +0, v] */

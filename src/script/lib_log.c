@@ -1,8 +1,8 @@
 /* lib_log.c -- sol.log: the policy's lines in the broker's log.
  *
  * One argument is written as it is; with more, the first is a format as string.format
- * takes it.  The area of a line is the plugin's name, or "policy".  A level that is off
- * formats nothing. */
+ * takes it; a plain table at the end gives fields, written after the text.  The area of a line is
+ * the plugin's name, or "policy".  A level that is off formats nothing. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib.h"
 
@@ -59,11 +59,74 @@ static int raise_here(lua_State *L) {
     return lua_error(L);
 }
 
+/* ---- fields ------------------------------------------------------------------------ */
+
+/* Is the last of several arguments a table of fields? */
+static bool has_fields(lua_State *L, int first) {
+    if (lua_gettop(L) == first || !lua_istable(L, -1)) return false;
+    if (!lua_getmetatable(L, -1)) return true;
+    lua_pop(L, 1);
+    return false;
+}
+
+/* Replaces the text on top by one that can be told from its neighbours: quoted where it is
+ * empty or has a space, a quote or an equals sign in it. [-1, +1, m] */
+static void quote(lua_State *L) {
+    luaL_Buffer quoted;
+    const char *text = lua_tostring(L, -1);
+    if (*text && !strpbrk(text, " \"=\\\n\t")) return;
+    text = luaL_gsub(L, text, "\\", "\\\\"); /* text, text */
+    text = luaL_gsub(L, text, "\"", "\\\""); /* text, text, text */
+    luaL_buffinit(L, &quoted);
+    luaL_addchar(&quoted, '"');
+    luaL_addstring(&quoted, text);
+    luaL_addchar(&quoted, '"');
+    luaL_pushresult(&quoted); /* text, text, text, quoted */
+    lua_replace(L, -4);       /* quoted, text, text */
+    lua_pop(L, 2);            /* quoted */
+}
+
+/* Pushes the smallest name of a field above `after`, nil when there is none. [-0, +1, v] */
+static void push_next_name(lua_State *L, int fields, const char *after) {
+    lua_pushnil(L);                                            /* best */
+    for (lua_pushnil(L); lua_next(L, fields); lua_pop(L, 1)) { /* best, name, value */
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "sol.log: the name of a field is a %s, not a string",
+                       luaL_typename(L, -2));
+        const char *name = lua_tostring(L, -2), *best = lua_tostring(L, -3);
+        vm_check_budget(L);
+        if ((after && strcmp(name, after) <= 0) || (best && strcmp(name, best) >= 0)) continue;
+        lua_pushvalue(L, -2); /* best, name, value, name */
+        lua_replace(L, -4);   /* name, name, value */
+    }
+}
+
+/* Appends the fields of the table at `fields` to the text on top. [-1, +1, e] */
+static void add_fields(lua_State *L, int fields) {
+    lua_pushnil(L); /* text, nil */
+    for (;;) {
+        push_next_name(L, fields, lua_tostring(L, -1)); /* text, last, name */
+        lua_remove(L, -2);                              /* text, name */
+        if (lua_isnil(L, -1) || lua_rawlen(L, -2) > LOG_LINE_MAX) break;
+        lua_pushfstring(L, "%s %s=", lua_tostring(L, -2), lua_tostring(L, -1)); /* .., head */
+        lua_pushvalue(L, -2);                                                   /* .., head, name */
+        lua_rawget(L, fields);       /* text, name, head, value */
+        luaL_tolstring(L, -1, NULL); /* text, name, head, value, value */
+        lua_remove(L, -2);           /* text, name, head, value */
+        quote(L);                    /* text, name, head, value */
+        lua_concat(L, 2);            /* text, name, text */
+        lua_replace(L, -3);          /* text, name */
+    }
+    lua_pop(L, 1); /* text */
+}
+
 static int write_args(lua_State *L, int first) {
     enum log_level level = (enum log_level)lua_tointeger(L, lua_upvalueindex(UP_LEVEL));
     luaL_checkany(L, first);
     if (!log_enabled(vm_of(L)->log, level)) return 0;
 
+    bool with_fields = has_fields(L, first);
+    if (with_fields) lua_insert(L, first++); /* ..., fields, ... */
     if (lua_gettop(L) > first) {
         lua_pushvalue(L, lua_upvalueindex(UP_FORMAT));                            /* ..., format */
         lua_insert(L, first);                                                     /* format, ... */
@@ -71,6 +134,7 @@ static int write_args(lua_State *L, int first) {
     } else {
         luaL_tolstring(L, first, NULL); /* value, text */
     }
+    if (with_fields) add_fields(L, first - 1);
     size_t len;
     const char *at = lua_tolstring(L, -1, &len);
     write_line(L, level, slice_of(at, len));

@@ -13,8 +13,9 @@
 #include "core/worker.h"
 #include "mqtt/topic.h"
 #include "mqtt/utf8.h"
-#include "script/lib.h"
+#include "script/errand.h"
 #include "script/invoke.h"
+#include "script/lib.h"
 #include "script/lib_client.h"
 #include "script/obj_message.h"
 #include "script/script.h"
@@ -43,6 +44,8 @@ struct publish_opts {
     int64_t expiry;    /* seconds; -1: never */
     struct buf *props; /* lent: on the stack */
     int as;            /* stack index of the client; 0: the broker */
+    bool has_to;       /* for this client alone: */
+    struct client_place to;
 };
 
 /* ---- options -------------------------------------------------------------------------- */
@@ -78,12 +81,18 @@ static void opt_as(lua_State *L, struct publish_opts *o) {
     o->as = 1; /* found again by its name */
 }
 
+static void opt_to(lua_State *L, struct publish_opts *o) {
+    if (!client_is(L, -1)) luaL_error(L, "sol.publish: to must be a client");
+    o->to = client_place(L, -1);
+    o->has_to = true;
+}
+
 static const struct option {
     const char *name;
     void (*take)(lua_State *L, struct publish_opts *o);
 } options[] = {
     { "qos", opt_qos }, { "retain", opt_retain },         { "expiry", opt_expiry },
-    { "as", opt_as },   { "properties", opt_properties },
+    { "as", opt_as },   { "properties", opt_properties }, { "to", opt_to },
 };
 
 /* The option named at index -2 takes the value on top. [-0, +0, v] */
@@ -109,6 +118,8 @@ static void check_options(lua_State *L, struct publish_opts *o) {
     luaL_checktype(L, 3, LUA_TTABLE);
     for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) /* ..., name, value */
         take_option(L, o);
+    if (o->has_to && (o->as || o->retain))
+        luaL_error(L, "sol.publish: to goes with neither as nor retain");
     if (!o->as) return;
     lua_getfield(L, 3, "as"); /* ..., client */
     o->as = lua_gettop(L);
@@ -236,15 +247,19 @@ static int l_publish(lua_State *L) {
         .retain = o.retain,
     };
     struct publishing *p = NULL;
+    int n = 0;
     bool was = vm_uncap(s->vm);
     s->publish_depth++;
-    if (as)
+    if (o.has_to)
+        n = client_send(L, o.to, message_new(&parts)); /* ..., true or nil, why */
+    else if (as)
         p = start_as(s, as, &parts);
     else
         publish_trusted(w, &parts);
     s->publish_depth--;
     s->vm->is_capped = was;
     if (p) return outcome(L, p);
+    if (n) return n;
     lua_pushboolean(L, 1); /* ..., true */
     return 1;
 }

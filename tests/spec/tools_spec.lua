@@ -158,6 +158,23 @@ describe("sol.log", function()
         end)
     end)
 
+    it("writes a table of fields behind the text, in the order of their names", function()
+        with_broker({ config = [[
+            sol.log.info("told", { client = "c 1", bytes = 12, ok = true, quote = 'say "no"', none = "", eq = "a=b" })
+            sol.log("%d%%", 7, { what = "done" })
+            sol.log.warn("no fields", {})
+            sol.log.info("%s", setmetatable({}, { __tostring = function() return "no field" end }))
+            sol.log(select(2, pcall(sol.log.info, "list", { "first" })))
+        ]] }, function(b)
+            local log = b:log()
+            -- the log itself shows a backslash as two
+            for _, text in ipairs { [[told bytes=12 client="c 1" eq="a=b" none="" ok=true quote="say \\"no\\""]],
+                "7% what=done", "no fields", "no field", "sol.log: the name of a field is a number, not a string" } do
+                assert.truthy(log:find("policy   " .. text .. "\n", 1, true), text)
+            end
+        end)
+    end)
+
     it("raises for a format that does not fit", function()
         broker.with_dir(function(dir)
             for _, call in ipairs { "sol.log.info()", "sol.log()", "sol.log.info('%d', 'x')", "sol.log('%d %d', 1)" } do

@@ -209,6 +209,22 @@ describe("sol.sleep in the other hooks", function()
         end)
     end)
 
+    it("is refused to a handler that was declared not to wait", function()
+        policy([[
+            sol.on("deliver", "t", function() sol.sleep(0.01) end, { waits = false, on_error = "allow" })
+            sol.on("publish", "u", function() sol.sleep(0.01) end, { waits = false, priority = 2 })
+            sol.on("publish", "v", function(_, m) m.payload = "waited not" end, { waits = false, priority = 2 })
+            sol.on("publish", "v", function(_, m) sol.sleep(0.01) m.payload = m.payload .. ", waited" end)
+        ]], function(b)
+            local c = b:client("c", { version = 5 }):subscribe("#", 0)
+            c:publish("t", "x", { qos = 0 }):expect_publish("t", "x")
+            b:log_wait "cannot wait here"
+            c:publish("u", "x", { qos = 1, wait = false })
+            assert.equal(0x87, c:await("PUBACK").rc)
+            c:publish("v", "x", { qos = 0 }):expect_publish("v", "waited not, waited")
+        end)
+    end)
+
     it("a CONNECT that comes with more packets is answered in order", function()
         policy([[sol.on("connect", function() sol.sleep(0.3) end)]], function(b)
             local c = b:client("c", { connack = false }):send({ type = "PINGREQ" })
