@@ -12,6 +12,7 @@
 
 struct conn;
 struct gate;
+struct grants;
 struct limits;
 struct session;
 struct worker;
@@ -44,6 +45,7 @@ struct client {
     const struct limits *limits; /* owned reference: the gate's until CONNECT is accepted */
     struct slice mount;          /* owned: what its topics lie below; SLICE_NONE: nothing */
     struct attr *attrs;          /* owned list */
+    struct grants *grants;       /* owned; NULL: none */
     uint64_t connected_at_ms;    /* wall clock, since 1970 */
     uint16_t keep_alive;         /* seconds */
     uint16_t mount_levels;       /* of mount */
@@ -55,7 +57,7 @@ struct client {
 /* Files a new client in worker->clients with one reference.  Copies `peer` and `listener`. */
 struct client *client_new(struct worker *w, const char *peer, const char *listener);
 /* A copy, attributes included, for another thread: with one reference, filed nowhere,
- * without connection, session and limits. */
+ * without connection, session, limits and grants. */
 struct client *client_copy(const struct client *c);
 /* The copy has arrived: files it in w->clients; its limits are those of its listener. */
 void client_file(struct client *c, struct worker *w);
