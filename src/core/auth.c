@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "core/client.h"
 #include "core/conn.h"
+#include "core/review.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
 #include "mqtt/props.h"
@@ -57,7 +58,7 @@ static void reauth_settled(struct auth *a, const struct auth_outcome *o) {
                                              o->server_reference, o->why });
         return;
     }
-    client_set_username(c->client, o->username);
+    review_reauthenticated(c->client, o->username);
     log_info(c->worker->log, "connect", "client %.*s (user %.*s) authenticated again",
              SLICE_FMT(c->client->id), SLICE_FMT(o->username.at ? o->username : SLICE("-")));
     if (!send_auth(a, RC_SUCCESS))
@@ -179,6 +180,7 @@ static struct slice data_of(const struct props *p) {
 
 static void begin(struct auth *a, bool is_reauth, struct slice data) {
     a->exchange.is_reauth = is_reauth;
+    if (is_reauth) review_exchange(a->conn->client);
     auth_name(&a->exchange, a->conn->client->username);
     ask(a, data);
 }

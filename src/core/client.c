@@ -6,6 +6,7 @@
 #include "core/gate.h"
 #include "core/limits.h"
 #include "core/mount.h"
+#include "core/review.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -74,6 +75,7 @@ static void client_free(struct client *c) {
         slots_del(&c->worker->clients, c->handle);
     }
     attrs_deinit(&c->attrs);
+    review_forget(c);
     free((void *)c->id.at);
     free((void *)c->username.at);
     free((void *)c->mount.at);
@@ -142,6 +144,7 @@ struct client *client_copy(const struct client *c) {
     copy->session = NULL;
     copy->gate = NULL;
     copy->limits = NULL;
+    copy->grants = NULL;
     copy->mount = SLICE_NONE;
     client_set_mount(copy, c->mount);
     copy->id = slice_of(xslicedup(c->id), c->id.len);

@@ -13,6 +13,7 @@
 #include "core/flow.h"
 #include "core/gate.h"
 #include "core/packets.h"
+#include "core/review.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/worker.h"
@@ -389,6 +390,7 @@ void conn_depart(struct conn *c) {
     COUNT_ADD(w, connect_bytes, -(uint64_t)c->connect_bytes);
     c->connect_bytes = 0;
     c->client = client_copy(old);
+    review_depart(old, c->client);
     old->conn = NULL;
     client_unref(old);
 }
@@ -396,6 +398,7 @@ void conn_depart(struct conn *c) {
 void conn_arrive(struct conn *c, struct worker *w) {
     c->worker = w;
     client_file(c->client, w);
+    review_arrive(c->client);
     c->client->conn = c;
     note_connect_bytes(c);
     list(c);

@@ -13,6 +13,7 @@
 #include "core/conn.h"
 #include "core/connecting.h"
 #include "core/mail.h"
+#include "core/review.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
@@ -149,6 +150,7 @@ static void adopt(struct connecting *q) {
     client_set_id(q->client, p->client_id);
     client_set_username(q->client, p->has_username ? p->username : SLICE_NONE);
     client_set_mount(q->client, q->request.mount);
+    review_rebind(q->client);
     q->client->clean_start = p->clean_start;
     q->client->keep_alive = p->keep_alive;
     c->keep_alive = p->keep_alive;

@@ -332,6 +332,7 @@ struct replay {
     uint64_t up_to; /* retain_stamp at SUBSCRIBE: what is kept later comes as it is published */
     uint32_t identifier;
     uint8_t qos;
+    uint8_t standing; /* of the subscription */
     bool is_matched;
     uint16_t filter_len;
     uint8_t filter[];
@@ -354,6 +355,7 @@ static void replay_one(struct session *s, struct replay *r) {
                                            .identifiers_len = r->identifier != 0,
                                            .qos = m->qos < r->qos ? m->qos : r->qos,
                                            .retain = true,
+                                           .standing = r->standing,
                                            .ask = hooks_for_delivery(s->worker->hooks, m) });
     message_unref(m);
 }
@@ -400,15 +402,35 @@ static void replay_pump(struct session *s) {
     }
 }
 
-void session_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t identifier) {
+void session_replay(struct session *s, struct slice filter, const struct subscribe_options *options,
+                    uint32_t identifier) {
     struct replay *r = xcalloc(1, sizeof *r + filter.len);
     r->up_to = retain_stamp(s->worker->broker->retained);
-    r->qos = qos;
+    r->qos = options->qos;
+    r->standing = options->standing;
     r->identifier = identifier;
     r->filter_len = (uint16_t)filter.len;
     memcpy(r->filter, filter.at, filter.len);
     *s->replay_tail = r;
     s->replay_tail = &r->next;
+}
+
+static bool replays(const struct replay *r, struct slice filter) {
+    return slice_eq(slice_of(r->filter, r->filter_len), filter);
+}
+
+void session_replay_stands(struct session *s, struct slice filter, uint8_t standing) {
+    for (struct replay *r = s->replay; r; r = r->next)
+        if (replays(r, filter)) r->standing = standing;
+}
+
+/* They stay in the list, with nothing left to send: one of them may be at it just now. */
+void session_replay_end(struct session *s, struct slice filter) {
+    for (struct replay *r = s->replay; r; r = r->next) {
+        if (!replays(r, filter)) continue;
+        while (r->at < r->len) message_unref(r->list[r->at++]);
+        r->is_matched = true;
+    }
 }
 
 void session_pump(struct session *s) {

@@ -27,6 +27,7 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
                                            .share = share,
                                            .qos = m->qos < e->qos ? m->qos : e->qos,
                                            .retain = m->retain && e->retain_as_published,
+                                           .standing = e->standing,
                                            .ask = d->ask });
     if (s->conn) flow_delivered(s->conn, d->from, m);
 }
@@ -52,8 +53,8 @@ static unsigned send_to_all(const struct delivering *d, uint64_t workers) {
 enum { FIT_NOT, FIT_AWAY, FIT_BUSY, FIT_READY };
 
 /* How well a session can take a message of a share. */
-static int fitness(const struct session *s, const struct route_entry *e, const struct message *m) {
-    if (!s || session_hides(s, m)) return FIT_NOT;
+static int fitness(const struct session *s, const struct route_entry *e, struct message *m) {
+    if (!s || session_hides(s, m) || session_denies(s, m, e->standing)) return FIT_NOT;
     bool can_wait = e->qos || s->worker->config->queue_qos0; /* for the session's return */
     if (!s->conn) return can_wait ? FIT_AWAY : FIT_NOT;
     return session_is_ready(s) ? FIT_READY : FIT_BUSY;

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "core/conn.h"
+#include "core/grants.h"
 #include "core/mount.h"
 #include "core/worker.h"
 
@@ -42,6 +43,34 @@ static struct held *held_pop(struct session *s) {
     s->held_bytes -= message_weight(h->message);
     return h;
 }
+
+/* ---- what grants say ------------------------------------------------------ */
+
+static struct grant_answer granted(const struct session *s, const struct message *m) {
+    const struct grants *all = s->client->grants;
+    if (!all) return (struct grant_answer){ .verdict = VERDICT_NONE };
+    return grants_deliver(all, message_topic(m), loop_now_ms(s->worker->loop));
+}
+
+/* False: the client may not have it.  Where grants settle it no authorize hook is asked. */
+static bool may_have(const struct session *s, struct outgoing *o) {
+    const bool hooks_decide = (o->ask & HOOK_BIT_AUTHORIZE_DELIVER) != 0;
+    const struct grant_answer a = granted(s, o->message);
+    if (a.verdict == VERDICT_DENY) return false;
+    if (a.verdict == VERDICT_NONE)
+        return hooks_decide || o->standing != STANDING_PARTLY || s->worker->config->default_access;
+    o->ask &= ~HOOK_BIT_AUTHORIZE_DELIVER;
+    if (a.qos < o->qos) o->qos = a.qos;
+    return true;
+}
+
+bool session_denies(const struct session *s, struct message *m, uint8_t standing) {
+    if (standing < STANDING_EXCEPT) return false;
+    uint32_t ask = hooks_for_delivery(s->worker->hooks, m);
+    return !may_have(s, &(struct outgoing){ .message = m, .standing = standing, .ask = ask });
+}
+
+/* ---- one delivery --------------------------------------------------------- */
 
 /* The next question: may this client have it at all, then what it looks like. */
 static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
@@ -81,7 +110,10 @@ static bool held_passes(struct held *h) {
     enum verdict v = h->call.verdict;
     if (h->call.event == HOOK_DELIVER) h->message = h->call.message;
     if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
-    if (h->call.event == HOOK_AUTHORIZE) return v == VERDICT_ALLOW || w->config->default_access;
+    if (h->call.event == HOOK_AUTHORIZE && v == VERDICT_NONE)
+        v = granted(h->session, h->message).verdict; /* hooks may have granted it meanwhile */
+    if (h->call.event == HOOK_AUTHORIZE)
+        return v == VERDICT_ALLOW || (v == VERDICT_NONE && w->config->default_access);
     size_t most = config_most_bytes(w->config);
     if (most < h->weight) most = h->weight;
     const char *why = invalid(h, most);
@@ -200,14 +232,8 @@ bool session_hides(const struct session *s, const struct message *m) {
     return mount_hides(s->client->mount, message_topic(m));
 }
 
-void session_deliver(struct session *s, const struct outgoing *o) {
-    if (s->inner) {
-        s->inner(s->inner_obj, o);
-        return;
-    }
-    if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
-        return; /* goes nowhere: no hook need see it */
-    if (session_hides(s, o->message)) return;
+/* Through the hooks that ask for it. */
+static void show(struct session *s, const struct outgoing *o) {
     if (!o->ask && !s->held && !s->asking) {
         delivery_now(s, o);
         return;
@@ -232,4 +258,30 @@ void session_deliver(struct session *s, const struct outgoing *o) {
     s->held_len++;
     s->held_bytes += message_weight(o->message);
     held_run(s);
+}
+
+/* What lies inside a grant was settled with the subscription. */
+static void judge(struct session *s, const struct outgoing *o) {
+    struct outgoing judged = *o;
+    if (o->standing == STANDING_GRANTED)
+        judged.ask &= ~HOOK_BIT_AUTHORIZE_DELIVER;
+    else if (!may_have(s, &judged)) {
+        COUNT(s->worker, dropped_by_hook);
+        return;
+    }
+    show(s, &judged);
+}
+
+void session_deliver(struct session *s, const struct outgoing *o) {
+    if (s->inner) {
+        s->inner(s->inner_obj, o);
+        return;
+    }
+    if (o->qos == 0 && !s->conn && !s->worker->config->queue_qos0)
+        return; /* goes nowhere: no hook need see it */
+    if (session_hides(s, o->message)) return;
+    if (o->standing || (s->client->grants && (o->ask & HOOK_BIT_AUTHORIZE_DELIVER)))
+        judge(s, o);
+    else
+        show(s, o);
 }

@@ -9,6 +9,7 @@
 #include "core/conn.h"
 #include "core/connect.h"
 #include "core/flow.h"
+#include "core/grants.h"
 #include "core/mount.h"
 #include "core/fanout.h"
 #include "core/publish.h"
@@ -107,10 +108,21 @@ static void publish_asking(struct conn *c, const struct pkt_publish *pkt, struct
     if (publish_start(p)) publish_park(p, c);
 }
 
-/* No hook wants this topic: the short way. */
-static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct route *r) {
+static enum verdict granted(const struct conn *c, const struct pkt_publish *p) {
+    const struct grants *all = c->client->grants;
+    if (!all) return VERDICT_NONE;
+    const struct grant_publish what = {
+        .topic = p->topic, .size = p->payload.len, .qos = p->qos, .retain = p->retain
+    };
+    return grants_publish(all, &what, loop_now_ms(c->worker->loop)).verdict;
+}
+
+/* No hook wants this topic, or all that is asked is settled by grants: the short way. */
+static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct route *r,
+                          enum verdict v) {
     unsigned receivers = 0;
-    if (!c->worker->config->default_access) {
+    if (v == VERDICT_DENY || (v == VERDICT_NONE && !c->worker->config->default_access)) {
+        log_refusal(c, pkt->topic, RC_NOT_AUTHORIZED, NULL);
         acknowledge(c, pkt->qos, pkt->packet_id, RC_NOT_AUTHORIZED, NULL);
         return;
     }
@@ -215,12 +227,12 @@ static void on_publish(struct conn *c, const struct frame *f) {
         acknowledge(c, p.qos, p.packet_id, RC_NOT_AUTHORIZED, NULL);
         return;
     }
-    const uint32_t asked =
-        HOOK_BIT(HOOK_PUBLISH) | HOOK_BIT(HOOK_AUTHORIZE) | HOOK_BIT(HOOK_PUBLISHED);
-    if (route->wants & asked)
+    const uint32_t others = HOOK_BIT(HOOK_PUBLISH) | HOOK_BIT(HOOK_PUBLISHED);
+    enum verdict v = route->wants & others ? VERDICT_NONE : granted(c, &p);
+    if (route->wants & (others | (v == VERDICT_NONE ? HOOK_BIT(HOOK_AUTHORIZE) : 0)))
         publish_asking(c, &p, route);
     else
-        publish_plain(c, &p, route);
+        publish_plain(c, &p, route, v);
 }
 
 /* ---- acknowledgements --------------------------------------------------- */

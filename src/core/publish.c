@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "core/conn.h"
 #include "core/fanout.h"
+#include "core/grants.h"
 #include "core/retain.h"
 #include "core/route.h"
 #include "core/session.h"
@@ -166,8 +167,30 @@ static void have_publish(struct publish *p) {
     }
 }
 
+/* What its author's grants say of it. */
+static enum verdict granted(const struct publish *p) {
+    const struct client *c = p->client;
+    if (!c || !c->grants || p->trusted) return VERDICT_NONE;
+    const struct message *m = p->message;
+    const struct grant_publish what = { .topic = message_topic(m),
+                                        .size = message_payload(m).len,
+                                        .qos = m->qos,
+                                        .retain = m->retain };
+    return grants_publish(c->grants, &what, loop_now_ms(p->worker->loop)).verdict;
+}
+
+/* Grants settle it: no hook is asked. */
+static bool is_settled(struct publish *p) {
+    enum verdict v = granted(p);
+    if (v == VERDICT_NONE) return false;
+    hook_call_deinit(&p->call);
+    p->call = (struct hook_call){ .event = HOOK_AUTHORIZE, .verdict = v };
+    return true;
+}
+
 static void have_authorize(struct publish *p) {
     enum verdict v = p->call.event == HOOK_AUTHORIZE ? p->call.verdict : VERDICT_NONE;
+    if (v == VERDICT_NONE) v = granted(p); /* a hook may have done it just now */
     bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && p->worker->config->default_access);
     if (allowed || p->trusted) {
         p->stage = ROUTE;
@@ -206,6 +229,7 @@ static bool run(struct publish *p) {
         case HAVE_PUBLISH: have_publish(p); break;
         case ASK_AUTHORIZE:
             p->stage = HAVE_AUTHORIZE;
+            if (is_settled(p)) break;
             if (is_wanted(p, HOOK_AUTHORIZE) && ask(p, HOOK_AUTHORIZE)) return true;
             break;
         case HAVE_AUTHORIZE: have_authorize(p); break;

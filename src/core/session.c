@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "core/conn.h"
 #include "core/publish.h"
+#include "core/review.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -179,6 +180,7 @@ void session_attach(struct session *s, struct conn *c, struct client *client, ui
     s->window = window;
     uint64_t bytes = client->limits->max_inflight_bytes;
     s->window_bytes = bytes ? (size_t)bytes : SIZE_MAX;
+    review_resumed(s);
     delivery_rewind(s);
     pidset_copy(&s->elder, &s->received);
 }

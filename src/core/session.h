@@ -63,7 +63,8 @@ struct outgoing {
     uint32_t share; /* the shared subscription it comes by, 0: none */
     uint8_t qos;    /* already the lower of the message's and the subscription's */
     bool retain;
-    uint32_t ask; /* HOOK_BITs of HOOK_ASKED_AT_DELIVERY that want to see it */
+    uint8_t standing; /* enum standing of what it comes by */
+    uint32_t ask;     /* HOOK_BITs of HOOK_ASKED_AT_DELIVERY that want to see it */
 };
 
 /* What a session without a client does with a message (inner.h). */
@@ -145,6 +146,8 @@ void session_set_will(struct session *s, struct pending_will *will);
 void session_deliver(struct session *s, const struct outgoing *o);
 /* Does a filter of the client match a topic that its mount point gives no name? */
 bool session_hides(const struct session *s, const struct message *m);
+/* Do the client's grants keep this message from a subscription of this standing? */
+bool session_denies(const struct session *s, struct message *m, uint8_t standing);
 /* May it be sent a message right now?  (Fairness among the members of a share.) */
 bool session_is_ready(const struct session *s);
 /* Send what may be sent: retransmissions first, then the queue while the window is
@@ -153,7 +156,12 @@ void session_pump(struct session *s);
 
 /* Retained messages for a new subscription: looked up and sent as the connection has room
  * for them.  Copies the filter. */
-void session_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t identifier);
+void session_replay(struct session *s, struct slice filter, const struct subscribe_options *options,
+                    uint32_t identifier);
+/* The subscription they are sent for stands otherwise from now on. */
+void session_replay_stands(struct session *s, struct slice filter, uint8_t standing);
+/* The subscription has ended without a word of the client: so do they. */
+void session_replay_end(struct session *s, struct slice filter);
 
 enum { ACK_OK = 0, ACK_UNKNOWN = 1, ACK_OUT_OF_TURN = 2 };
 /* An acknowledgement from the client: ACK_UNKNOWN when the packet id is not in flight,

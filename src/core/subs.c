@@ -318,11 +318,23 @@ static struct subscription *find_locked(const struct subs *s, struct handle sess
     return n ? node_sub(s, n, session) : NULL;
 }
 
-bool subs_has(struct subs *s, struct handle session, struct slice filter) {
+struct subscription *subs_find(struct subs *s, struct handle session, struct slice filter) {
     pthread_rwlock_rdlock(&s->lock);
-    bool has = find_locked(s, session, filter) != NULL;
+    struct subscription *sub = find_locked(s, session, filter);
     pthread_rwlock_unlock(&s->lock);
-    return has;
+    return sub;
+}
+
+bool subs_has(struct subs *s, struct handle session, struct slice filter) {
+    return subs_find(s, session, filter) != NULL;
+}
+
+void subs_set_standing(struct subs *s, struct subscription *sub, uint8_t standing) {
+    if (sub->options.standing == standing) return;
+    pthread_rwlock_wrlock(&s->lock);
+    sub->options.standing = standing;
+    bump(s, sub->key.node);
+    pthread_rwlock_unlock(&s->lock);
 }
 
 bool subs_del(struct subs *s, struct handle session, struct slice filter) {

@@ -37,6 +37,7 @@ struct route_entry {
     bool no_local : 1;            /* every merged subscription says so */
     bool retain_as_published : 1; /* any merged subscription says so */
     bool own_retain_as_published : 1;
+    uint8_t standing : 2, own_standing : 2;        /* enum standing: the lowest of the merged */
     uint32_t identifiers_len, own_identifiers_len; /* the own are the first of them */
     uint32_t identifiers_at;                       /* first of them in route.identifiers */
 };
@@ -63,6 +64,10 @@ enum { SUBS_NEW = 0, SUBS_REPLACED = 1 };
 int subs_add(struct subs *s, struct subscription **list, struct handle session, struct slice filter,
              const struct subscribe_options *options, uint32_t identifier);
 bool subs_has(struct subs *s, struct handle session, struct slice filter);
+/* Lends it to the worker where the session lives, or NULL. */
+struct subscription *subs_find(struct subs *s, struct handle session, struct slice filter);
+/* How it is authorized has changed. */
+void subs_set_standing(struct subs *s, struct subscription *sub, uint8_t standing);
 /* False when the session has no such subscription. */
 bool subs_del(struct subs *s, struct handle session, struct slice filter);
 /* Ends all subscriptions on the list. */

@@ -1,6 +1,7 @@
 /* subs_match.c -- from a topic to the entries of its route. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/mem.h"
+#include "core/grants.h"
 #include "core/subs_index.h"
 #include "mqtt/topic.h"
 
@@ -95,11 +96,13 @@ static void merge(struct route_entries *out, struct route_entry *e,
     if (sub->options.qos > e->qos) e->qos = sub->options.qos;
     e->no_local = e->no_local && sub->options.no_local;
     e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
+    if (sub->options.standing < e->standing) e->standing = sub->options.standing & 3;
     if (sub->identifier)
         out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
     if (sub->options.no_local) return;
     e->own_qos = e->qos;
     e->own_retain_as_published = e->retain_as_published;
+    e->own_standing = e->standing;
     e->own_identifiers_len = e->identifiers_len;
 }
 
@@ -107,6 +110,7 @@ struct route_entry route_entry_own(const struct route_entry *e) {
     struct route_entry own = *e;
     own.qos = e->own_qos;
     own.retain_as_published = e->own_retain_as_published;
+    own.standing = e->own_standing;
     own.identifiers_len = e->own_identifiers_len;
     return own;
 }
@@ -115,6 +119,7 @@ static struct route_entry *entry_add(struct route_entries *out, uint32_t at, str
                                      uint32_t identifiers_at) {
     out->at[at] = (struct route_entry){ .session = session,
                                         .no_local = true,
+                                        .standing = STANDING_PARTLY, /* the highest */
                                         .identifiers_at = identifiers_at };
     return &out->at[at];
 }

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "core/config.h"
 #include "core/conn.h"
+#include "core/grants.h"
 #include "core/mount.h"
 #include "core/retain.h"
 #include "core/session.h"
@@ -147,13 +148,31 @@ static void have_hook(struct subscribing *j) {
         j->stage = j->is_subscribe ? ASK_AUTHORIZE : APPLY;
 }
 
+/* What grants say of the filter; *its standing if it is authorized by others. */
+static struct grant_answer granted(const struct subscribing *j) {
+    const struct grants *all = j->client->grants;
+    if (!all) return (struct grant_answer){ .verdict = VERDICT_NONE };
+    uint64_t now_ms = loop_now_ms(j->worker->loop);
+    return grants_subscribe(all, effective_filter(j->request.filter), now_ms);
+}
+
+/* Grants are asked first, and once more when no hook has decided: it may have granted
+ * something. */
 static void have_authorize(struct subscribing *j) {
-    enum verdict v = j->call.verdict;
-    bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && j->worker->config->default_access);
-    if (allowed)
-        j->stage = APPLY;
-    else
+    struct hook_call *call = &j->call;
+    struct subscribe_options *options = &j->request.options;
+    struct grant_answer a = granted(j);
+    bool by_grant = call->verdict == VERDICT_NONE && a.verdict == VERDICT_ALLOW;
+    if (call->verdict == VERDICT_NONE) call->verdict = a.verdict;
+    if (call->verdict == VERDICT_NONE && j->worker->config->default_access)
+        call->verdict = VERDICT_ALLOW;
+    if (call->verdict != VERDICT_ALLOW) {
         deny(j, "subscribe");
+        return;
+    }
+    options->standing = standing_of(&a, by_grant);
+    if (by_grant && a.qos < options->qos) options->qos = a.qos;
+    j->stage = APPLY;
 }
 
 /* One more would be too many, and it is not one the session has already. */
@@ -171,16 +190,17 @@ void subscribe_add(struct session *s, struct slice filter, const struct subscrib
     bool is_shared = effective_filter(filter).at != filter.at;
     bool replay = options->retain_handling == 0 ||
                   (options->retain_handling == 1 && r == SUBS_NEW); /* [MQTT-3.3.1-10] */
-    if (replay && !is_shared) session_replay(s, filter, options->qos, identifier);
+    if (replay && !is_shared) session_replay(s, filter, options, identifier);
     hooks_tell(w->hooks, HOOK_SUBSCRIBED, s->client,
                &(struct fact){ .topic = filter, .qos = options->qos });
 }
 
-bool subscribe_remove(struct session *s, struct slice filter) {
+bool subscribe_remove(struct session *s, struct slice filter, const char *reason) {
     struct worker *w = s->worker;
     bool had = subs_del(w->broker->subs, s->handle, filter);
     if (had) s->subs_len--;
-    hooks_tell(w->hooks, HOOK_UNSUBSCRIBED, s->client, &(struct fact){ .topic = filter });
+    hooks_tell(w->hooks, HOOK_UNSUBSCRIBED, s->client,
+               &(struct fact){ .topic = filter, .reason = reason });
     return had;
 }
 
@@ -201,7 +221,7 @@ static void apply(struct subscribing *j) {
     } else if (j->is_subscribe) {
         add(j, s);
     } else {
-        bool had = subscribe_remove(s, j->request.filter);
+        bool had = subscribe_remove(s, j->request.filter, NULL);
         settle(j, had ? RC_SUCCESS : RC_NO_SUBSCRIPTION_EXISTED);
     }
 }
@@ -264,6 +284,14 @@ static bool ask_hook(struct subscribing *j) {
     return ask(j, j->is_subscribe ? HOOK_SUBSCRIBE : HOOK_UNSUBSCRIBE);
 }
 
+/* Where grants settle it no hook is asked. */
+static bool ask_authorize(struct subscribing *j) {
+    if (granted(j).verdict == VERDICT_NONE) return ask(j, HOOK_AUTHORIZE);
+    hook_call_deinit(&j->call);
+    j->call = (struct hook_call){ .event = HOOK_AUTHORIZE };
+    return false;
+}
+
 /* True when a hook waits; otherwise the job is over and freed. */
 static bool run(struct subscribing *j) {
     while (j->stage != OVER) {
@@ -275,7 +303,7 @@ static bool run(struct subscribing *j) {
         case HAVE_HOOK: have_hook(j); break;
         case ASK_AUTHORIZE:
             j->stage = HAVE_AUTHORIZE;
-            if (ask(j, HOOK_AUTHORIZE)) return true;
+            if (ask_authorize(j)) return true;
             break;
         case HAVE_AUTHORIZE: have_authorize(j); break;
         case APPLY: apply(j); break;

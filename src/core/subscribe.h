@@ -16,7 +16,8 @@ void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe
  * Retained messages follow as the options say; handlers are told. */
 void subscribe_add(struct session *s, struct slice filter, const struct subscribe_options *options,
                    uint32_t identifier);
-/* False when there is no such subscription. */
-bool subscribe_remove(struct session *s, struct slice filter);
+/* False when there is no such subscription.  `reason` (static) why handlers are told; NULL:
+ * somebody asked for it. */
+bool subscribe_remove(struct session *s, struct slice filter, const char *reason);
 
 #endif

@@ -12,6 +12,7 @@
 #include "core/mail.h"
 #include "core/retain.h"
 #include "core/publish.h"
+#include "core/review.h"
 #include "core/route.h"
 #include "core/session.h"
 #include "core/subs.h"
@@ -116,6 +117,7 @@ void worker_set_policy(struct worker *w, struct mail_policy *mail) {
     unsigned generation = mail->generation;
     use_policy(w, mail->config, mail->hooks);
     route_cache_clear(w);
+    review_policy(w);
     if (speaks(w))
         log_set(w->log, (enum log_level)w->config->log_level,
                 (enum log_format)w->config->log_format);
@@ -157,6 +159,7 @@ void worker_stop(struct worker *w) {
     for (struct client *c; (c = slots_next(&w->clients, &at));)
         if (c->conn) conn_end(c->conn, RC_SERVER_SHUTTING_DOWN, NULL, NULL);
     publish_cancel_all(w);
+    review_cancel_all(w);
     w->stop_timer.closure = (struct closure){ .fn = on_stop_timer, .obj = w, .name = "stop" };
     loop_arm(w->loop, &w->stop_timer, loop_now_ms(w->loop) + (w->conns ? STOP_MS : 0));
 }
@@ -214,6 +217,7 @@ static void worker_deinit(struct worker *w) {
     sys_free(w->sys);
     while (w->conns) conn_close(w->conns, NULL);
     publish_cancel_all(w);
+    review_cancel_all(w);
     uint32_t at = 0;
     for (struct session *s; (s = slots_next(&w->sessions, &at));) session_end(s);
     on_reap(&w->reap.closure, 0);

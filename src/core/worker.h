@@ -26,6 +26,7 @@ struct door_call;
 struct gate;
 struct gate_total;
 struct retain;
+struct reviews;
 struct route;
 struct subs;
 struct helpers;
@@ -122,6 +123,8 @@ struct worker {
     struct fan *fan;        /* owned; private to conn_send.c */
     struct publish *free_publishes;
     struct publish *waiting; /* those a hook waits for */
+    struct reviews *reviews; /* owned; private to review.c; NULL: none so far */
+    uint64_t grants_made;    /* without a name, since the start */
     bool anonymous;          /* what allow_anonymous amounts to */
     bool stopping;
     struct timer stop_timer;

@@ -184,6 +184,7 @@ struct subscribe_options {
     uint8_t qos;
     bool no_local, retain_as_published;
     uint8_t retain_handling; /* 0 send, 1 send if new, 2 do not send */
+    uint8_t standing;        /* not in the packet: enum standing of core/grants.h */
 };
 
 /* SUBSCRIBE and UNSUBSCRIBE: the list is walked with filters_next (decode.h). */

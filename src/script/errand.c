@@ -46,7 +46,7 @@ static const char *carry_out(struct worker *w, const struct errand *e, bool *had
     if (!is_below_mount(c, e)) return "outside the client's mount point";
     switch (e->kind) {
     case ERRAND_SUBSCRIBE: subscribe_add(s, e->filter, &e->options, 0); break;
-    case ERRAND_UNSUBSCRIBE: *had = subscribe_remove(s, e->filter); break;
+    case ERRAND_UNSUBSCRIBE: *had = subscribe_remove(s, e->filter, NULL); break;
     case ERRAND_SEND: fanout_to(w, s, e->message); break;
     }
     return NULL;

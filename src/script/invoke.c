@@ -244,6 +244,7 @@ static void push_info(lua_State *L, enum hook_event event, const struct fact *f)
         set_number(L, "qos", f->qos);
         /* fall through */
     case HOOK_UNSUBSCRIBED:
+        set_info(L, "reason", f->reason);
         vm_push_slice(L, f->topic);    /* info, filter */
         lua_setfield(L, -2, "filter"); /* info */
         break;
