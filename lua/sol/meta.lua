@@ -268,6 +268,37 @@ function client:subscribe(filter, options) end
 ---@return string? err
 function client:unsubscribe(filter) end
 
+---@class sol.grant_entry
+---@field [1] "publish"|"subscribe"|"read"|"all"|"deny"
+---@field [2] string a topic filter; %c, %u, %{NAME}, %%
+---@field qos? 0|1|2 at most
+---@field size? integer bytes of a published payload, at most
+---@field retain? boolean of a publish
+---@field action? "publish"|"read"|"all" of a deny
+
+---@class sol.grant
+---@field [integer] sol.grant_entry the first that matches decides
+---@field name? string it takes the place of the one of its name
+---@field ttl? number seconds
+---@field until_reload? boolean
+
+---Let it do something, without asking Lua.
+---@param grant sol.grant
+---@return string? name
+---@return string? err "closed"
+function client:grant(grant) end
+
+---End the grant of this name, or all.
+---@param name? string
+---@return integer|true|nil ended true: it lives on another worker
+---@return "closed"? err
+function client:revoke(name) end
+
+---What it has been granted, the newest first.
+---@return sol.grant[]? grants
+---@return "closed"? err
+function client:grants() end
+
 ---@class sol.user_properties
 ---@field [integer] {[1]: string, [2]: string}
 ---@field [string] string?
@@ -394,7 +425,7 @@ local sol = {}
 
 ---@class sol.info
 ---@field session_present? boolean of `connected`
----@field reason? string           of `disconnected`
+---@field reason? string           of `disconnected`, `unsubscribed`
 ---@field reason_code? integer     of `disconnected`
 ---@field normal? boolean          of `disconnected`: the client said goodbye
 ---@field filter? string           of `subscribed` and `unsubscribed`
@@ -475,6 +506,17 @@ function sol.client(id) end
 ---@param filter? {id?: string, username?: string, listener?: string, connected?: boolean}
 ---@return sol.client[]
 function sol.clients(filter) end
+
+---@class sol.reauthorize_options
+---@field username? string
+---@field client_id? string
+---@field all? boolean
+---@field revoke? string|true grants to end first
+
+---Judge subscriptions again.  Waits, with several workers.
+---@param options sol.reauthorize_options
+---@return integer clients
+function sol.reauthorize(options) end
 
 -- ---- time ---------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ int luaopen_sol_sqlite(lua_State *L);   /* lib_sqlite.c: a table */
 /* Tables whose functions become sol's own: sol.on, sol.sleep ... */
 int luaopen_sol_hook(lua_State *L);    /* lib_hook.c: on allow continue deny drop */
 int luaopen_sol_clients(lua_State *L); /* lib_clients.c: client clients */
+int luaopen_sol_grant(lua_State *L);   /* lib_grant.c: reauthorize */
 int luaopen_sol_publish(lua_State *L); /* lib_publish.c: publish */
 int luaopen_sol_retain(lua_State *L);  /* lib_retain.c: retained */
 int luaopen_sol_time(lua_State *L);    /* lib_time.c: now time sleep after every spawn */

@@ -15,6 +15,7 @@
 #include "core/worker.h"
 #include "script/errand.h"
 #include "script/lib.h"
+#include "script/lib_grant.h"
 #include "script/object.h"
 #include "script/verdict.h"
 #include "script/vm.h"
@@ -472,6 +473,9 @@ static const luaL_Reg client_methods[] = {
     { "disconnect", l_disconnect },
     { "subscribe", client_subscribe },
     { "unsubscribe", client_unsubscribe },
+    { "grant", client_grant },
+    { "revoke", client_revoke },
+    { "grants", client_grants },
     { NULL, NULL },
 };
 

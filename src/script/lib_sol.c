@@ -25,16 +25,17 @@ static const struct module {
     const char *name; /* NULL: the module's functions become sol's own */
     lua_CFunction open;
 } modules[] = {
-    { NULL, luaopen_sol_hook },       { NULL, luaopen_sol_publish },
-    { NULL, luaopen_sol_retain },     { NULL, luaopen_sol_clients },
-    { NULL, luaopen_sol_time },       { NULL, luaopen_sol_file },
-    { NULL, luaopen_sol_append },     { "log", luaopen_sol_log },
-    { "topic", luaopen_sol_topic },   { "json", luaopen_sol_json },
-    { "uuid", luaopen_sol_uuid },     { "password", luaopen_sol_password },
-    { NULL, luaopen_sol_stats },      { NULL, luaopen_sol_crypto },
-    { "base64", luaopen_sol_base64 }, { "hex", luaopen_sol_hex },
-    { "shared", luaopen_sol_shared }, { "socket", luaopen_sol_socket },
-    { "dns", luaopen_sol_dns },       { "sqlite", luaopen_sol_sqlite },
+    { NULL, luaopen_sol_hook },           { NULL, luaopen_sol_publish },
+    { NULL, luaopen_sol_retain },         { NULL, luaopen_sol_clients },
+    { NULL, luaopen_sol_grant },          { NULL, luaopen_sol_time },
+    { NULL, luaopen_sol_file },           { NULL, luaopen_sol_append },
+    { "log", luaopen_sol_log },           { "topic", luaopen_sol_topic },
+    { "json", luaopen_sol_json },         { "uuid", luaopen_sol_uuid },
+    { "password", luaopen_sol_password }, { NULL, luaopen_sol_stats },
+    { NULL, luaopen_sol_crypto },         { "base64", luaopen_sol_base64 },
+    { "hex", luaopen_sol_hex },           { "shared", luaopen_sol_shared },
+    { "socket", luaopen_sol_socket },     { "dns", luaopen_sol_dns },
+    { "sqlite", luaopen_sol_sqlite },
 };
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
