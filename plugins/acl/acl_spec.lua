@@ -226,6 +226,75 @@ describe("acl, rules in Lua:", function()
     end)
 end)
 
+describe("acl, as grants:", function()
+    -- A publish to "asked" tells how often the plugin's handler has been asked.
+    local COUNT = [[
+        sol.on("publish", "asked", function(client)
+            for _, hook in ipairs(sol.hooks()) do
+                if hook.event == "authorize" and hook.name:find "acl" then
+                    sol.publish("asked/" .. client.id, tostring(hook.calls))
+                end
+            end
+            return sol.drop()
+        end)]]
+    local RULES = "user ada\ntopic read asked/c\ntopic write up/#\ntopic down/+\ntopic deny down/not\n"
+
+    local function asked(c)
+        return tonumber(c:publish("asked", ""):expect("PUBLISH", { topic = "asked/c" }).payload)
+    end
+
+    -- A client that has asked for a few things, and how often Lua was asked for them.
+    local function converse(b)
+        local ada = client(b, "c", "ada"):subscribe("asked/c", 0)
+        for i = 1, 5 do
+            ada:publish("up/" .. i, "", { qos = 1, rc = 0x10 }):publish("no/" .. i, "", { qos = 1, rc = 0x87 })
+            ada:subscribe("down/" .. i, 0):subscribe("no", 0, { rc = 0x87 }):subscribe("down/not", 0, { rc = 0x87 })
+            ada:publish("down/" .. i, "", { qos = 1, rc = 0 }):expect_publish("down/" .. i, "")
+        end
+        ada:subscribe("#", 0)
+        ada:publish("down/not", "", { qos = 1, rc = 0x87 }):publish("up/x", "", { qos = 1 }):expect_nothing()
+        return ada, asked(ada)
+    end
+
+    it("Lua is asked once a client, and again after a reload", function()
+        with_file(RULES, function(b)
+            local ada, calls = converse(b)
+            assert.equal(1, calls)
+            b:write("acl.conf", RULES .. "topic write no/#\n")
+            b:signal "HUP"
+            b:log_wait "(generation 2 is in place)"
+            ada:publish("no/1", "", { qos = 1 })
+            assert.is_true(asked(ada) >= 1) -- of the new generation
+        end, COUNT)
+    end)
+
+    it("not where another handler comes first: it is asked as before", function()
+        with_file(RULES, function(b)
+            local _, calls = converse(b)
+            assert.is_true(calls > 20, tostring(calls))
+        end, COUNT .. [[
+        sol.on("authorize", "elsewhere", function() end, { priority = 1 })]])
+    end)
+
+    it("not for more rules than a client should carry", function()
+        local many = {}
+        for i = 1, 70 do many[i] = ("topic write many/%d\n"):format(i) end
+        with_file(RULES .. table.concat(many), function(b)
+            local ada, calls = converse(b)
+            assert.is_true(calls > 20, tostring(calls))
+            ada:publish("many/70", "", { qos = 1 })
+        end, COUNT)
+    end)
+
+    it("rules that no topic is like do no harm", function()
+        with_file(RULES .. "topic read $share/g/x\ntopic read 100%/#\n", function(b)
+            local ada, calls = converse(b)
+            assert.equal(1, calls)
+            ada:subscribe("100%/x", 0):subscribe("$SYS/#", 0, { rc = 0x87 }):publish("$x", "", { qos = 1, rc = 0x87 })
+        end, COUNT)
+    end)
+end)
+
 describe("acl does not load", function()
     local FILE = [[plugin("acl", { path = "acl.conf" })]]
     local rows = {

@@ -3,8 +3,10 @@
 -- acl -- who may publish and subscribe where.
 --
 -- Rules come from a file (mosquitto's format, or Lua) and from the options.  What no rule
--- grants is refused; a rule that denies counts before all that grant.  The rights of a
--- client are put together once and remembered, and so is what they say of a topic.
+-- grants is refused; a rule that denies counts before all that grant.  The first time a client
+-- asks for something its rights are put together and given to it as a grant, which answers from
+-- then on without entering Lua.  Where that cannot be, Lua decides, and remembers what it has
+-- said of a topic.
 
 local read_rules = require "rules"
 local sol = require "sol"
@@ -14,6 +16,8 @@ local M = { defaults = { path = "", rules = {} } }
 -- Clients choose topics and names, so what is remembered is bounded: so many filters and
 -- topics, of so many bytes each.
 local REMEMBERED, LONGEST = 50000, 200
+-- A grant is the client's own: so many entries, some 100 bytes each.
+local GRANTED = 64
 
 local ALLOW, DENY = sol.allow(), sol.deny(0x87)
 
@@ -65,6 +69,27 @@ local function decide(rights, action, topic, refuses, grants)
     return false
 end
 
+--- The rights of a client as a grant; false when they are too many, or it cannot say them.
+local function grant_of(rights)
+    local grant = { name = "acl", until_reload = true }
+    local function add(filters, word, action)
+        for _, filter in ipairs(filters) do
+            local pattern = filter:gsub("%%", "%%%%") -- names are filled in already
+            -- What begins like this is no topic's business, and no grant's.
+            if not filter:find "^%$share/" then grant[#grant + 1] = { word, pattern, action = action } end
+        end
+    end
+    for _, mine in ipairs(rights) do
+        if mine.is_closed then break end
+        add(mine.no_write, "deny", "publish")
+        add(mine.no_read, "deny", "read")
+        add(mine.write, "publish")
+        add(mine.read, "read")
+    end
+    grant[#grant + 1] = { "deny", "#" }
+    return #grant <= GRANTED and grant
+end
+
 ---@param options {path: string, rules: table[]}
 function M.setup(options)
     local rules, by_id = read_rules(options.path, options.rules), false
@@ -101,8 +126,26 @@ function M.setup(options)
         return decide(mine, "read", inner or filter, sol.topic.covers, sol.topic.overlaps)
     end
 
-    sol.on("authorize", function(client, request)
+    -- Grants are asked before all handlers: only where ours is the first may they answer for it.
+    local ours, is_first
+    local function comes_first()
+        for _, hook in ipairs(sol.hooks()) do
+            if hook.event == "authorize" then return hook.name == ours.name end
+        end
+    end
+
+    --- Gives the client its rights as a grant, and says whether that will answer: it does for
+    --- every topic but those that begin with "$", which its last entry does not reach.
+    local function grants(client, mine, topic)
+        if is_first == nil then is_first = comes_first() end
+        if not is_first or topic:find "^%$" then return false end
+        if mine.grant == nil then mine.grant = grant_of(mine) end
+        return mine.grant and client:grant(mine.grant)
+    end
+
+    ours = sol.on("authorize", function(client, request)
         local mine, action, topic = rights(client), request.action, request.topic
+        if grants(client, mine, topic) then return nil end
         local granted
         if action == "subscribe" then
             granted = may_subscribe(mine, topic)
