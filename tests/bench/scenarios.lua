@@ -114,6 +114,15 @@ sol.on("publish", function(client, message)
     if message.topic == "" or message.qos > 2 or not client.username then return sol.deny(0x99) end
 end)]])
 hook("deliver", "the same, an empty deliver hook", 'sol.on("deliver", function() end)')
+hook("granted", "the same, allowed by the last of five grants", [[
+default_access = "deny"
+sol.on("connected", function(client)
+    client:grant { { "publish", "bench/%c/up" }, { "publish", "devices/+/%c" }, { "publish", "bench/other/#" },
+        { "publish", "bench/%c/alarm" }, { "all", "bench/#" } }
+end)]])
+hook("authorize", "the same, allowed by an authorize hook", [[
+default_access = "deny"
+sol.on("authorize", function() return true end)]])
 
 for _, n in ipairs { 1, 10, 100 } do
     messages("closed-" .. n, { title = n .. " pairs, closed loop", extra = true,
