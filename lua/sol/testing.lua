@@ -137,7 +137,7 @@ Broker.__index = Broker
 Broker.__name = "broker"
 
 local KINDS = set "http redis pg socket dns"
-local BROKER_OPTIONS = set "config text files plugins tolerate"
+local BROKER_OPTIONS = set "config text files plugins stubs tolerate"
 
 local UNSTUBBED = 'the policy asks for sol.%s, and a test has no network: say what it answers with '
     .. 'broker:stub("%s", function(...) ... end)'
@@ -180,6 +180,15 @@ local function settle(self, level)
     if not self.tolerate then error("in the policy: " .. concat(errors, "\n"), level + 1) end
 end
 
+local function set_stub(self, kind, fn, options, level)
+    if not KINDS[kind] then
+        error("stub: expected http, redis, pg, socket or dns, got " .. show(kind), level + 1)
+    end
+    if fn ~= nil and type(fn) ~= "function" then error("stub: expected a function, got " .. show(fn), level + 1) end
+    options = check_options("stub", options, { delay = true }, level + 1)
+    self.stubs[kind] = fn and { fn = fn, delay = (options.delay or 0) + 0.0 } or nil
+end
+
 -- ---- the files of a policy ----------------------------------------------------------------
 
 --- Writes a file into the broker's folder.
@@ -217,6 +226,7 @@ function M.broker(options)
         options = options, files = {}, folder = options.files and core.folder(),
     }
     for name, text in pairs(options.files or {}) do write(self, name, text, 2) end
+    for kind, fn in pairs(options.stubs or {}) do set_stub(self, kind, fn, nil, 2) end
     local err
     self.core, err = core.new(function(kind, ...) return asked(self, kind, ...) end, policy_of(self, options))
     if not self.core then
@@ -237,12 +247,7 @@ function Broker:advance(seconds)
 end
 
 --- From now on `fn` answers for the world; nil: nobody does.
-function Broker:stub(kind, fn, options)
-    if not KINDS[kind] then error(("stub: expected http, redis, pg, socket or dns, got %s"):format(show(kind)), 2) end
-    if fn ~= nil and type(fn) ~= "function" then error("stub: expected a function, got " .. show(fn), 2) end
-    options = check_options("stub", options, { delay = true }, 2)
-    self.stubs[kind] = fn and { fn = fn, delay = (options.delay or 0) + 0.0 } or nil
-end
+function Broker:stub(kind, fn, options) set_stub(self, kind, fn, options, 2) end
 
 local line_meta = { __tostring = function(line) return ("%s %s: %s"):format(line.level, line.area, line.text) end }
 

@@ -370,6 +370,20 @@ describe("the world", function()
         end
     end)
 
+    it("is there from the start when given with the broker", function()
+        local b = broker([[
+            sol.on("start", function() sol.log.info("status " .. sol.http.get("http://x/").status) end)
+            local other = sol.mqtt.connect { host = "other" }
+            sol.on("publish", function() return other.connected end)
+        ]], { stubs = {
+            http = function() return { status = 204 } end,
+            socket = function() return nil, "connection refused" end,
+        } })
+        assert.truthy(b:logged "status 204")
+        assert.equal(0x87, b:connect({}):publish("t", ""))
+        b:advance(100)
+    end)
+
     it("that fails itself fails the test", function()
         local b = broker "sol.on('connect', function() sol.http.get 'http://x' end)"
         b:stub("http", function() error "what?" end)
