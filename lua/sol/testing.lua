@@ -54,15 +54,12 @@ end
 local Client = {}
 Client.__index = Client
 
-local Ticket = {} -- what will be answered
-Ticket.__index = Ticket
-
 local function acknowledge(self, packet)
     if packet.qos == 0 or not self.acknowledges then return end
     self.peer:post { type = packet.qos == 1 and "puback" or "pubrec", packet_id = packet.packet_id }
 end
 
---- The one that waits for this packet's answer.
+--- What waits for this packet's answer has it.
 local function answer(self, packet, code)
     local ticket = self.tickets[packet.packet_id]
     if not ticket then return end
@@ -363,21 +360,21 @@ local function check_connected(self, what, level)
         self.reason and ", " .. self.reason or ""), level + 1)
 end
 
---- Sends a packet that is answered by its id; the ticket.
+--- Sends a packet that is answered by its id: the reason code, nil until it comes.
 local function post(self, packet, level)
     repeat self.last_id = self.last_id % 65535 + 1 until not self.tickets[self.last_id]
-    local ticket = setmetatable({ answered = false }, Ticket)
     packet.packet_id = self.last_id
-    self.tickets[packet.packet_id] = ticket
+    self.answer = { answered = false }
+    self.tickets[packet.packet_id] = self.answer
     self.peer:post(packet)
     settle(self.broker, level + 1)
-    return ticket
+    return self.answer.reason_code
 end
 
 local PUBLISH_OPTIONS = set "qos retain dup properties"
 
---- Publishes, with QoS 1 unless told: a reason code, 0 also when nobody subscribes; nil while
---- nothing has been answered.  And the ticket with the answer.
+--- Publishes, with QoS 1 unless told: a reason code, 0 also when nobody subscribes; nil with
+--- QoS 0, and until the answer comes.
 function Client:publish(topic, payload, options)
     options = check_options("publish", options, PUBLISH_OPTIONS, 2)
     check_connected(self, "publish", 2)
@@ -391,28 +388,29 @@ function Client:publish(topic, payload, options)
         settle(self.broker, 2)
         return nil
     end
-    local ticket = post(self, packet, 2)
-    return ticket.reason_code == 0x10 and 0 or ticket.reason_code, ticket
+    local code = post(self, packet, 2)
+    if code == 0x10 then return 0 end
+    return code
 end
 
 local SUBSCRIBE_OPTIONS = set "qos no_local retain_as_published retain_handling properties"
 
 --- Subscribes, with QoS 0 unless told: the reason code, which is the QoS granted or at least
---- 0x80; and the ticket.
+--- 0x80.
 function Client:subscribe(filter, options)
     options = check_options("subscribe", options, SUBSCRIBE_OPTIONS, 2)
     check_connected(self, "subscribe", 2)
     local item = { filter }
     for name, value in pairs(options) do item[name] = value end
-    local ticket = post(self, { type = "subscribe", filters = { item }, properties = options.properties }, 2)
-    return ticket.reason_code, ticket
+    local code = post(self, { type = "subscribe", filters = { item }, properties = options.properties }, 2)
+    return code
 end
 
---- The reason code, and the ticket.
+--- The reason code.
 function Client:unsubscribe(filter)
     check_connected(self, "unsubscribe", 2)
-    local ticket = post(self, { type = "unsubscribe", filters = { { filter } } }, 2)
-    return ticket.reason_code, ticket
+    local code = post(self, { type = "unsubscribe", filters = { { filter } } }, 2)
+    return code
 end
 
 --- The next turn of an enhanced authentication: `data` for the broker, whose own is in `challenge`.
