@@ -175,4 +175,24 @@ describe("sol test", function()
         print(("\nsol test: %.0f tests/s (%d in %.2f s, %.2f s with the start)"):format(count / seconds, count, seconds,
             proc.now() - start))
     end)
+
+    it("says what docs/testing.md says", function()
+        local docs, blocks, consoles = broker.read_file "docs/testing.md", {}, {}
+        for text in docs:gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = text end
+        for text in docs:gmatch "```console\n(.-)```" do consoles[#consoles + 1] = text end
+        assert.equal(2, #blocks)
+        assert.equal(3, #consoles)
+        with_dir(function(dir)
+            local binary = broker.run({ "realpath", os.getenv "SOL_BIN" }).stdout:gsub("\n", "")
+            write_file(dir .. "/sol_spec.lua", blocks[2])
+            for i, console in ipairs(consoles) do
+                write_file(dir .. "/sol.lua", i < 3 and blocks[1] or (blocks[1]:gsub("reading%.f", "reading.value")))
+                local command, output = console:match "^%$ sol ([^\n]+)\n(.*)$"
+                local words = { binary }
+                for word in command:gmatch "%S+" do words[#words + 1] = word end
+                local said = broker.run(words, { cwd = dir }).stdout
+                assert.equal(output, (said:gsub(": %d+%.%d+ seconds", ": 0.01 seconds")))
+            end
+        end)
+    end)
 end)

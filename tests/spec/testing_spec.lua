@@ -399,7 +399,7 @@ describe("a broker", function()
     it("has the faults of its policy told", function()
         has(error_of(testing.broker, { text = "\nfoo = 1" }), 'policy:2: unknown setting "foo"')
         has(error_of(testing.broker, { config = "no/such/sol.lua" }), "no/such/sol.lua")
-        has(error_of(testing.broker, { confg = "x" }), 'unknown option "confg"; it knows config, files, plugins, stubs, text, tolerate')
+        has(error_of(testing.broker, { confg = "x" }), 'unknown option "confg"; it knows config, files')
     end)
 
     it("makes an error of a handler the test's, with its place", function()
@@ -508,5 +508,28 @@ describe("the tools of sol", function()
         assert.equal('{"a":1}', sol.json.encode { a = 1 })
         assert.equal("aGk=", sol.base64.encode "hi")
         assert.is_true(sol.topic.match("a/+", "a/b"))
+    end)
+end)
+
+describe("the documents", function()
+    local function text_of(path)
+        local file <close> = assert(io.open(path))
+        return file:read "a"
+    end
+
+    it("know every function and option", function()
+        local docs = text_of("docs/lua-api.md"):match "\n### sol%.testing\n(.-)\n## "
+        local meta, source = text_of "lua/sol/meta_testing.lua", text_of "lua/sol/testing.lua"
+        for class, name in source:gmatch "\nfunction (%u%l+):([%l_]+)%(" do
+            has(docs, "`" .. name .. "(")
+            has(meta, ("\nfunction %s:%s("):format(class:lower(), name))
+        end
+        for list in source:gmatch "_OPTIONS = set ([%[\"][^%]\"]+)" do
+            for name in list:gmatch "[%l_]+" do
+                has(docs, "`" .. name .. "`")
+                has(meta, "@field " .. name .. "? ")
+            end
+        end
+        for name in source:match('KINDS = set "([^"]+)"'):gmatch "%l+" do has(docs, ('`"%s"` |'):format(name)) end
     end)
 end)
