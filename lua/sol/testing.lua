@@ -157,6 +157,8 @@ local function take_log(self)
     local errors = {}
     for _, line in ipairs(self.core:log()) do
         self.lines[#self.lines + 1] = line
+        -- Of a traceback, what lies within sol is not the test's business.
+        line.text = line.text:gsub("\n\t%?: in [^\n]*", ""):gsub("\n\tsol/[^\n]*", "")
         if line.level == "error" then errors[#errors + 1] = line.text end
     end
     return errors

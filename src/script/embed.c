@@ -44,5 +44,5 @@ void embed_push(lua_State *L, const char *name, struct embed_cache *cache) {
     if (luaL_loadbufferx(L, chunk, len, lua_tostring(L, -1), is_known ? "b" : "t") != LUA_OK)
         lua_error(L);
     lua_remove(L, -2); /* chunk */
-    if (compiled && !is_known) lua_dump(L, keep, compiled, false);
+    if (compiled && !is_known) lua_dump(L, keep, compiled, true);
 }

@@ -17,7 +17,8 @@ struct embedded {
 extern const struct embedded embedded_lua[];
 
 /* What has been compiled once: for who makes many VMs one after the other, since compiling
- * is nearly all that a VM costs.  One thread. */
+ * is nearly all that a VM costs.  Lines are not kept: in a traceback such functions are "?".
+ * One thread. */
 struct embed_cache;
 struct embed_cache *embed_cache_new(void);
 /* NULL is fine. */
