@@ -124,6 +124,7 @@ local client = {}
 ---@param payload? string
 ---@param options? sol.testing.publish
 ---@return integer? reason_code 0 also when nobody subscribes; nil with QoS 0
+---@return string? reason
 function client:publish(topic, payload, options) end
 
 ---@class sol.testing.subscribe
@@ -136,10 +137,12 @@ function client:publish(topic, payload, options) end
 ---@param filter string
 ---@param options? sol.testing.subscribe
 ---@return integer? reason_code the QoS granted, or 0x80 and more
+---@return string? reason
 function client:subscribe(filter, options) end
 
 ---@param filter string
 ---@return integer? reason_code
+---@return string? reason
 function client:unsubscribe(filter) end
 
 ---@class sol.testing.message

@@ -34,6 +34,7 @@ end
 
 -- ---- what the handlers did ----------------------------------------------------------------
 
+local NEVER_MAX = 20 -- handlers that are listed unasked
 local COUNTS = { "calls", "allow", "deny", "drop", "continue", "errors", "timeouts" }
 
 local handlers, order = {}, {} -- sums by event and place; the keys in the order they were met
@@ -79,7 +80,9 @@ local function report(all)
     end
     print(("%d of %d handlers ran"):format(#ran, #order))
     if all and #ran > 0 then print(table.concat(ran, "\n")) end
-    if #never > 0 then print("never ran:\n" .. table.concat(never, "\n")) end
+    if #never == 0 then return end
+    print("never ran:\n" .. table.concat(never, "\n", 1, all and #never or math.min(#never, NEVER_MAX)))
+    if not all and #never > NEVER_MAX then print(("  and %d others (--coverage)"):format(#never - NEVER_MAX)) end
 end
 
 -- ---- brokers -----------------------------------------------------------------------------------

@@ -362,7 +362,8 @@ local function check_connected(self, what, level)
         self.reason and ", " .. self.reason or ""), level + 1)
 end
 
---- Sends a packet that is answered by its id: the reason code, nil until it comes.
+--- Sends a packet that is answered by its id: the reason code, nil until it comes, and the
+--- broker's words.
 local function post(self, packet, level)
     repeat self.last_id = self.last_id % 65535 + 1 until not self.tickets[self.last_id]
     packet.packet_id = self.last_id
@@ -370,13 +371,13 @@ local function post(self, packet, level)
     self.tickets[packet.packet_id] = self.answer
     self.peer:post(packet)
     settle(self.broker, level + 1)
-    return self.answer.reason_code
+    return self.answer.reason_code, self.answer.reason
 end
 
 local PUBLISH_OPTIONS = set "qos retain dup properties"
 
---- Publishes, with QoS 1 unless told: a reason code, 0 also when nobody subscribes; nil with
---- QoS 0, and until the answer comes.
+--- Publishes, with QoS 1 unless told: a reason code, 0 also when nobody subscribes, and the
+--- reason; nil with QoS 0, and until the answer comes.
 function Client:publish(topic, payload, options)
     options = check_options("publish", options, PUBLISH_OPTIONS, 2)
     check_connected(self, "publish", 2)
@@ -390,29 +391,30 @@ function Client:publish(topic, payload, options)
         settle(self.broker, 2)
         return nil
     end
-    local code = post(self, packet, 2)
+    local code, reason = post(self, packet, 2)
     if code == 0x10 then return 0 end
-    return code
+    return code, reason
 end
 
 local SUBSCRIBE_OPTIONS = set "qos no_local retain_as_published retain_handling properties"
 
 --- Subscribes, with QoS 0 unless told: the reason code, which is the QoS granted or at least
---- 0x80.
+--- 0x80, and the reason.
 function Client:subscribe(filter, options)
     options = check_options("subscribe", options, SUBSCRIBE_OPTIONS, 2)
     check_connected(self, "subscribe", 2)
     local item = { filter }
     for name, value in pairs(options) do item[name] = value end
-    local code = post(self, { type = "subscribe", filters = { item }, properties = options.properties }, 2)
-    return code
+    local packet = { type = "subscribe", filters = { item }, properties = options.properties }
+    local code, reason = post(self, packet, 2)
+    return code, reason
 end
 
---- The reason code.
+--- The reason code, and the reason.
 function Client:unsubscribe(filter)
     check_connected(self, "unsubscribe", 2)
-    local code = post(self, { type = "unsubscribe", filters = { { filter } } }, 2)
-    return code
+    local code, reason = post(self, { type = "unsubscribe", filters = { { filter } } }, 2)
+    return code, reason
 end
 
 --- The next turn of an enhanced authentication: `data` for the broker, whose own is in `challenge`.

@@ -81,7 +81,7 @@ describe("a client", function()
             c:publish("in", "drop", { qos = qos })
             c:expect_none()
         end
-        assert.equal(0x99, c:publish("in", "bad"))
+        assert.same({ 0x99, "no" }, { c:publish("in", "bad") })
         assert.equal("no", c.answer.reason)
         assert.equal(0x99, c:publish("in", "bad", { qos = 2 }))
         c:unsubscribe "#"
