@@ -57,7 +57,6 @@ struct sol {
     struct broker *broker;
     struct policy_source source;                      /* its `shared` is an owned reference */
     struct policies policies;                         /* of the start, until the broker has them */
-    struct policy_files files;                        /* owned: what they read */
     struct reload *reload;                            /* owned */
     const struct door_verb *verbs[CONSOLE_VERBS + 2]; /* what operators may ask; NULL at the end */
     struct admin *admin;                              /* owned: the operators' door, or NULL */
@@ -133,7 +132,7 @@ static int build(struct sol *sol) {
     for (unsigned i = 1; i < p->len; i++)
         broker_add_worker(sol->broker, p->at[i].config, p->at[i].hooks);
     int r = reload_new(&sol->source, sol->loop, sol->broker, p->at[0].config, &sol->reload);
-    if (r == 0 && sol->options.watch) r = reload_watch(sol->reload, &sol->files);
+    if (r == 0 && sol->options.watch) r = reload_watch(sol->reload, &p->files);
     if (r == 0) r = open_admin(sol, p->at[0].config->admin_socket);
     if (r == 0) r = broker_listen(sol->broker);
     return r;
@@ -166,7 +165,7 @@ static int serve(struct sol *sol) {
 static int run(struct sol *sol) {
     char *error = NULL;
     raise_descriptors();
-    int r = policies_load(&sol->source, 1, 0, &sol->policies, &sol->files, &error);
+    int r = policies_load(&sol->source, 1, 0, &sol->policies, &error);
     if (r < 0) {
         log_error(&sol->log, "config", "%s", error);
         free(error);
@@ -191,7 +190,7 @@ static int run(struct sol *sol) {
 static int check(struct sol *sol) {
     char *error = NULL;
     const char *name = sol->options.config ? sol->options.config : "defaults";
-    if (policies_load(&sol->source, 1, 1, &sol->policies, NULL, &error) != 0) {
+    if (policies_load(&sol->source, 1, 1, &sol->policies, &error) != 0) {
         fprintf(stderr, "%s\n", error);
         free(error);
         return EXIT_FAILURE;
@@ -221,7 +220,7 @@ int main(int argc, char **argv) {
                                          .verbose = sol.options.verbose,
                                          .shared = shared_new(NULL) };
     int status = checking ? check(&sol) : run(&sol);
-    policy_files_deinit(&sol.files);
+    policy_files_deinit(&sol.policies.files);
     shared_unref(sol.source.shared);
     return status;
 }

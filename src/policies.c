@@ -29,13 +29,14 @@ static unsigned workers_of(const struct config *c) {
 }
 
 int policies_load(const struct policy_source *source, unsigned generation, unsigned workers,
-                  struct policies *out, struct policy_files *files, char **error) {
+                  struct policies *out, char **error) {
     out->len = 0;
+    out->files = (struct policy_files){ NULL, 0 };
     do {
         struct policy_opts opts = { .path = source->path,
                                     .log = source->log,
                                     .shared = source->shared,
-                                    .files = out->len == 0 ? files : NULL,
+                                    .files = out->len == 0 ? &out->files : NULL,
                                     .generation = generation,
                                     .worker = out->len };
         int r = policy_load(&opts, &out->at[out->len], error);
@@ -121,12 +122,10 @@ static void warn_of_changes(const struct reload *r, const struct config *now) {
 /* The next generation's number, or 0 and why there is none (free() it). */
 static unsigned reload_try(struct reload *r, char **error) {
     struct policies policies;
-    struct policy_files files = { NULL, 0 };
     unsigned generation = atomic_load(&r->broker->generation) + 1;
-    int failed =
-        policies_load(r->source, generation, r->broker->workers_len, &policies, &files, error);
-    if (r->files) files_watch(r->files, files.at, files.len);
-    policy_files_deinit(&files);
+    int failed = policies_load(r->source, generation, r->broker->workers_len, &policies, error);
+    if (r->files) files_watch(r->files, policies.files.at, policies.files.len);
+    policy_files_deinit(&policies.files);
     if (failed) {
         log_error(r->source->log, "reload", "the old policy stays: %s", *error);
         return 0;
@@ -150,12 +149,11 @@ static void on_changed(void *obj) {
     reload_now(r);
 }
 
-int reload_watch(struct reload *r, struct policy_files *files) {
+int reload_watch(struct reload *r, const struct policy_files *files) {
     r->files = files_new(r->loop, on_changed, r);
-    int failed = r->files ? 0 : -errno;
-    if (r->files) files_watch(r->files, files->at, files->len);
-    policy_files_deinit(files);
-    return failed;
+    if (!r->files) return -errno;
+    files_watch(r->files, files->at, files->len);
+    return 0;
 }
 
 /* ---- answering ---------------------------------------------------------- */

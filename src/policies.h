@@ -26,12 +26,14 @@ struct policy_source {
 struct policies {
     struct policy at[WORKERS_MAX]; /* a VM and a configuration for each worker */
     unsigned len;
+    struct policy_files files; /* owned: what the first one read */
 };
 
 /* `workers` of them, or all or none; 0: as many as the first one asks for.  0; or -EINVAL
- * and `error` (free() it).  `files`, unless NULL, are told what was read in any case. */
+ * and `error` (free() it).  In both cases `out->files` says what was read. */
 int policies_load(const struct policy_source *source, unsigned generation, unsigned workers,
-                  struct policies *out, struct policy_files *files, char **error);
+                  struct policies *out, char **error);
+/* Frees the policies, but not the files. */
 void policies_drop(struct policies *p);
 
 /* Reloads for `broker`, whose workers are not started yet and whose port it becomes; the
@@ -43,9 +45,9 @@ int reload_new(const struct policy_source *source, struct loop *loop, struct bro
 void reload_free(struct reload *r);
 /* A new generation, or the old one stays and the log says why. */
 void reload_now(struct reload *r);
-/* Reloads whenever a file changes that the policy has read; `files` are those so far, which
- * it takes.  0 or -errno. */
-int reload_watch(struct reload *r, struct policy_files *files);
+/* Reloads whenever a file changes that the policy has read; `files` are those so far.  0 or
+ * -errno. */
+int reload_watch(struct reload *r, const struct policy_files *files);
 /* The operators' verb: does reload_now and answers what came of it.  Lent. */
 const struct door_verb *reload_verb(struct reload *r);
 

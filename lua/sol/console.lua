@@ -202,7 +202,7 @@ end
 
 --- top(), top "calls": the handlers that cost most, by estimated microseconds or by calls.
 function commands.top(by)
-    if by ~= nil and by ~= "us" and by ~= "calls" then error("top: expected \"us\" or \"calls\"", 2) end
+    if by ~= nil and by ~= "us" and by ~= "calls" then error("top: expected \"us\" or \"calls\"", 0) end
     local list = {}
     for _, hook in ipairs(sol.hooks()) do
         local us = hook.mean * 1e6
@@ -248,7 +248,7 @@ end
 
 --- closures(), closures "name": what this worker's loop runs, by UUID.
 function commands.closures(name)
-    if name ~= nil and type(name) ~= "string" then error("closures: expected a name", 2) end
+    if name ~= nil and type(name) ~= "string" then error("closures: expected a name", 0) end
     local list, total = native.closures(CLOSURES, name)
     if total > #list then native.say(("the first %d of %d\n"):format(#list, total)) end
     return with_layout(list, "uuid", "kind", "name", "due", "fd")
@@ -311,9 +311,9 @@ end
 
 --- Runs it: the text of its results; or nil and what is wrong with its syntax.
 function M.eval(code, peer)
-    local chunk, err = compile(code, environment(peer))
-    if not chunk then return nil, err end
-    return shown(chunk())
+    local input, err = compile(code, environment(peer))
+    if not input then return nil, err end
+    return shown(input())
 end
 
 --- Is there more to come?

@@ -42,6 +42,15 @@ void console_end(struct script *s, const char *why) {
     while (s->evaluations) evaluation_end(s->evaluations, false, slice_str(why));
 }
 
+/* Without the last frame of the traceback, which is our own. */
+static struct slice without_own_frame(struct slice text) {
+    static const char own[] = "\n\tsol/console.lua:";
+    const char *cut = NULL;
+    for (const char *at = (const char *)text.at; at && (at = strstr(at, own)); at++) cut = at;
+    bool is_last = cut && !strchr(cut + 1, '\n');
+    return is_last ? slice_of(text.at, (size_t)(cut - (const char *)text.at)) : text;
+}
+
 static void on_stepped(struct task *t, enum task_status status) {
     struct evaluation *e = t->obj;
     struct vm *vm = t->vm;
@@ -49,8 +58,7 @@ static void on_stepped(struct task *t, enum task_status status) {
     bool was = vm_uncap(vm);
     if (status == TASK_FAILED) {
         task_push_error(vm->L, t); /* text */
-        struct slice text = vm_to_slice(vm->L, -1);
-        evaluation_end(e, false, text);
+        evaluation_end(e, false, without_own_frame(vm_to_slice(vm->L, -1)));
         lua_pop(vm->L, 1); /* */
     } else {
         /* co: a text, or nil and what is wrong */
