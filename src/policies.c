@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { LOAD_TRIES = 3 };
+
 /* ---- a generation ------------------------------------------------------- */
 
 void policies_drop(struct policies *p) {
@@ -28,10 +30,11 @@ static unsigned workers_of(const struct config *c) {
     return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
 }
 
-int policies_load(const struct policy_source *source, unsigned generation, unsigned workers,
-                  struct policies *out, char **error) {
+/* Once for each worker. */
+static int load_all(const struct policy_source *source, unsigned generation, unsigned workers,
+                    struct policies *out, char **error) {
     out->len = 0;
-    out->files = (struct policy_files){ NULL, 0 };
+    out->files = (struct policy_files){ NULL, NULL, 0 };
     do {
         struct policy_opts opts = { .path = source->path,
                                     .log = source->log,
@@ -49,6 +52,23 @@ int policies_load(const struct policy_source *source, unsigned generation, unsig
         if (!workers) workers = workers_of(out->at[0].config);
     } while (out->len < workers);
     return 0;
+}
+
+/* Every worker reads the files for itself: when one of them changes meanwhile, they would not
+ * have the same policy. */
+int policies_load(const struct policy_source *source, unsigned generation, unsigned workers,
+                  struct policies *out, char **error) {
+    for (int tries = 1;; tries++) {
+        int r = load_all(source, generation, workers, out, error);
+        const char *changed = r < 0 ? NULL : policy_files_changed(&out->files);
+        if (!changed) return r;
+        if (tries == LOAD_TRIES) {
+            log_warn(source->log, "reload", "%s changes all the time", changed);
+            return r;
+        }
+        policies_drop(out);
+        policy_files_deinit(&out->files);
+    }
 }
 
 /* ---- reloading ---------------------------------------------------------- */

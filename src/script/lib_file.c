@@ -45,6 +45,8 @@ static void note(const struct script *s, const char *path) {
     for (unsigned i = 0; i < f->len; i++)
         if (strcmp(f->at[i], path) == 0) return;
     f->at = xrealloc(f->at, (f->len + 1) * sizeof *f->at);
+    f->stats = xrealloc(f->stats, (f->len + 1) * sizeof *f->stats);
+    if (stat(path, &f->stats[f->len]) < 0) f->stats[f->len] = (struct stat){ 0 };
     f->at[f->len++] = xstrdup(path);
 }
 

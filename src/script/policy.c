@@ -161,7 +161,19 @@ static char *default_plugin_path(void) {
 void policy_files_deinit(struct policy_files *f) {
     for (unsigned i = 0; i < f->len; i++) free(f->at[i]);
     free(f->at);
-    *f = (struct policy_files){ NULL, 0 };
+    free(f->stats);
+    *f = (struct policy_files){ NULL, NULL, 0 };
+}
+
+const char *policy_files_changed(const struct policy_files *f) {
+    for (unsigned i = 0; i < f->len; i++) {
+        struct stat now = { 0 }, was = f->stats[i];
+        if (stat(f->at[i], &now) < 0) now = (struct stat){ 0 };
+        if (now.st_dev != was.st_dev || now.st_ino != was.st_ino || now.st_size != was.st_size ||
+            now.st_mtim.tv_sec != was.st_mtim.tv_sec || now.st_mtim.tv_nsec != was.st_mtim.tv_nsec)
+            return f->at[i];
+    }
+    return NULL;
 }
 
 static struct script *script_new(const struct policy_opts *opts) {

@@ -12,12 +12,16 @@
 struct clock;
 struct embed_cache;
 struct shared;
+struct stat;
 
-/* Paths of what a policy read while it was loaded: itself, modules, plugins, sol.read_file. */
+/* What a policy read while it was loaded: itself, modules, plugins, sol.read_file. */
 struct policy_files {
-    char **at; /* owned */
+    char **at;          /* owned: paths */
+    struct stat *stats; /* owned: of each, before it was read; zeros: it was not there */
     unsigned len;
 };
+/* Lends the path of one that is no longer as it was when it was read, or NULL. */
+const char *policy_files_changed(const struct policy_files *f);
 /* Leaves an empty list. */
 void policy_files_deinit(struct policy_files *f);
 

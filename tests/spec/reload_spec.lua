@@ -160,6 +160,27 @@ describe("a reload", function()
         end)
     end)
 
+    it("gives all workers the same, whatever changes meanwhile", function()
+        local wait_for_go = [[print "loading" repeat until sol.read_file "go" ]]
+        local config = [[workers = 2
+            local word = require "words"
+            sol.on("publish", "t", function(_, m) m.payload = word end)]]
+        with_broker({ config = config, files = { ["words.lua"] = "return 'one'" } }, function(b)
+            local from = #b:log() + 1
+            b:configure((config:gsub("sol%.on", wait_for_go .. "%0")))
+            b:signal "HUP"
+            b:log_wait("loading", from)
+            b:write("words.lua", "return 'two!'")
+            b:write("go", "go")
+            b:log_wait("generation 2", from, 15)
+            for i = 1, 8 do -- some of them live on either worker
+                local c = b:client("c" .. i):subscribe("t")
+                c:publish("t", "x"):expect_publish("t", "two!")
+                c:disconnect()
+            end
+        end)
+    end)
+
     it("gives waiting hooks of the old policy until reload_timeout", function()
         local config = [[reload_timeout = 0.05
             sol.on("publish", "long", function() sol.sleep(3000) end, { timeout = 3600 })]]
