@@ -351,6 +351,7 @@ function M.complete(line, peer)
         prefix = line:match "[%a_][%w_]*$" or ""
         add_names(names, keys_of(env), prefix)
         add_names(names, keys_of(native.builtins), prefix)
+        for word in pairs(KEYWORDS) do names[word] = word:sub(1, #prefix) == prefix or nil end
     else
         local value = env
         for name in path:gmatch "[%w_]+" do
