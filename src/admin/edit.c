@@ -119,7 +119,8 @@ struct editor *editor_new(const char *history_path, editor_complete_fn *complete
     el_set(e->line, EL_PROMPT, prompt_of);
     el_set(e->line, EL_EDITOR, "emacs");
     el_set(e->line, EL_HIST, history, e->history);
-    el_set(e->line, EL_ADDFN, "sol-complete", "complete a name", on_tab);
+    /* Wide: of narrow strings el_set makes copies that nobody frees. */
+    el_wset(e->line, EL_ADDFN, L"sol-complete", L"complete a name", on_tab);
     el_set(e->line, EL_BIND, "^I", "sol-complete", NULL);
     el_set(e->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(e->line, NULL);
