@@ -429,6 +429,8 @@ local sol = {}
 ---@field reason_code? integer     of `disconnected`
 ---@field normal? boolean          of `disconnected`: the client said goodbye
 ---@field filter? string           of `subscribed` and `unsubscribed`
+---@field action? "connect"|"publish"|"subscribe"|"unsubscribe" of `refused`; reason and reason_code too
+---@field topic? string            of `refused`: or the filter
 ---@field qos? integer             of `subscribed`
 ---@alias sol.info_fn fun(client: sol.client, info: sol.info)
 
@@ -446,7 +448,7 @@ local sol = {}
 ---@overload fun(event: "publish"|"deliver", filter: sol.filters, fn: sol.message_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "authorize", fn: sol.authorize_fn, options?: sol.on_authorize_options): sol.registration
 ---@overload fun(event: "authorize", filter: sol.filters, fn: sol.authorize_fn, options?: sol.on_authorize_options): sol.registration
----@overload fun(event: "connected"|"disconnected", fn: sol.info_fn, options?: sol.on_options): sol.registration
+---@overload fun(event: "connected"|"disconnected"|"refused", fn: sol.info_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "subscribed"|"unsubscribed", fn: sol.info_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "subscribed"|"unsubscribed", filter: sol.filters, fn: sol.info_fn, options?: sol.on_options): sol.registration
 ---@overload fun(event: "published"|"acked"|"dropped"|"expired"|"will", fn: sol.told_fn, options?: sol.on_options): sol.registration

@@ -35,6 +35,7 @@ enum hook_event {
     HOOK_DROPPED,
     HOOK_EXPIRED,
     HOOK_WILL,
+    HOOK_REFUSED,
     HOOK_START,
     HOOK_STOP,
     HOOK_RELOAD,
@@ -109,9 +110,10 @@ struct access_request {
 
 /* Facts: what there is to tell; unused members are zero. */
 struct fact {
-    struct slice topic;      /* or filter; lent during the call */
+    struct slice topic;      /* or filter, or SLICE_NONE; lent during the call */
     struct message *message; /* lent during the call */
     const char *reason;      /* lent, static or NULL */
+    const char *action;      /* refused: which request (static) */
     uint8_t reason_code, qos;
     bool session_present;
     bool is_normal; /* disconnected: the client has said goodbye, and wants no will */

@@ -50,9 +50,16 @@ static void log_refusal(struct conn *c, struct slice topic, uint8_t rc, const ch
 static void on_published(struct publish *p, uint8_t reason_code, const char *reason) {
     struct conn *c = p->client->conn;
     if (!c) return;
-    if (reason_code >= RC_UNSPECIFIED_ERROR)
-        log_refusal(c, message_topic(p->message), reason_code, reason);
+    bool is_refused = reason_code >= RC_UNSPECIFIED_ERROR;
+    struct slice topic = message_topic(p->message);
+    if (is_refused) log_refusal(c, topic, reason_code, reason);
     acknowledge(c, p->qos, p->packet_id, reason_code, reason);
+    if (is_refused)
+        hooks_tell(c->worker->hooks, HOOK_REFUSED, p->client,
+                   &(struct fact){ .action = "publish",
+                                   .topic = topic,
+                                   .reason_code = reason_code,
+                                   .reason = reason });
 }
 
 /* The properties that travel on; Response Topic is a topic, too. */

@@ -76,6 +76,11 @@ static void deny(struct subscribing *j, const char *what) {
         log_write(j->worker->log, level, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s",
                   what, SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc,
                   call->reason ? " " : "", call->reason ? call->reason : "");
+    hooks_tell(j->worker->hooks, HOOK_REFUSED, j->client,
+               &(struct fact){ .action = what,
+                               .topic = j->request.filter,
+                               .reason_code = rc,
+                               .reason = call->reason });
     if (call->reason) {
         free(j->reason);
         j->reason = call->reason;

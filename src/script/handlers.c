@@ -33,6 +33,7 @@ const struct event events[HOOK_EVENTS] = {
     [HOOK_DROPPED]      = { "dropped",      ARG_TOLD,    0, VERDICT_NONE, true },
     [HOOK_EXPIRED]      = { "expired",      ARG_TOLD,    0, VERDICT_NONE, true },
     [HOOK_WILL]         = { "will",         ARG_TOLD,    0, VERDICT_NONE, true },
+    [HOOK_REFUSED]      = { "refused",      ARG_INFO,    0, VERDICT_NONE, false },
     [HOOK_START]        = { "start",        ARG_NOTHING, 0, VERDICT_NONE, false },
     [HOOK_STOP]         = { "stop",         ARG_NOTHING, 0, VERDICT_NONE, false },
     [HOOK_RELOAD]       = { "reload",       ARG_NOTHING, 0, VERDICT_NONE, false },

@@ -252,6 +252,15 @@ static void push_info(lua_State *L, enum hook_event event, const struct fact *f)
         lua_pushboolean(L, f->session_present); /* info, present */
         lua_setfield(L, -2, "session_present"); /* info */
         break;
+    case HOOK_REFUSED:
+        set_info(L, "action", f->action);
+        if (f->topic.at) {
+            vm_push_slice(L, f->topic);   /* info, topic */
+            lua_setfield(L, -2, "topic"); /* info */
+        }
+        set_info(L, "reason", f->reason);
+        set_number(L, "reason_code", f->reason_code);
+        break;
     default:
         set_info(L, "reason", f->reason);
         set_number(L, "reason_code", f->reason_code);
