@@ -1047,6 +1047,20 @@ function sol.subscribe(filter, fn, options) end
 ---@return string? err "timeout"
 function sol.await(filter, timeout) end
 
+---What sol.observe tells of; the other fields are those of the event.
+---@class sol.event
+---@field event string
+---@field time number seconds since 1970
+---@field clientid? string
+---@field username? string
+---@field [string] any
+
+---Call `fn` with a table of its own for each of these events.
+---@param events string[]
+---@param fn fun(event: sol.event)
+---@param options? {topics?: sol.filters, max_payload?: integer, name?: string}
+function sol.observe(events, fn, options) end
+
 ---@param filter string
 ---@param max? integer 1 to 10000; 1000
 ---@return sol.message_copy[] messages

@@ -6,7 +6,6 @@
 -- through reloads; the first worker sends.  A batch on its way lies in a list of its own until
 -- the service has it, so one that a reload cuts short is sent again, under the same id.
 
-local events = require "events"
 local sol = require "sol"
 
 local M = { defaults = {
@@ -72,9 +71,9 @@ function M.setup(options)
     local count = sol.metrics.counter("sol_webhook_events_total", { labels = { "result" },
         help = "Events of the plugin webhook: sent, refused or given_up with their batch, dropped for want of room." })
 
-    events.listen(options, function(text)
-        if not queue:rpush(waiting, text) then count:add(1, { result = "dropped" }) end
-    end)
+    sol.observe(options.events, function(event)
+        if not queue:rpush(waiting, assert(sol.json.encode(event))) then count:add(1, { result = "dropped" }) end
+    end, { topics = options.topics, max_payload = options.max_payload, name = "webhook" })
 
     --- "id number body" of the batch that is to be sent, or nil.
     local function next_batch()

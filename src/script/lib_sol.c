@@ -42,7 +42,7 @@ static const struct module {
 static const char *const lua_modules[] = {
     "options", "task", "semaphore", "once", "lru",       "cache",         "rate",
     "breaker", "keys", "jwks",      "jwt",  "subscribe", "metrics",       "http",
-    "redis",   "pg",   "mqtt_link", "mqtt", "template",  "authenticator",
+    "redis",   "pg",   "mqtt_link", "mqtt", "template",  "authenticator", "observe",
 };
 
 int lib_suggest(lua_State *L) {
