@@ -2,23 +2,25 @@
 --
 -- json_schema: the vocabulary row by row, then what clients see of it.
 
-local broker = require "support.broker"
-local with_broker, with_dir, write_file = broker.with_broker, broker.with_dir, broker.write_file
+local testing = require "sol.testing"
 
---- Runs code in a policy that can require the plugin's files; what it printed.
-local function run(code)
-    local said
-    with_dir(function(dir)
-        for _, name in ipairs { "schema", "regex", "format" } do
-            write_file(dir .. "/" .. name .. ".lua", broker.read_file("plugins/json_schema/" .. name .. ".lua"))
-        end
-        write_file(dir .. "/sol.lua", "hook_budget = 20\n" .. code)
-        local result = broker.sol("check", "-c", dir .. "/sol.lua")
-        said = result.stdout .. result.stderr
-        assert.equal(0, result.status, said)
-    end)
-    return said
+local function with_rules(rules, files, tolerate)
+    return testing.broker { text = 'plugin("json_schema", { rules = {' .. rules .. "} })", files = files,
+        tolerate = tolerate }
 end
+
+--- A client of a broker with these schemas, JSON texts: the n-th is that of topic r/n.
+local function client_of(schemas, tolerate)
+    local rules = {}
+    for n, schema in ipairs(schemas) do
+        rules[n] = ("{ topic = 'r/%d', schema = sol.json.decode(%q) }"):format(n, schema)
+    end
+    local b = with_rules(table.concat(rules, ", "), nil, tolerate)
+    return b:connect {}, b
+end
+
+--- A Lua string as JSON.
+local function quoted(text) return '"' .. text:gsub('[\\"]', "\\%0"):gsub("\n", "\\n") .. '"' end
 
 -- Schema, what fits it, what does not with what is said of it.
 local ROWS = {
@@ -129,99 +131,84 @@ local BROKEN = {
     { '{"unevaluatedProperties":false}', "unevaluatedProperties is not supported" },
 }
 
-local HEAD = [==[
-local schema, regex = require "schema", require "regex"
-local function fits(text, value)
-    local where, what = schema.compile(sol.json.decode(text), true)(sol.json.decode(value))
-    return where and where .. " " .. what or "fits"
+--- The first fields of the rows.
+local function firsts(rows, change)
+    local list = {}
+    for n, row in ipairs(rows) do list[n] = change and change(row[1]) or row[1] end
+    return list
 end
-]==]
 
 describe("json_schema", function()
     it("knows the vocabulary", function()
-        local lines, wanted = { HEAD }, {}
-        local function try(schema, value, expected)
-            lines[#lines + 1] = ("print('<' .. fits(%q, %q) .. '>')"):format(schema, value)
-            wanted[#wanted + 1] = { schema .. "  " .. value, expected }
+        local c = client_of(firsts(ROWS))
+        for n, row in ipairs(ROWS) do
+            for _, value in ipairs(row[2]) do assert.equal(0, c:publish("r/" .. n, value), row[1] .. "  " .. value) end
+            for _, bad in ipairs(row[3]) do
+                local about = row[1] .. "  " .. bad[1]
+                local rc, ticket = c:publish("r/" .. n, bad[1])
+                assert.equal(0x99, rc, about)
+                local where, what = (bad[2] or ""):match "^(%S*) (.+)$"
+                where = where == "" and "the document" or where
+                if what then assert.equal(where .. ": " .. what, ticket.reason, about) end
+            end
         end
-        for _, row in ipairs(ROWS) do
-            for _, value in ipairs(row[2]) do try(row[1], value, "fits") end
-            for _, bad in ipairs(row[3]) do try(row[1], bad[1], bad[2] or false) end
-        end
-        local n = 0
-        for got in run(table.concat(lines, "\n")):gmatch "<([^\n]*)>\n" do
-            n = n + 1
-            local about, expected = table.unpack(wanted[n])
-            if expected then assert.equal(expected, got, about) else assert.not_equal("fits", got, about) end
-        end
-        assert.equal(#wanted, n)
     end)
 
     it("knows regular expressions", function()
-        local lines, wanted = { HEAD }, {}
-        for _, row in ipairs(PATTERNS) do
-            for i = 2, 3 do
+        local c = client_of(firsts(PATTERNS, function(pattern) return '{"pattern":' .. quoted(pattern) .. "}" end))
+        for n, row in ipairs(PATTERNS) do
+            for i, rc in pairs { [2] = 0, [3] = 0x99 } do
                 for _, text in ipairs(row[i]) do
-                    lines[#lines + 1] = ("print('<' .. tostring(regex.compile(%q)(%q)) .. '>')"):format(row[1], text)
-                    wanted[#wanted + 1] = { row[1] .. "  " .. text, tostring(i == 2) }
+                    assert.equal(rc, c:publish("r/" .. n, quoted(text)), row[1] .. "  " .. text)
                 end
             end
         end
-        local n = 0
-        for got in run(table.concat(lines, "\n")):gmatch "<(%a+)>\n" do
-            n = n + 1
-            assert.equal(wanted[n][2], got, wanted[n][1])
-        end
-        assert.equal(#wanted, n)
     end)
 
     it("gives up on a pattern that takes too long", function()
-        assert.truthy(run(HEAD .. [[
-            print(pcall(regex.compile "^(a+)+$", ("a"):rep(40) .. "b"))
-        ]]):find("false.*a pattern takes too long"))
+        local c, b = client_of({ '{"pattern":"^(a+)+$"}' }, true)
+        assert.equal(0x87, c:publish("r/1", '"' .. ("a"):rep(40) .. 'b"'))
+        assert.truthy(b:errors()[1]:find "a pattern takes too long")
+        assert.equal(0, c:publish("r/1", '"aaa"'))
     end)
 
     it("says what is wrong with a schema", function()
-        local lines = { HEAD }
         for _, row in ipairs(BROKEN) do
-            lines[#lines + 1] = ("print('<' .. tostring(select(2, pcall(fits, %q, '1'))) .. '>')"):format(row[1])
+            local ok, err = pcall(client_of, { row[1] })
+            assert.is_false(ok, row[1])
+            assert.truthy(err:find("rules[1].schema: ", 1, true) and err:find(row[2], 1, true), row[1] .. ": " .. err)
         end
-        local n = 0
-        for got in run(table.concat(lines, "\n")):gmatch "<([^\n]*)>\n" do
-            n = n + 1
-            assert.truthy(got:find(BROKEN[n][2], 1, true), BROKEN[n][1] .. ": " .. got)
-        end
-        assert.equal(#BROKEN, n)
     end)
 
     it("refuses, drops or reports what does not fit", function()
-        with_broker({ config = [[
-            plugin("json_schema", { rules = {
-                { topic = "sensors/+", path = "sensor.json" },
-                { topic = "drop", schema = { type = "object", required = { "id" } }, over = "drop",
-                    dead_letter = "dead" },
-                { topic = "log", schema = { enum = { 1, 2 } }, over = "log" },
-            } })
-        ]], files = { ["sensor.json"] = [[{ "type": "object", "properties": { "t": { "type": "number",
-            "maximum": 100 } },
-            "required": ["t"] }]] } }, function(b)
-            local all = b:client("all", { version = 5 }):subscribe("#", 0)
-            local c = b:client("c", { version = 5 })
-            c:publish("sensors/1", '{"t":20.5}', { qos = 1, rc = 0 }):publish("sensors/1", '{"t":101}', { qos = 1,
-                rc = 0x99 })
-            assert.equal("/t: more than 100", c.last.props.reason)
-            c:publish("sensors/1", "{}", { qos = 1, rc = 0x99 })
-            assert.equal("the document: t is missing", c.last.props.reason)
-            c:publish("sensors/1", '{"t":', { qos = 2, rc = 0x99 }):publish("other", "{", { qos = 1, rc = 0 })
-            c:publish("drop", '{"id":1}', { qos = 1, rc = 0 }):publish("drop", "{}", { qos = 1, rc = 0 })
-            c:publish("log", "3", { qos = 1, rc = 0 })
-            all:expect_publish("sensors/1", '{"t":20.5}'):expect_publish("other", "{"):expect_publish("drop",
-                '{"id":1}')
-            local dead = all:expect_publish("dead/drop", "{}")
-            assert.same({ { "error", "the document: id is missing" }, { "client", "c" } }, dead.props.user)
-            all:expect_publish("log", "3"):expect_nothing()
-            b:log_wait "(log, client c: the document: expected one of %[1,2%])"
-        end)
+        local b = with_rules([[
+            { topic = "sensors/+", path = "sensor.json" },
+            { topic = "drop", schema = { type = "object", required = { "id" } }, over = "drop", dead_letter = "dead" },
+            { topic = "log", schema = { enum = { 1, 2 } }, over = "log" },
+        ]], { ["sensor.json"] = [[{ "properties": { "t": { "maximum": 100 } }, "required": ["t"] }]] })
+        local all, c = b:connect {}, b:connect { client_id = "c" }
+        all:subscribe "#"
+        local function publishes(topic, payload, rc, reason)
+            local got, ticket = c:publish(topic, payload)
+            assert.equal(rc, got)
+            assert.equal(reason, ticket.reason)
+        end
+        publishes("sensors/1", '{"t":20.5}', 0)
+        publishes("sensors/1", '{"t":101}', 0x99, "/t: more than 100")
+        publishes("sensors/1", "{}", 0x99, "the document: t is missing")
+        assert.equal(0x99, c:publish("sensors/1", '{"t":', { qos = 2 }))
+        publishes("other", "{", 0)
+        publishes("drop", '{"id":1}', 0)
+        publishes("drop", "{}", 0)
+        publishes("log", "3", 0)
+        all:expect("sensors/1", '{"t":20.5}')
+        all:expect("other", "{")
+        all:expect("drop", '{"id":1}')
+        local dead = all:expect("dead/drop", "{}")
+        assert.same({ { "error", "the document: id is missing" }, { "client", "c" } }, dead.properties.user_properties)
+        all:expect("log", "3")
+        all:expect_none()
+        assert.truthy(b:logged "log, client c: the document: expected one of %[1,2%]")
     end)
 end)
 
@@ -238,12 +225,9 @@ describe("json_schema does not load", function()
     }
     for name, row in pairs(rows) do
         it(name, function()
-            with_dir(function(dir)
-                write_file(dir .. "/sol.lua", 'plugin("json_schema", { rules = {' .. row[1] .. "} })")
-                local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                assert.not_equal(0, result.status)
-                assert.truthy((result.stderr .. result.stdout):find(row[2], 1, true), result.stderr)
-            end)
+            local ok, err = pcall(with_rules, row[1], {})
+            assert.is_false(ok)
+            assert.truthy(err:find(row[2], 1, true), err)
         end)
     end
 end)

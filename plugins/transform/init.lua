@@ -66,18 +66,26 @@ local function edited(rule, at)
     return document
 end
 
+--- The new payload; raises for a document that cannot be changed so, an array that is to have fields.
+local function reshaped(rule, at)
+    local result
+    if rule.payload then result = rule.payload(at) else result = edited(rule, at) end
+    return assert(sol.json.encode(result == nil and sol.json.null or result))
+end
+
 local function apply(rule, client, message)
     local at = { captures = sol.topic.capture(rule.from, message.topic), message = message, client = client }
     if rule.reads_json then
         local document, err = sol.json.decode(message.payload)
-        if type(document) ~= "table" and not (rule.payload and document ~= nil) then
-            if rule.invalid == "pass" then return nil end
-            return rule.invalid == "drop" and sol.drop() or sol.deny(0x99, err or "not a JSON object")
-        end
         at.document = document
-        local result
-        if rule.payload then result = rule.payload(at) else result = edited(rule, at) end
-        message.payload = assert(sol.json.encode(result == nil and sol.json.null or result))
+        local ok = document ~= nil and (rule.payload ~= nil or type(document) == "table")
+        local payload
+        if ok then ok, payload = pcall(reshaped, rule, at) end
+        if not ok then
+            if rule.invalid == "pass" then return nil end
+            return rule.invalid == "drop" and sol.drop() or sol.deny(0x99, err or "not what it should be")
+        end
+        message.payload = payload
     end
     if rule.to then message.topic = rule.to(at) end
 end
