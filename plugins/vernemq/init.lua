@@ -136,6 +136,7 @@ local function on_deliver(client, message)
 end
 
 local function on_published(client, message)
+    if not client then return end -- the broker's own messages
     local args, suffix = convert.publication(client, message)
     tell("on_publish" .. suffix, args)
 end

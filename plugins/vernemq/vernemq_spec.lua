@@ -37,7 +37,10 @@ local function fleet(spec, config)
     servers.with_redis(function(redis)
         fill(redis)
         local plugin = redis:fill 'plugin("vernemq", { script = "fleet.lua", redis = { $REDIS } })\n'
-        with_broker({ config = plugin .. (config or ""), files = { ["fleet.lua"] = FLEET } }, spec)
+        with_broker({ config = plugin .. (config or ""), files = { ["fleet.lua"] = FLEET } }, function(b)
+            spec(b)
+            assert.is_nil(b:log():match "[^\n]*handler[^\n]* failed[^\n]*")
+        end)
     end)
 end
 
