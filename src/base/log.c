@@ -9,6 +9,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -121,6 +122,19 @@ static void line_add_escaped(struct line *line, const char *text, const struct e
         size_t step = len ? len : 1;
         s += step;
         left -= step;
+    }
+}
+
+void log_escape(struct buf *out, enum log_format format, struct slice s) {
+    for (size_t at = 0, step; at < s.len; at += step) {
+        char escaped[8];
+        size_t len = utf8_len(s.at + at, s.len - at);
+        step = len ? len : 1;
+        escape(&escapes[format], s.at + at, len, escaped);
+        if (escaped[0])
+            buf_add(out, escaped, strlen(escaped));
+        else
+            buf_add(out, s.at + at, step);
     }
 }
 

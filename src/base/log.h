@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+struct buf;
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 enum log_format { LOG_TEXT, LOG_JSON };
 
@@ -39,6 +41,9 @@ void log_set(struct log *log, enum log_level level, enum log_format format);
  * fails or would block is dropped: logging never stops the broker. */
 void log_write(struct log *log, enum log_level level, const char *area, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Appends `s` as it would stand in a line of this format: printable whatever it is. */
+void log_escape(struct buf *out, enum log_format format, struct slice s);
 
 /* "debug".. "off" to level; false when the word is unknown. */
 bool log_level_parse(struct slice word, enum log_level *out);

@@ -143,6 +143,7 @@ struct hook_call {
     };
     hook_done_fn *done; /* NULL for facts */
     void *obj;          /* core's own */
+    const void *trial;  /* nothing comes of it, somebody only asks what would; NULL: it is real */
     /* filled by the hooks */
     enum verdict verdict;
     uint8_t reason_code;    /* VERDICT_DENY; 0: the event's default */

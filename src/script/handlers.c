@@ -80,7 +80,7 @@ void handlers_free(struct script *s) {
 
 /* ---- filters ------------------------------------------------------------------- */
 
-static bool is_about_filter(const struct hook_call *call) {
+bool call_is_about_filter(const struct hook_call *call) {
     return call->event == HOOK_SUBSCRIBE || call->event == HOOK_UNSUBSCRIBE ||
            call->event == HOOK_SUBSCRIBED || call->event == HOOK_UNSUBSCRIBED ||
            (call->event == HOOK_AUTHORIZE && call->access.action == ACCESS_SUBSCRIBE);
@@ -103,8 +103,7 @@ static bool filter_concerns(const struct handler *h, struct slice filter) {
     return h->filters_len == 0;
 }
 
-/* The topic or filter a call is about, SLICE_NONE without one. */
-static struct slice call_topic(const struct hook_call *call) {
+struct slice call_topic(const struct hook_call *call) {
     switch (events[call->event].arg) {
     case ARG_MESSAGE: return message_topic(call->message);
     case ARG_SUBSCRIPTION:
@@ -122,7 +121,7 @@ static bool concerns(const struct handler *h, const struct hook_call *call,
     if (h->event == HOOK_AUTHORIZE && !(h->actions & (1u << call->access.action))) return false;
     if (h->filters_len == 0) return true;
     struct slice topic = effective ? *effective : call_topic(call);
-    return is_about_filter(call) ? filter_concerns(h, topic) : topic_concerns(h, topic);
+    return call_is_about_filter(call) ? filter_concerns(h, topic) : topic_concerns(h, topic);
 }
 
 unsigned handlers_next(const struct script *s, const struct hook_call *call,

@@ -50,6 +50,7 @@ struct handler_stats {
 };
 /* One call in so many is timed: the clock costs more than a small handler. */
 #define HANDLER_TIMED_EVERY 64
+#define HANDLER_UNTIMED     (HANDLER_TIMED_EVERY - 1) /* script->untimed, when nobody watches */
 
 struct handler {
     struct closure closure; /* fn runs it for script's present invocation; name is "file:line" */
@@ -77,6 +78,10 @@ void handlers_free(struct script *s);
  * topic (NULL: the call's); the list's length when there is none. */
 unsigned handlers_next(const struct script *s, const struct hook_call *call,
                        const struct slice *effective, unsigned from);
+/* Is the "topic" of this call a filter? */
+bool call_is_about_filter(const struct hook_call *call);
+/* The topic or filter a call is about, SLICE_NONE without one. */
+struct slice call_topic(const struct hook_call *call);
 /* hooks->wants. */
 uint32_t handlers_want(const struct script *s, struct slice topic);
 

@@ -19,47 +19,12 @@
 #include "core/client.h"
 #include "core/worker.h"
 #include "script/handlers.h"
+#include "script/invocation.h"
 #include "script/lib_client.h"
-#include "script/obj_message.h"
-#include "script/obj_request.h"
-#include "script/task.h"
-#include "script/verdict.h"
+#include "script/watch.h"
 
 #include <stdlib.h>
 #include <time.h>
-
-struct invocation {
-    struct script *script;   /* lent */
-    struct task *task;       /* its own, also while it is in the pool */
-    struct invocation *next; /* free list */
-    struct hook_call *call;  /* lent; NULL: cancelled, or a fact that went on without */
-    struct client *client;   /* lent by the call, or NULL; owned reference with holds_refs */
-    struct message *message; /* what was asked about; likewise */
-    struct handler *handler; /* running or waiting */
-    const struct event *event;
-    uint64_t deadline_ms; /* for all its handlers' waiting; 0: not waited yet */
-    struct answer answer;
-    char *reason, *server_reference; /* owned: of answer */
-    unsigned next_handler;
-    enum hook_event id;
-    enum task_status status; /* of the latest run */
-    bool is_used;            /* not in the pool */
-    bool holds_refs;
-    bool may_wait;    /* those of its handlers that do not say otherwise */
-    bool has_request; /* lent to the task's userdata */
-    uint8_t open;     /* OPEN_MESSAGE, OPEN_ACCESS: userdata that scripts can use */
-    bool has_waited;  /* the answer goes through done */
-    bool is_counted;  /* among the parked */
-};
-
-/* What a task keeps for invocations. */
-enum {
-    PIN_MESSAGE,
-    PIN_ACCESS = PIN_MESSAGE + LIVE_VALUES,
-    PIN_REQUEST = PIN_ACCESS + LIVE_VALUES,
-    PINS = PIN_REQUEST + REQUEST_KINDS
-};
-_Static_assert(PINS <= TASK_PINS, "a pin for each");
 
 /* ---- loans ----------------------------------------------------------------------- */
 
@@ -358,6 +323,7 @@ static void invocation_end(struct invocation *inv) {
         inv->deadline_ms = 0;
     }
     if (inv->status != TASK_DONE) task_reset(inv->task);
+    if (inv->trace) watch_over(inv);
     take_back(inv);
     let_go(inv);
     if (inv->reason) free(inv->reason);
@@ -418,6 +384,7 @@ static void log_failure(struct invocation *inv, const char *text) {
 /* What the event does when a handler fails.  True: it is decided. */
 static bool fail(struct invocation *inv, const char *text) {
     inv->handler->stats.errors++;
+    watch_fail(inv, text);
     log_failure(inv, text);
     task_reset(inv->task);
     inv->status = TASK_DONE;
@@ -481,10 +448,13 @@ static uint64_t clock_us(void) {
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static void run_timed(struct handler *h) {
+static void run_timed(struct invocation *inv, struct handler *h) {
+    if (inv->script->watchers) watch_enter(inv, h);
+    if (inv->trace) hold_refs(inv); /* it is looked at once more when the call has moved on */
     uint64_t start = clock_us();
     h->closure.fn(&h->closure, 0);
     uint64_t us = clock_us() - start;
+    watch_leave(inv);
     unsigned i = us ? 64u - (unsigned)__builtin_clzll(us) : 0;
     h->stats.us += us;
     h->stats.times[i < HANDLER_TIMES ? i : HANDLER_TIMES - 1]++;
@@ -496,8 +466,8 @@ static void run_handler(struct invocation *inv, struct handler *h) {
     inv->handler = h;
     inv->task->may_wait = inv->may_wait && !h->never_waits;
     s->present = inv;
-    if (h->stats.calls++ % HANDLER_TIMED_EVERY == 0)
-        run_timed(h);
+    if ((h->stats.calls++ & s->untimed) == 0)
+        run_timed(inv, h);
     else
         h->closure.fn(&h->closure, 0);
     s->present = outer;
@@ -532,6 +502,7 @@ static bool park(struct invocation *inv) {
     inv->has_waited = true;
     inv->handler->stats.waits++;
     hold_refs(inv);
+    watch_park(inv);
     if (HOOK_IS_FACT(inv->id))
         inv->call = NULL; /* gone when we return */
     else
@@ -618,10 +589,13 @@ static void on_woken(struct task *t, enum task_status status) {
     struct vm *vm = t->vm;
     bool was = vm_uncap(vm);
     inv->status = status;
+    watch_leave(inv);
     if (status != TASK_PARKED)
         resume_chain(inv, take_outcome(inv));
     else if (!inv->call && !HOOK_IS_FACT(inv->id))
         resume_chain(inv, true); /* cancelled */
+    else
+        watch_park(inv);
     vm->is_capped = was;
 }
 

@@ -230,8 +230,7 @@ static struct slice payload_of(lua_State *L, int at) {
     return s;
 }
 
-struct message *message_box_build(lua_State *L, int at, struct message_box *box) {
-    if (!box->changed) return NULL;
+struct message_parts message_box_parts(lua_State *L, int at, const struct message_box *box) {
     struct message_parts parts = message_parts(box->message);
     parts.topic = box->live.topic;
     parts.qos = box->live.qos;
@@ -239,6 +238,12 @@ struct message *message_box_build(lua_State *L, int at, struct message_box *box)
     parts.expires_ms = box->expires_ms;
     if (box->changed & MESSAGE_PAYLOAD) parts.payload = payload_of(L, at);
     if (box->changed & MESSAGE_PROPS) parts.props = buf_slice(&box->props);
+    return parts;
+}
+
+struct message *message_box_build(lua_State *L, int at, struct message_box *box) {
+    if (!box->changed) return NULL;
+    struct message_parts parts = message_box_parts(L, at, box);
     return message_new(&parts);
 }
 

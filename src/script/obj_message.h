@@ -40,6 +40,8 @@ struct message_box *message_box_push(lua_State *L);
 /* Puts `m` (lent) into the box, whose values are at `at` (live.h). [-0, +0, m] */
 void message_box_fill(lua_State *L, int at, struct message_box *box, struct worker *w,
                       struct message *m, const char *read_only);
+/* The message as it stands, lent until it changes again. [-0, +0, -] */
+struct message_parts message_box_parts(lua_State *L, int at, const struct message_box *box);
 /* Builds the message the scripts made of it, or NULL when they changed nothing. [-0, +0, m] */
 struct message *message_box_build(lua_State *L, int at, struct message_box *box);
 /* Takes it out, with what scripts changed. [-0, +0, -] */

@@ -123,6 +123,12 @@ void props_push_table(lua_State *L, const struct message_box *box) {
     }
 }
 
+const char *props_name(uint8_t id) {
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (names[i].id == id) return names[i].name;
+    return NULL;
+}
+
 /* ---- checking ------------------------------------------------------------------ */
 
 static const struct prop_name *check_prop(lua_State *L, int index) {

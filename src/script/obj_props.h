@@ -4,6 +4,7 @@
 #define SOL_SCRIPT_OBJ_PROPS_H
 
 #include <lua.h>
+#include <stdint.h>
 
 struct buf;
 struct message_box;
@@ -13,6 +14,8 @@ struct prop_item;
 void props_register(lua_State *L);
 /* Pushes the view of the message userdata at `index`. [-0, +1, m] */
 void props_push_proxy(lua_State *L, int index);
+/* What a property (enum prop_id) is called here; NULL: a message has none such. */
+const char *props_name(uint8_t id);
 /* Pushes the properties as a plain table. [-0, +1, m] */
 void props_push_table(lua_State *L, const struct message_box *box);
 /* Pushes a user property as { name, value }. [-0, +1, m] */

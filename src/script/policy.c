@@ -24,6 +24,7 @@
 #include "script/script.h"
 #include "script/shared.h"
 #include "script/task.h"
+#include "script/watch.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -107,6 +108,7 @@ static void port_attach(struct hooks *h, struct worker *w) {
 static void port_retire(struct hooks *h, bool at_once) {
     struct script *s = script_of_hooks(h);
     s->is_retired = true;
+    watch_pass_on(s, s->vm->worker && !at_once ? s->vm->worker->hooks : NULL);
     if (!s->vm->worker) {
         script_free(s);
         return;
@@ -194,6 +196,7 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->clock = opts->clock ? opts->clock : &clock_system;
     s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(s->clock);
     s->files = opts->files;
+    s->untimed = HANDLER_UNTIMED;
     s->path = opts->path ? xstrdup(opts->path) : NULL;
     s->text = opts->text;
     s->compiled = opts->compiled;

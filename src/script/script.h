@@ -24,6 +24,7 @@ struct listening;
 struct policy_files;
 struct offline;
 struct shared;
+struct watcher;
 
 /* The handlers of one event, in the order in which they run. */
 struct handler_list {
@@ -59,6 +60,8 @@ struct script {
     struct invocation *present;     /* being run, innermost */
     struct invocation *free_invocations;
     struct invocation *latest;     /* lent: whose objects are open still; or NULL (invoke.c) */
+    struct watcher *watchers;      /* who wants to know what is run (watch.h) */
+    unsigned untimed;              /* mask: a call is timed when these bits of its count are 0 */
     unsigned calls_parked;         /* invocations that wait, over all events */
     struct script_timer *timers;   /* sol.after, sol.every (lib_time.c) */
     struct publishing *publishing; /* sol.publish{as} under way (lib_publish.c) */

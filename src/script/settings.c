@@ -116,6 +116,12 @@ const struct setting *setting_find(struct slice name) {
     return NULL;
 }
 
+void settings_each(unsigned where, void (*fn)(const struct setting *s, const char *name, void *obj),
+                   void *obj) {
+    for (unsigned i = 0; i < ARRAY_LEN(settings); i++)
+        if (setting_may_stand(&settings[i], where)) fn(&settings[i], settings[i].name, obj);
+}
+
 /* ---- values -------------------------------------------------------------------- */
 
 static void *place(const struct setting *s, const void *home) {

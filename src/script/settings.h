@@ -27,6 +27,10 @@ bool setting_may_stand(const struct setting *s, unsigned where);
 /* Offers the names of those that may stand there. */
 void settings_offer(struct suggest *near, unsigned where);
 
+/* Calls fn for those that may stand there, in the order of their rows. */
+void settings_each(unsigned where, void (*fn)(const struct setting *s, const char *name, void *obj),
+                   void *obj);
+
 /* Take the value at index 3. [-0, +0, v] */
 void setting_set(lua_State *L, const struct setting *s, struct config *c);
 void setting_set_listener(lua_State *L, const struct setting *s, struct listen_config *l);

@@ -126,6 +126,7 @@ void task_put(struct task *t) {
     task_reset(t);
     t->is_used = false;
     t->woken = NULL;
+    t->waking = NULL;
     t->obj = NULL;
     t->next = all->free;
     all->free = t;
@@ -249,6 +250,7 @@ bool task_wake(struct vm *vm, struct wait w, task_push_fn *push, void *obj) {
     if (L != t->co) lua_pop(t->co, 1); /* its mark */
     vm->is_capped = was;
 
+    if (t->waking) t->waking(t);
     enum task_status status = task_go(t, L == t->co ? t->wake_results : 0);
     t->woken(t, status);
     return true;

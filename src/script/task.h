@@ -98,6 +98,7 @@ struct task {
     /* the owner's */
     void (*woken)(struct task *t, enum task_status status); /* it had waited, went on, and is
                                                                now done, parked again or failed */
+    void (*waking)(struct task *t); /* it is about to go on after a wait; or NULL */
     void *obj;
     const char *name;   /* lent, static: of what it runs, in logs; or NULL */
     uint64_t parked_ms; /* of the loop's clock, since when it is parked */
