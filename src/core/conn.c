@@ -16,6 +16,7 @@
 #include "core/review.h"
 #include "core/route.h"
 #include "core/session.h"
+#include "core/trial.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
 
@@ -411,6 +412,9 @@ void conn_arrive(struct conn *c, struct worker *w) {
 static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     struct worker *w = c->worker;
     flow_leave(c);
+    if (c->trial)
+        trial_over(c->trial, &(struct trial_outcome){ reason_code ? reason_code : RC_NOT_AUTHORIZED,
+                                                      TRIAL_BY_HANDLER, why });
     if (c->session) { /* first of all: from here on nobody finds us by our session */
         if (c->client->is_counted) {
             atomic_fetch_sub(&w->broker->connected, 1);
@@ -431,7 +435,7 @@ static void leave(struct conn *c, uint8_t reason_code, const char *why) {
 }
 
 static void log_end(struct conn *c, const char *why) {
-    if (!why) return;
+    if (!why || c->trial) return;
     struct client *client = c->client;
     if (client->version)
         log_info(c->worker->log, "connect", "client %.*s (%s) disconnected: %s",

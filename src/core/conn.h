@@ -57,6 +57,7 @@ struct conn {
     void *parked_obj;
     struct conn *next, **link; /* worker->conns, or worker->closed */
     struct flow *flow;         /* owned by flow.c; NULL: never waited, or was waited for */
+    struct trial *trial;       /* lent: only its CONNECT is asked about; or NULL */
     uint64_t heard_ms;         /* loop clock, last bytes */
     uint32_t packet_len;       /* of the unfinished packet in tail; 0: not known */
     uint32_t connect_len;      /* bytes of the CONNECT being decided */

@@ -15,6 +15,7 @@
 #include "core/mail.h"
 #include "core/review.h"
 #include "core/session.h"
+#include "core/trial.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
 #include "mqtt/topic.h"
@@ -89,6 +90,10 @@ static void refuse(struct conn *c, const struct farewell *f) {
 void connect_refuse(struct connecting *q, uint8_t reason_code, const char *reason,
                     const char *why) {
     q->stage = OVER;
+    if (q->conn->trial) {
+        trial_refused(q->conn->trial, q, reason_code, reason ? reason : why);
+        return;
+    }
     log_info(q->conn->worker->log, "connect", "CONNECT of client %.*s refused: 0x%02X %s",
              SLICE_FMT(q->request.packet.client_id), reason_code, reason ? reason : why);
     refuse(q->conn, &(struct farewell){ reason_code, reason, q->server_reference, NULL });
@@ -255,9 +260,12 @@ static void on_exchanged(void *obj, const struct auth_outcome *o) {
 static bool ask(struct connecting *q, enum hook_event event) {
     struct hooks *hooks = q->conn->worker->hooks;
     hook_call_deinit(&q->call);
-    q->call = (struct hook_call){
-        .event = event, .client = q->client, .connect = &q->request, .done = on_verdict, .obj = q
-    };
+    q->call = (struct hook_call){ .event = event,
+                                  .client = q->client,
+                                  .connect = &q->request,
+                                  .done = on_verdict,
+                                  .obj = q,
+                                  .trial = q->conn->trial };
     if (!hooks_want(hooks, event)) return false;
     hooks->run(hooks, &q->call);
     return q->call.verdict == VERDICT_WAIT;
@@ -270,7 +278,10 @@ static void step(struct connecting *q) {
     case HAVE_AUTHENTICATE: have_authenticate(q); break;
     case ACCEPT:
         q->stage = OVER;
-        connect_accept(q);
+        if (q->conn->trial)
+            trial_accepted(q->conn->trial, q);
+        else
+            connect_accept(q);
         break;
     default: break;
     }
@@ -310,7 +321,7 @@ static bool run(struct connecting *q) {
             auth_begin(c, &q->request.packet.props, on_exchanged, q);
             return false;
         }
-        if (q->stage == MOVE && !lives_here(q, q->client->id)) {
+        if (q->stage == MOVE && !c->trial && !lives_here(q, q->client->id)) {
             leave(q);
             return true;
         }

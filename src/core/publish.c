@@ -9,6 +9,7 @@
 #include "core/retain.h"
 #include "core/route.h"
 #include "core/session.h"
+#include "core/trial.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -102,7 +103,9 @@ static bool ask(struct publish *p, enum hook_event event) {
     struct hook_call *call = &p->call;
     p->is_routed = false;
     hook_call_deinit(call);
-    *call = (struct hook_call){ .event = event, .client = p->client, .done = on_verdict, .obj = p };
+    *call = (struct hook_call){
+        .event = event, .client = p->client, .done = on_verdict, .obj = p, .trial = p->trial
+    };
     if (event == HOOK_PUBLISH) {
         message_unref(p->before);
         p->before = message_ref(p->message);
@@ -146,12 +149,18 @@ static uint8_t denial(const struct hook_call *call) {
     return says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
 }
 
+static void log_invalid(const struct publish *p, const char *why) {
+    struct slice author = p->client ? p->client->id : SLICE("the broker");
+    log_error(p->worker->log, "policy", "a script's message from %.*s is refused: %s",
+              SLICE_FMT(author), why);
+}
+
 static void have_publish(struct publish *p) {
     struct hook_call *call = &p->call;
     if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DENY) {
         finish(p, denial(call), call->reason);
     } else if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DROP) {
-        COUNT(p->worker, dropped_by_hook);
+        if (!p->trial) COUNT(p->worker, dropped_by_hook);
         finish(p, RC_SUCCESS, NULL);
     } else {
         bool is_changed = call->event == HOOK_PUBLISH && p->message != p->before;
@@ -160,9 +169,7 @@ static void have_publish(struct publish *p) {
         const char *why = fresh ? invalid(p, &rc) : NULL;
         p->stage = ASK_AUTHORIZE;
         if (!why) return;
-        struct slice author = p->client ? p->client->id : SLICE("the broker");
-        log_error(p->worker->log, "policy", "a script's message from %.*s is refused: %s",
-                  SLICE_FMT(author), why);
+        if (!p->trial) log_invalid(p, why);
         finish(p, rc, why);
     }
 }
@@ -204,6 +211,13 @@ void publish_retain(struct worker *w, struct message *m) {
     retain_set(w->broker->retained, m);
 }
 
+/* Nothing comes of it. */
+static void try_route(struct publish *p) {
+    const struct route_entries *to = &route_of(p)->to;
+    p->trial->receivers = to->len + to->shares_len + (unsigned)__builtin_popcountll(to->remote);
+    finish(p, p->trial->receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
+}
+
 static void route_it(struct publish *p) {
     struct worker *w = p->worker;
     struct message *m = p->message;
@@ -233,7 +247,12 @@ static bool run(struct publish *p) {
             if (is_wanted(p, HOOK_AUTHORIZE) && ask(p, HOOK_AUTHORIZE)) return true;
             break;
         case HAVE_AUTHORIZE: have_authorize(p); break;
-        case ROUTE: route_it(p); break;
+        case ROUTE:
+            if (p->trial)
+                try_route(p);
+            else
+                route_it(p);
+            break;
         default: return false;
         }
     }
@@ -246,6 +265,7 @@ bool publish_start(struct publish *p) {
 }
 
 void publish_cancel(struct publish *p) {
+    if (p->trial) trial_wait(p->trial, NULL, NULL);
     p->call.hooks->cancel(p->call.hooks, &p->call);
     if (p->call.event == HOOK_PUBLISH) p->message = p->call.message;
     p->stage = OVER;

@@ -18,6 +18,7 @@ struct publish {
     struct worker *worker;
     struct client *client;   /* owned reference; NULL: the broker */
     struct message *message; /* owned reference */
+    struct trial *trial;     /* lent: only asked what would be (trial.h); or NULL */
     bool is_will;
     bool trusted;    /* the broker's own: no hooks, no authorization */
     bool is_checked; /* the decoder has made sure that it is a valid message */

@@ -14,8 +14,10 @@
 #include "core/mount.h"
 #include "core/retain.h"
 #include "core/session.h"
+#include "core/trial.h"
 #include "core/worker.h"
 #include "mqtt/decode.h"
+#include "mqtt/encode.h"
 #include "mqtt/topic.h"
 
 #include <stdlib.h>
@@ -25,6 +27,7 @@ enum { NEXT_FILTER, HAVE_HOOK, ASK_AUTHORIZE, HAVE_AUTHORIZE, APPLY, OVER };
 struct subscribing {
     struct client *client; /* owned reference */
     struct worker *worker; /* lent */
+    struct trial *trial;   /* lent: only asked what would be (trial.h); or NULL */
     bool is_subscribe;
     bool is_refusal_logged; /* one refusal a packet is news, the others are detail */
     uint16_t packet_id;
@@ -57,7 +60,7 @@ static struct session *session_of(const struct subscribing *j) {
 
 /* The code of this filter is known: on to the next. */
 static void settle(struct subscribing *j, uint8_t code) {
-    bool can_say = j->client->version == MQTT_5 || code < RC_UNSPECIFIED_ERROR;
+    bool can_say = j->trial || j->client->version == MQTT_5 || code < RC_UNSPECIFIED_ERROR;
     uint8_t wire = can_say ? code : RC_UNSPECIFIED_ERROR; /* 3.1.1 knows 0x80 only */
     if (j->client->version == MQTT_5)
         wire =
@@ -72,7 +75,7 @@ static void deny(struct subscribing *j, const char *what) {
     uint8_t rc = says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
     enum log_level level = j->is_refusal_logged ? LOG_DEBUG : LOG_INFO;
     j->is_refusal_logged = true;
-    if (log_enabled(j->worker->log, level))
+    if (!j->trial && log_enabled(j->worker->log, level))
         log_write(j->worker->log, level, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s",
                   what, SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc,
                   call->reason ? " " : "", call->reason ? call->reason : "");
@@ -221,7 +224,10 @@ static void add(struct subscribing *j, struct session *s) {
 
 static void apply(struct subscribing *j) {
     struct session *s = session_of(j);
-    if (!s) {
+    if (j->trial) {
+        bool is_full = s && is_one_too_many(j, s);
+        settle(j, is_full ? RC_QUOTA_EXCEEDED : j->request.options.qos);
+    } else if (!s) {
         j->stage = OVER;
     } else if (j->is_subscribe) {
         add(j, s);
@@ -233,7 +239,32 @@ static void apply(struct subscribing *j) {
 
 /* ---- the job ------------------------------------------------------------ */
 
+/* Who it was. */
+static uint8_t decider(const struct subscribing *j, uint8_t code) {
+    enum verdict v = j->call.verdict;
+    bool is_refused = code >= RC_UNSPECIFIED_ERROR;
+    if (v == VERDICT_DENY || v == VERDICT_DROP) return TRIAL_BY_HANDLER;
+    if (is_refused && code != RC_NOT_AUTHORIZED) return TRIAL_BY_CHECK;
+    bool has_word = j->call.event == HOOK_AUTHORIZE && v == VERDICT_ALLOW;
+    return has_word ? TRIAL_BY_HANDLER : TRIAL_BY_DEFAULT;
+}
+
+static void tell_trial(struct subscribing *j) {
+    struct trial *t = j->trial;
+    uint8_t code = j->codes.at[0];
+    char *reason = j->reason;
+    struct trial_outcome o = { code, decider(j, code), reason };
+    j->reason = NULL;
+    subscribing_free(j);
+    trial_over(t, &o);
+    free(reason);
+}
+
 static void finish(struct subscribing *j) {
+    if (j->trial) {
+        tell_trial(j);
+        return;
+    }
     struct conn *c = j->client->conn;
     if (c && c->session) {
         struct packet p = { .type = j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK,
@@ -260,12 +291,19 @@ static void cancel(void *obj) {
     subscribing_free(j);
 }
 
+/* Until the hooks have their verdict. */
+static void wait(struct subscribing *j) {
+    if (j->trial)
+        trial_wait(j->trial, cancel, j);
+    else
+        conn_park(j->client->conn, cancel, j);
+}
+
 /* While run() is at work the connection is not parked: a hook may close it. */
 static void on_verdict(struct hook_call *call) {
     struct subscribing *j = call->obj;
-    struct conn *c = j->client->conn;
-    conn_unpark(c);
-    if (run(j)) conn_park(c, cancel, j);
+    if (!j->trial) conn_unpark(j->client->conn);
+    if (run(j)) wait(j);
 }
 
 /* True when the hook waits. */
@@ -273,7 +311,9 @@ static bool ask(struct subscribing *j, enum hook_event event) {
     struct hooks *hooks = j->worker->hooks;
     struct hook_call *call = &j->call;
     hook_call_deinit(call);
-    *call = (struct hook_call){ .event = event, .client = j->client, .done = on_verdict, .obj = j };
+    *call = (struct hook_call){
+        .event = event, .client = j->client, .done = on_verdict, .obj = j, .trial = j->trial
+    };
     if (!hooks_want(hooks, event)) return false;
     if (event == HOOK_AUTHORIZE)
         call->access = (struct access_request){ .action = ACCESS_SUBSCRIBE,
@@ -339,5 +379,22 @@ void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe
         j->list = (uint8_t *)xslicedup(p->filters);
         j->filters.at = j->list;
     }
-    if (run(j)) conn_park(c, cancel, j);
+    if (run(j)) wait(j);
+}
+
+void subscribe_try(struct trial *t, struct slice filter, const struct subscribe_options *options) {
+    AUTO(buf_deinit) struct buf list = BUF_INIT;
+    if (!filters_add(&list, filter, options, MQTT_5)) {
+        trial_over(t, &(struct trial_outcome){ RC_TOPIC_FILTER_INVALID, TRIAL_BY_CHECK,
+                                               "filter too long" });
+        return;
+    }
+    struct subscribing *j = xcalloc(1, sizeof *j);
+    j->client = client_ref(t->client);
+    j->worker = t->worker;
+    j->is_subscribe = true;
+    j->trial = t;
+    j->list = (uint8_t *)xslicedup(buf_slice(&list));
+    j->filters = slice_of(j->list, list.len);
+    if (run(j)) wait(j);
 }

@@ -7,6 +7,7 @@
 
 struct conn;
 struct session;
+struct trial;
 
 /* Handles one decoded packet (lent) of an open connection and answers it.  Parks the
  * connection when a hook waits. */
@@ -19,5 +20,8 @@ void subscribe_add(struct session *s, struct slice filter, const struct subscrib
 /* False when there is no such subscription.  `reason` (static) why handlers are told; NULL:
  * somebody asked for it. */
 bool subscribe_remove(struct session *s, struct slice filter, const char *reason);
+
+/* Asks what would become of a subscription of the trial's client (trial.h). */
+void subscribe_try(struct trial *t, struct slice filter, const struct subscribe_options *options);
 
 #endif
