@@ -8,8 +8,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/worker.h"
+#include "explain.h"
 #include "io/signals.h"
 #include "policies.h"
+#include "script/asked.h"
 #include "script/console.h"
 #include "script/policy.h"
 #include "script/shared.h"
@@ -32,6 +34,10 @@ static const char usage[] =
     "       sol console [-w N] [-e CODE] [SOCKET]\n"
     "                                   a Lua prompt inside the running broker\n"
     "       sol reload [SOCKET]         make the running broker read its file again\n"
+    "       sol explain connect|publish|subscribe --client ID ...\n"
+    "                                   say what the policy makes of it (sol explain --help)\n"
+    "       sol trace [--client ID] [--topic FILTER] [SOCKET]\n"
+    "                                   show what the running broker's policy does\n"
     "\n"
     "  -c, --config FILE    configuration and policy (sol.lua); without it Sol listens on\n"
     "                       localhost:1883 and lets anyone in\n"
@@ -58,7 +64,7 @@ struct sol {
     struct policy_source source;                      /* its `shared` is an owned reference */
     struct policies policies;                         /* of the start, until the broker has them */
     struct reload *reload;                            /* owned */
-    const struct door_verb *verbs[CONSOLE_VERBS + 2]; /* what operators may ask; NULL at the end */
+    const struct door_verb *verbs[CONSOLE_VERBS + 4]; /* what operators may ask; NULL at the end */
     struct admin *admin;                              /* owned: the operators' door, or NULL */
 };
 
@@ -97,6 +103,8 @@ static int open_admin(struct sol *sol, const char *path) {
     if (path && !*path) return 0;
     for (unsigned i = 0; i < CONSOLE_VERBS; i++) sol->verbs[i] = &console_verbs[i];
     sol->verbs[CONSOLE_VERBS] = reload_verb(sol->reload);
+    sol->verbs[CONSOLE_VERBS + 1] = &asked_explain;
+    sol->verbs[CONSOLE_VERBS + 2] = &asked_trace;
     struct admin_opts opts = { .path = path,
                                .log = &sol->log,
                                .loop = sol->loop,
@@ -208,6 +216,8 @@ int main(int argc, char **argv) {
     log_init(&sol.log, STDERR_FILENO, LOG_INFO, LOG_TEXT);
     const char *command = argc > 1 ? argv[1] : "";
     if (strcmp(command, "passwd") == 0) return passwd_main(argc - 1, argv + 1);
+    if (strcmp(command, "explain") == 0 || strcmp(command, "trace") == 0)
+        return explain_main(argc - 1, argv + 1);
     if (strcmp(command, "reload") == 0) return reload_main(argc - 1, argv + 1);
     if (strcmp(command, "console") == 0) return console_main(argc - 1, argv + 1);
     if (strcmp(command, "test") == 0) return test_main(argc - 1, argv + 1);

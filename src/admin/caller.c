@@ -77,10 +77,18 @@ static bool send_all(const struct caller *c, struct slice bytes) {
     return true;
 }
 
-static bool say(const struct caller *c, const char *verb, const char *words, struct slice body) {
+static bool say(const struct caller *c, uint32_t id, const char *verb, const char *words,
+                struct slice body) {
     char head[PHRASE_HEAD_MAX];
-    size_t n = phrase_head(head, c->last_id, verb, words, body.len);
+    size_t n = phrase_head(head, id, verb, words, body.len);
     return n && send_all(c, slice_of(head, n)) && send_all(c, body);
+}
+
+static bool give_up(const struct caller *c) {
+    bool ok = true;
+    for (uint32_t id = c->first_id; ok && id <= c->last_id; id++)
+        ok = say(c, id, "cancel", NULL, SLICE(""));
+    return ok;
 }
 
 /* A signal: the first one gives the question up, another one the broker. */
@@ -89,7 +97,7 @@ static int interrupted(const struct caller *c, bool *is_given_up) {
     if (*is_given_up) return -EINTR;
     *c->interrupt = 0;
     *is_given_up = true;
-    return say(c, "cancel", NULL, SLICE("")) ? 0 : -EPIPE;
+    return give_up(c) ? 0 : -EPIPE;
 }
 
 /* Waits for more bytes: 0 or -errno. */
@@ -101,19 +109,31 @@ static int read_more(struct caller *c, bool *is_given_up) {
     return 0;
 }
 
-/* Handles a phrase; true when it was the last of the answer. */
+/* Handles a phrase; true when it was the last of an answer. */
 static bool is_last(const struct caller *c, const struct question *q, const struct phrase *f) {
     bool is_out = slice_eq(f->verb, SLICE("out"));
-    if (f->id != c->last_id && f->id != 0) return false;
+    bool is_ours = f->id >= c->first_id && f->id <= c->last_id;
+    if (!is_ours && f->id != 0) return false;
     if (is_out && q->out) q->out(q->obj, f->body);
     return !is_out;
 }
 
+static bool ask(struct caller *c, const struct question *q) {
+    char words[32];
+    c->first_id = c->last_id + 1;
+    if (!q->workers) return say(c, ++c->last_id, q->verb, q->words, q->body);
+    for (unsigned i = 0; i < q->workers; i++) {
+        (void)snprintf(words, sizeof words, "worker=%u", i);
+        if (!say(c, ++c->last_id, q->verb, words, q->body)) return false;
+    }
+    return true;
+}
+
 int caller_ask(struct caller *c, const struct question *q, struct buf *answer) {
     bool is_given_up = false;
-    c->last_id++;
-    if (!say(c, q->verb, q->words, q->body)) return -EPIPE;
-    for (;;) {
+    int outcome = CALLER_OK;
+    if (!ask(c, q)) return -EPIPE;
+    for (unsigned left = q->workers ? q->workers : 1; left;) {
         struct phrase f;
         size_t used;
         int r = phrase_read(buf_slice(&c->in), &f, &used);
@@ -123,10 +143,12 @@ int caller_ask(struct caller *c, const struct question *q, struct buf *answer) {
             if (r < 0) return r;
             continue;
         }
-        bool last = is_last(c, q, &f);
-        int outcome = slice_eq(f.verb, SLICE("ok")) ? CALLER_OK : CALLER_FAILED;
-        if (last) buf_add_slice(answer, f.body);
+        if (is_last(c, q, &f)) {
+            if (!slice_eq(f.verb, SLICE("ok"))) outcome = CALLER_FAILED;
+            buf_add_slice(answer, f.body);
+            left = f.id ? left - 1 : 0;
+        }
         buf_drop(&c->in, used);
-        if (last) return outcome;
     }
+    return outcome;
 }

@@ -12,8 +12,8 @@
 
 struct caller {
     int fd;
-    struct buf in;    /* read, not yet looked at */
-    uint32_t last_id; /* of the questions asked */
+    struct buf in;              /* read, not yet looked at */
+    uint32_t first_id, last_id; /* of the question under way: one a worker that is asked */
     /* lent, or NULL: when it becomes 1 (a signal came) the question under way is given up */
     volatile sig_atomic_t *interrupt;
 };
@@ -22,6 +22,7 @@ struct question {
     const char *verb;
     const char *words; /* NULL: none */
     struct slice body;
+    unsigned workers; /* each of so many is asked, at once; 0: one, as the words have it */
     void (*out)(void *obj, struct slice part); /* for the parts before the last; or NULL */
     void *obj;
 };
@@ -33,9 +34,9 @@ bool caller_open(struct caller *c, const char *path, char **why);
 void caller_close(struct caller *c);
 
 enum { CALLER_OK = 0, CALLER_FAILED = 1 };
-/* Asks and waits for the answer's last part, which it appends to `answer`.  CALLER_OK or
- * CALLER_FAILED as the broker says; -EPIPE when the broker goes, -EINTR when it does not
- * answer and a second signal came. */
+/* Asks and waits for the answer's last part (of several workers: for all of them), which it
+ * appends to `answer`.  CALLER_OK or CALLER_FAILED as the broker says; -EPIPE when the broker
+ * goes, -EINTR when it does not answer and a second signal came. */
 int caller_ask(struct caller *c, const struct question *q, struct buf *answer);
 
 #endif

@@ -25,7 +25,7 @@
 
 enum {
     MAX_PEERS = 32,
-    MAX_REQUESTS = 8,    /* of one peer, under way */
+    MAX_REQUESTS = 64,   /* of one peer, under way: one a worker */
     READ_BYTES = 16384,  /* a turn and peer */
     WRITE_PARTS = 16,    /* in one call */
     OUT_ENOUGH = 1 << 20 /* bytes of answers a peer may leave unread */
