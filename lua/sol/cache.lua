@@ -12,6 +12,7 @@ local error, pairs, random, setmetatable = error, pairs, math.random, setmetatab
 local now, huge = sol.now, math.huge
 local check_function, fly, is_loading, lru, make_options =
     native.check_function, native.fly, native.is_loading, native.lru, native.options
+local trace = native.trace
 
 local PRIVATE = {} -- key of what a cache keeps
 local NOTHING = {} -- the value of an entry that says there is none
@@ -62,6 +63,7 @@ function Cache:get(key, fn)
     if fn ~= nil then check_function("get", 2, fn) end
     local state = self[PRIVATE]
     local value, err = find(state, key)
+    if trace.note then trace.note(key, value ~= nil) end
     if value == NOTHING then return nil, err end
     if value ~= nil or not fn then return value end
     if is_loading() then error("cache:get cannot fetch while the policy is loaded", 2) end

@@ -334,11 +334,15 @@ static void invocation_end(struct invocation *inv) {
     s->free_invocations = inv;
 }
 
+struct invocation *invoke_present(const struct vm *vm) {
+    const struct task *t = task_running(vm);
+    return t && t->woken == on_woken ? t->obj : NULL;
+}
+
 unsigned invoke_hops(const struct vm *vm) {
     const struct task *t = task_running(vm);
-    if (t && t->woken != on_woken) return t->hops;
-    if (!t) return 0;
-    const struct invocation *inv = t->obj;
+    const struct invocation *inv = invoke_present(vm);
+    if (!inv) return t ? t->hops : 0;
     return inv->is_used && inv->message ? inv->message->hops + 1u : 0;
 }
 

@@ -25,6 +25,8 @@ void invocations_free(struct script *s);
  * [-0, +0, m] */
 bool invocation_describe(lua_State *L, const struct task *t);
 
+/* The invocation whose handler runs innermost, or NULL. */
+struct invocation *invoke_present(const struct vm *vm);
 /* How many messages caused one another down to the one the running handler is shown, that
  * included; 0 outside. */
 unsigned invoke_hops(const struct vm *vm);

@@ -19,6 +19,7 @@
 #include "script/script.h"
 #include "script/suggest.h"
 #include "script/vm.h"
+#include "script/watch.h"
 
 /* In the order of docs/lua-api.md. */
 static const struct module {
@@ -77,6 +78,7 @@ static void push_native(lua_State *L) {
     lib_http_add(L);
     lib_pg_add(L);
     lib_mqtt_add(L);
+    watch_add(L);
     lua_pushcfunction(L, lib_suggest); /* native, suggest */
     lua_setfield(L, -2, "suggest");    /* native */
 }

@@ -14,6 +14,7 @@
 #include "mqtt/topic.h"
 #include "script/handlers.h"
 #include "script/invocation.h"
+#include "script/invoke.h"
 #include "script/obj_props.h"
 #include "script/settings.h"
 
@@ -169,6 +170,62 @@ static void stop_counting(struct invocation *inv) {
     lua_sethook(inv->task->co, NULL, 0, 0);
 }
 
+/* ---- places ---------------------------------------------------------------------------- */
+
+enum { PLACE_MAX = LUA_IDSIZE + 16 }; /* bytes of " (file:line)" */
+
+/* Writes " (sol.lua:12)", where the policy itself is in what runs in `co`, and gives the level
+ * of what it called there; "" and 0: it is not in there. */
+static int find_policy(lua_State *co, char at[PLACE_MAX]) {
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(co, level, &ar); level++) { /* level 0 is in C */
+        lua_getinfo(co, "Sl", &ar);
+        if (*ar.source != '@') continue; /* our own library's */
+        snprintf(at, PLACE_MAX, " (%s:%d)", ar.short_src, ar.currentline);
+        return level - 1;
+    }
+    *at = '\0';
+    return 0;
+}
+
+/* ---- what modules tell --------------------------------------------------------------------- */
+
+static const char trace_key = 't';
+
+/* note(key, is_hit) */
+static int l_note(lua_State *L) {
+    struct invocation *inv = invoke_present(vm_of(L));
+    bool is_hit = lua_toboolean(L, 2);
+    char at[PLACE_MAX];
+    if (!inv || !inv->trace) return 0;
+    const char *key = luaL_tolstring(L, 1, NULL); /* key, is_hit, text */
+    find_policy(L, at);
+    trace_note(inv->trace, NOTE_CACHE, "%s %.100s%s", is_hit ? "hit" : "miss", key, at);
+    return 0;
+}
+
+void watch_add(lua_State *L) {
+    lua_newtable(L);                               /* native, trace */
+    lua_pushvalue(L, -1);                          /* native, trace, trace */
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &trace_key); /* native, trace */
+    lua_setfield(L, -2, "trace");                  /* native */
+}
+
+/* Somebody watches, or nobody does any more. */
+static void set_watched(struct script *s, bool is_watched) {
+    lua_State *L = s->vm->L;
+    bool was = vm_uncap(s->vm);
+    s->untimed = is_watched ? 0 : HANDLER_UNTIMED;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &trace_key); /* trace */
+    if (is_watched)
+        lua_pushcfunction(L, l_note); /* trace, note */
+    else
+        lua_pushnil(L);          /* trace, nil */
+    lua_setfield(L, -2, "note"); /* trace */
+    lua_pop(L, 1);               /* */
+    s->vm->is_capped = was;
+}
+
 /* ---- watchers --------------------------------------------------------------------------- */
 
 static void join(struct script *s, struct watcher *w) {
@@ -177,13 +234,13 @@ static void join(struct script *s, struct watcher *w) {
     w->link = &s->watchers;
     if (w->next) w->next->link = &w->next;
     s->watchers = w;
-    s->untimed = 0; /* each call, from now on */
+    if (!w->next) set_watched(s, true);
 }
 
 static void part(struct watcher *w) {
     if (w->next) w->next->link = w->link;
     *w->link = w->next;
-    if (!w->script->watchers) w->script->untimed = HANDLER_UNTIMED;
+    if (!w->script->watchers) set_watched(w->script, false);
     w->script = NULL;
 }
 
@@ -212,7 +269,7 @@ static bool about_client(const struct watcher *w, struct slice client) {
     return !w->client.at || (client.at && slice_eq(w->client, client));
 }
 
-static bool is_watched(const struct invocation *inv) {
+static bool is_of_interest(const struct invocation *inv) {
     const struct hook_call *call = inv->call;
     struct slice client = inv->client ? inv->client->id : SLICE_NONE;
     for (const struct watcher *w = inv->script->watchers; w; w = w->next)
@@ -239,7 +296,7 @@ void watch_enter(struct invocation *inv, const struct handler *h) {
     if (inv->trace) {
         end_run(inv);
     } else {
-        if (!is_watched(inv)) return;
+        if (!is_of_interest(inv)) return;
         inv->trace = trace_new(inv->call, call_topic(inv->call));
         inv->trace->loop_ms = loop_now_ms(inv->script->vm->worker->loop);
     }
@@ -254,18 +311,9 @@ void watch_leave(struct invocation *inv) {
 
 /* "sol.sleep (sol.lua:12)": what the policy called, and where; free() it. */
 static char *waiting_for(lua_State *L, lua_State *co) {
-    lua_Debug ar;
-    char *text = NULL, at[LUA_IDSIZE + 16] = "";
-    int level = 0;
-    while (lua_getstack(co, level + 1, &ar)) { /* level 0 is what parks, in C */
-        lua_getinfo(co, "Sl", &ar);
-        if (*ar.source == '@') { /* not of our own library */
-            snprintf(at, sizeof at, " (%s:%d)", ar.short_src, ar.currentline);
-            break;
-        }
-        level++;
-    }
-    luaL_traceback(L, co, NULL, *at ? level : 0); /* trace */
+    char *text, at[PLACE_MAX];
+    int level = find_policy(co, at);
+    luaL_traceback(L, co, NULL, level); /* trace */
     const char *line = strchr(lua_tostring(L, -1), '\''),
                *end = line ? strchr(line + 1, '\'') : NULL;
     struct slice name = end ? slice_of(line + 1, (size_t)(end - line - 1)) : SLICE("?");
@@ -330,9 +378,4 @@ void watch_over(struct invocation *inv) {
             w->record(w, t);
     }
     trace_free(t);
-}
-
-struct trace *watch_present(lua_State *L) {
-    const struct script *s = vm_of(L)->script;
-    return s->present ? s->present->trace : NULL;
 }

@@ -53,9 +53,10 @@ void watch_fail(struct invocation *inv, const char *text);
 /* The invocation is over: the watchers hear of it. */
 void watch_over(struct invocation *inv);
 
-/* ---- for the modules -------------------------------------------------------------- */
+/* ---- for the modules in Lua -------------------------------------------------------- */
 
-/* The record of the handler that runs in this VM, or NULL. */
-struct trace *watch_present(lua_State *L);
+/* Adds to the table on top `trace`, a table whose field `note` is there while somebody
+ * watches: note(key, is_hit) tells them that a cache was asked. [-0, +0, m] */
+void watch_add(lua_State *L);
 
 #endif
