@@ -48,11 +48,12 @@ static void on_done(void *obj, enum explain_end end) {
 static void on_log(void *obj, enum log_level level, const char *area, const char *text) {
     AUTO(buf_deinit) struct buf line = BUF_INIT;
     struct stage *s = obj;
-    const char *refusal = strstr(text, " refused: 0x");
+    static const char refused[] = " refused: 0xNN ", ended[] = " disconnected: ";
+    const char *refusal = strstr(text, " refused: 0x"), *end = strstr(text, ended);
     (void)level;
-    if (strcmp(area, "connect") == 0 && refusal) {
+    if (strcmp(area, "connect") == 0 && (refusal || end)) {
         free(s->refusal);
-        s->refusal = xstrdup(refusal + strlen(" refused: 0xNN "));
+        s->refusal = xstrdup(refusal ? refusal + strlen(refused) : end + strlen(ended));
     }
     if (strcmp(area, "policy") != 0) return;
     log_escape(&line, LOG_TEXT, slice_str(text));

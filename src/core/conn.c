@@ -412,9 +412,7 @@ void conn_arrive(struct conn *c, struct worker *w) {
 static void leave(struct conn *c, uint8_t reason_code, const char *why) {
     struct worker *w = c->worker;
     flow_leave(c);
-    if (c->trial)
-        trial_over(c->trial, &(struct trial_outcome){ reason_code ? reason_code : RC_NOT_AUTHORIZED,
-                                                      TRIAL_BY_HANDLER, why });
+    if (c->trial) trial_lost(c->trial, reason_code, why);
     if (c->session) { /* first of all: from here on nobody finds us by our session */
         if (c->client->is_counted) {
             atomic_fetch_sub(&w->broker->connected, 1);

@@ -56,6 +56,8 @@ static void hang_up(struct trial *t) {
 
 void trial_deinit(struct trial *t) {
     void (*cancel)(void *) = t->cancel;
+    loop_undefer(&t->late);
+    closure_deinit(&t->late.closure);
     t->is_over = true;
     t->cancel = NULL;
     if (cancel) cancel(t->cancel_obj);
@@ -74,6 +76,24 @@ void trial_over(struct trial *t, const struct trial_outcome *o) {
     t->reason = o->reason ? xstrdup(o->reason) : NULL;
     hang_up(t);
     t->done(t);
+}
+
+static void on_late(struct closure *self, unsigned events) {
+    struct trial *t = self->obj;
+    char *reason = t->reason;
+    (void)events;
+    t->reason = NULL;
+    trial_over(t, &(struct trial_outcome){ t->reason_code, TRIAL_BY_HANDLER, reason });
+    free(reason);
+}
+
+void trial_lost(struct trial *t, uint8_t reason_code, const char *why) {
+    t->conn->trial = NULL;
+    t->conn = NULL; /* it is on its way out */
+    t->reason_code = reason_code ? reason_code : RC_UNSPECIFIED_ERROR;
+    t->reason = why ? xstrdup(why) : NULL;
+    t->late.closure = (struct closure){ .fn = on_late, .obj = t, .name = "trial" };
+    loop_defer(t->worker->loop, &t->late);
 }
 
 void trial_wait(struct trial *t, void (*cancel)(void *obj), void *obj) {
@@ -124,6 +144,7 @@ int trial_connect(struct trial *t, const char *listener, const struct pkt_connec
     COUNT_ADD(w, connections, -1);
     struct conn *c = t->conn = w->conns;
     c->trial = t;
+    client_unref(t->client);
     t->client = client_ref(c->client);
     must(frame_read(bytes.at, bytes.len, 0, &f) == FRAME_OK);
     connect_start(c, &f);

@@ -11,6 +11,7 @@
 #ifndef SOL_CORE_TRIAL_H
 #define SOL_CORE_TRIAL_H
 
+#include "io/loop.h"
 #include "mqtt/packet.h"
 
 struct client;
@@ -44,6 +45,7 @@ struct trial {
     int far_end;           /* of its socket */
     void (*cancel)(void *obj);
     void *cancel_obj;
+    struct deferred late; /* the answer of one that was lost */
     bool is_over;
 };
 
@@ -75,6 +77,9 @@ void trial_wait(struct trial *t, void (*cancel)(void *obj), void *obj);
 void trial_refused(struct trial *t, const struct connecting *q, uint8_t reason_code,
                    const char *reason);
 void trial_accepted(struct trial *t, const struct connecting *q);
+/* The connection of a CONNECT has ended by itself: a hook, most likely, has closed it, and may
+ * still run.  So this is told at the end of the turn. */
+void trial_lost(struct trial *t, uint8_t reason_code, const char *why);
 /* A grant has decided, which is told as `text`. */
 void trial_granted(struct trial *t, const char *text);
 
