@@ -64,8 +64,7 @@ static void on_record(struct watcher *w, const struct trace *t) {
 }
 
 static const char *setting(const struct explain *e) {
-    bool is_open = e->trial.reason_code < RC_UNSPECIFIED_ERROR;
-    if (e->is_connecting) return is_open ? "anonymous clients are allowed" : "allow_anonymous";
+    if (e->is_connecting) return "allow_anonymous";
     return e->worker->config->default_access ? "default_access = \"allow\""
                                              : "default_access = \"deny\"";
 }

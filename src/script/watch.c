@@ -309,15 +309,20 @@ void watch_leave(struct invocation *inv) {
     if (inv->trace) stop_counting(inv);
 }
 
-/* "sol.sleep (sol.lua:12)": what the policy called, and where; free() it. */
+/* "sol.sleep (sol.lua:12)": what the policy called, and where; free() it.  A function of ours
+ * that has called another one in its place has no name any more: then it is the file's. */
 static char *waiting_for(lua_State *L, lua_State *co) {
     char *text, at[PLACE_MAX];
     int level = find_policy(co, at);
+    lua_Debug ar = { .short_src = "?" };
+    if (lua_getstack(co, level, &ar)) lua_getinfo(co, "S", &ar);
     luaL_traceback(L, co, NULL, level); /* trace */
-    const char *line = strchr(lua_tostring(L, -1), '\''),
-               *end = line ? strchr(line + 1, '\'') : NULL;
-    struct slice name = end ? slice_of(line + 1, (size_t)(end - line - 1)) : SLICE("?");
-    must(asprintf(&text, "%.*s%s", SLICE_FMT(name), at) >= 0);
+    const char *line = strchr(lua_tostring(L, -1), '\t'),
+               *name = line ? line + strcspn(line, "'\n") : "",
+               *end = *name == '\'' ? strchr(name + 1, '\'') : NULL;
+    struct slice shown =
+        end ? slice_of(name + 1, (size_t)(end - name - 1)) : slice_str(ar.short_src);
+    must(asprintf(&text, "%.*s%s", SLICE_FMT(shown), at) >= 0);
     lua_pop(L, 1); /* */
     return text;
 }

@@ -121,7 +121,8 @@ describe("sol explain publish", function()
         end
         assert.equal(5, lines)
         has(r.stdout, [["topic":"in/\u001b[1m"]])
-        has(r.stdout, [["changes":[{"field":"topic","before":"in/\u001b[1m","after":"out/\u001b[1m"}],"waits":[{"for":]])
+        has(r.stdout, [["changes":[{"field":"topic","before":"in/\u001b[1m","after":"out/\u001b[1m"}],]])
+        has(r.stdout, [["waits":[{"for":"sol.sleep (]])
         has(r.stdout, [["outcome":"allowed","reason_code":16,"reason":null,"by":"handler","who":"sol.lua:20"]])
     end)
 end)
@@ -171,7 +172,8 @@ describe("sol explain", function()
         { "an unreadable payload", { "publish", "--client", "c", "--topic", "t", "--payload", "@$DIR" },
             "Is a directory" },
         { "a missing policy", { "connect", "--client", "c", "-c", "$DIR/none.lua" }, "none.lua" },
-        { "a broken policy", { "connect", "--client", "c", "-c", "$DIR/sol.lua" }, "sol.lua:2: half-way", "\nerror 'half-way'" },
+        { "a broken policy", { "connect", "--client", "c", "-c", "$DIR/sol.lua" }, "sol.lua:2: half-way",
+            "\nerror 'half-way'" },
         { "an argument too many", { "connect", "--client", "c", "more" }, 'unexpected argument "more"' },
         { "an unknown listener", { "connect", "--client", "c", "--listener", "mqtt://x" }, "" },
         { "a broker that is not there", { "connect", "--client", "c", "--live", "$DIR/none.sock" }, "none.sock" },
@@ -255,5 +257,34 @@ describe("sol explain --live", function()
                 hasnt(r.stdout, "connect")
             end
         end)
+    end)
+end)
+
+describe("docs/explain.md", function()
+    -- With times and counts of instructions as N, as they differ from run to run.
+    local function masked(text)
+        return (text:gsub("[%d.]+ [mu]?s([, ])", "N%1"):gsub("%d+ instructions", "N instructions"))
+    end
+
+    -- The words of a command, quotes taken off.
+    local function words(line)
+        local list = {}
+        for quoted, plain in line:gsub("'([^']*)'", function(s) return "\1" .. s:gsub(" ", "\2") end)
+            :gmatch "()(%S+)" do
+            list[#list + 1] = quoted and plain:gsub("\1", ""):gsub("\2", " ")
+        end
+        return list
+    end
+
+    it("shows what is so", function()
+        local text = broker.read_file "docs/explain.md"
+        local policy, count = assert(text:match "\n```lua\n(.-)```"), 0
+        for command, output in text:gmatch "\n```console\n%$ sol (explain [^\n]*)\n(.-)```" do
+            local args = words(command)
+            for i, arg in ipairs(args) do args[i] = arg == "sol.lua" and "$DIR/sol.lua" or arg end
+            assert.equal(masked(output), masked(explain(policy, table.unpack(args, 2)).stdout))
+            count = count + 1
+        end
+        assert.equal(3, count)
     end)
 end)

@@ -88,7 +88,8 @@ describe("a trace", function()
                 for _ = 1, 4000 do c:publish("t", payload) end
                 c:ping(30)
             end
-            local seen, text = 0, ""
+            local seen = 0
+            local text
             repeat
                 text = next_record()
                 seen = seen + 1
