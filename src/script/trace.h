@@ -57,6 +57,8 @@ struct trace_notes {
     unsigned len;
 };
 
+#define TRACE_COUNTED_MAX 200000
+
 /* One handler's run. */
 struct trace_run {
     char *name;    /* owned: "sol.lua:12", or "its name (sol.lua:12)" */
@@ -67,7 +69,7 @@ struct trace_run {
     unsigned changes_len;
     struct trace_notes notes;
     uint64_t ns;           /* at work, without its waits */
-    uint64_t instructions; /* of Lua's machine */
+    uint64_t instructions; /* of Lua's machine; TRACE_COUNTED_MAX: or more */
     char *failure;         /* owned: the error; NULL: it did not fail */
     enum verdict verdict;  /* VERDICT_NONE: it had no opinion, and the next was asked */
     uint8_t reason_code;

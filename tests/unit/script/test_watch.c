@@ -214,6 +214,23 @@ static void instructions_are_counted_also_in_coroutines_and_after_waits(void **s
     }
 }
 
+/* Counting must not use the budget up. */
+static void of_many_instructions_some_are_counted(void **state) {
+    struct rig r;
+    struct listener l = { 0 };
+    (void)state;
+    rig_open(&r, "sol.on('publish', 'a', function() for i = 1, 100000 do end end)\n"
+                 "sol.on('publish', 'b', function() for i = 1, 5000000 do end end)");
+    listen_to(&l, &r);
+    publish(&r, "a", "x");
+    assert_in_range(l.instructions, 99000, 101000);
+    publish(&r, "b", "x");
+    assert_int_equal(l.instructions, TRACE_COUNTED_MAX);
+    assert_says(&l.text, ", over 200000 instructions\n");
+    listener_deinit(&l);
+    rig_close(&r);
+}
+
 static void a_budget_ends_a_watched_handler_too(void **state) {
     struct rig r;
     struct listener l = { 0 };
@@ -331,6 +348,7 @@ static void watchers_go_over_to_the_next_generation(void **state) {
     r.w->hooks = r.h = next.hooks;
     r.h->attach(r.h, r.w);
     old->retire(old, false);
+    rig_turn(&r, 1); /* it goes */
     publish(&r, "t", "x");
     assert_says(&l.text, "-> \"new\"");
     watch_end(&l.watcher);
@@ -365,6 +383,7 @@ int main(void) {
         cmocka_unit_test(a_failure_is_told_with_its_place_and_what_it_means),
         cmocka_unit_test(authorize_falls_to_a_setting),
         cmocka_unit_test(instructions_are_counted_also_in_coroutines_and_after_waits),
+        cmocka_unit_test(of_many_instructions_some_are_counted),
         cmocka_unit_test(a_budget_ends_a_watched_handler_too),
         cmocka_unit_test(waits_are_told_with_what_for_and_apart_from_work),
         cmocka_unit_test(a_wait_that_is_cut_off_is_told_as_well),
