@@ -227,10 +227,10 @@ static int push_outcome(lua_State *L, void *obj) {
     return 2;
 }
 
+/* Where the worker stops no Lua is run any more: what waits is cut off with the policy. */
 static void wish_home(struct worker *w, struct chore *chore) {
     struct wish *wish = CONTAINER_OF(chore, struct wish, home);
-    (void)w;
-    task_wake(wish->vm, wish->wait, push_outcome, wish);
+    if (!w->stopping) task_wake(wish->vm, wish->wait, push_outcome, wish);
     vm_unref(wish->vm);
     free(wish->text);
     free(wish);
