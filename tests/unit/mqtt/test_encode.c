@@ -136,7 +136,7 @@ static void ack_encode_is_the_short_way(void **state) {
 static void subscribe_and_unsubscribe(void **state) {
     (void)state;
     struct buf list = BUF_INIT;
-    struct subscribe_options all = { 2, true, true, 2 };
+    struct subscribe_options all = { .qos = 2, .no_local = true, .retain_as_published = true, .retain_handling = 2 };
     struct packet p = { .type = PKT_SUBSCRIBE, .filters = { 1, 2, SLICE_NONE, rubbish() } };
     assert_true(filters_add(&list, SLICE("a/#"), &all, 5));
     assert_true(filters_add(&list, SLICE("b"), &(struct subscribe_options){ .qos = 1 }, 5));
