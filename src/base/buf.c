@@ -11,7 +11,7 @@
 #define BUF_MIN 64 /* bytes; the first allocation */
 
 void buf_deinit(struct buf *b) {
-    free(b->at);
+    xfree(b->at);
     *b = BUF_INIT;
 }
 

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { SMALL = 1024 }; /* bytes */
+
 static _Noreturn void out_of_memory(size_t size) {
     fprintf(stderr, "sol: out of memory (%zu bytes asked for)\n", size);
     abort();
@@ -19,7 +21,11 @@ void *xmalloc(size_t size) {
     return at;
 }
 
+/* Zeroing a small block here is several times as fast as calloc; a large one may come from
+ * the kernel, which has zeroed it. */
 void *xcalloc(size_t count, size_t size) {
+    if (count <= SMALL && size <= SMALL / (count ? count : 1))
+        return memset(xmalloc(count * size), 0, count * size);
     void *at = calloc(count ? count : 1, size ? size : 1);
     if (!at) out_of_memory(size && count > SIZE_MAX / size ? SIZE_MAX : count * size);
     return at;

@@ -9,6 +9,7 @@
 #include "base/slice.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 
 /* Gives `size` bytes, uninitialised; free() them.  Never NULL. */
 void *xmalloc(size_t size);
@@ -16,6 +17,10 @@ void *xmalloc(size_t size);
 void *xcalloc(size_t count, size_t size);
 /* As realloc; takes `at`.  Never NULL for size > 0. */
 void *xrealloc(void *at, size_t size);
+/* free(), where there is rarely anything: the allocator takes its time over NULL, too. */
+static inline void xfree(void *at) {
+    if (at) free(at);
+}
 /* Gives a NUL-terminated copy; free() it. */
 char *xstrdup(const char *str);
 /* Gives a copy of the slice's bytes plus a NUL; free() it.  NULL for SLICE_NONE. */

@@ -404,6 +404,7 @@ static void replay_pump(struct session *s) {
 
 void session_replay(struct session *s, struct slice filter, const struct subscribe_options *options,
                     uint32_t identifier) {
+    if (!retain_may_match(s->worker->broker->retained, filter)) return;
     struct replay *r = xcalloc(1, sizeof *r + filter.len);
     r->up_to = retain_stamp(s->worker->broker->retained);
     r->qos = options->qos;

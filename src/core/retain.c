@@ -33,8 +33,9 @@ struct retain {
     uint64_t last_id;
     _Atomic uint64_t last_kept;
     _Atomic size_t count;
-    size_t mortal;   /* of them with an expiry */
-    size_t sweep_at; /* where the sweep goes on in `levels` */
+    _Atomic size_t plain; /* of them, those whose topic does not begin with `$` */
+    size_t mortal;        /* of them with an expiry */
+    size_t sweep_at;      /* where the sweep goes on in `levels` */
 };
 
 static struct slice node_key(const void *obj) {
@@ -101,6 +102,10 @@ static bool is_mortal(const struct message *m) {
     return m->expires_ms != MESSAGE_NEVER;
 }
 
+static bool is_plain(const struct message *m) {
+    return !slice_starts(message_topic(m), SLICE("$"));
+}
+
 static void let_go(struct node *n) {
     atomic_store_explicit(&n->message->is_retained, false, memory_order_relaxed);
     n->message = message_unref(n->message);
@@ -109,8 +114,9 @@ static void let_go(struct node *n) {
 static void forget(struct retain *r, struct node *n) {
     if (!n || !n->message) return;
     r->mortal -= is_mortal(n->message);
-    let_go(n);
+    r->plain -= is_plain(n->message);
     r->count--;
+    let_go(n);
     prune(r, n);
 }
 
@@ -122,6 +128,7 @@ static void keep(struct retain *r, struct node *n, struct message *m) {
         let_go(n);
     } else {
         r->count++;
+        r->plain += is_plain(m);
     }
     n->message = m;
     atomic_store_explicit(&m->is_retained, true, memory_order_relaxed);
@@ -206,10 +213,14 @@ static void walk(struct matching *m, struct node *n, size_t at) {
     }
 }
 
+bool retain_may_match(const struct retain *r, struct slice filter) {
+    return (slice_starts(filter, SLICE("$")) ? r->count : r->plain) != 0;
+}
+
 void retain_match(struct retain *r, const struct retain_query *q, struct message ***list,
                   size_t *len) {
     struct matching m = { .r = r, .q = q, .list = list, .len = len, .cap = *len };
-    if (!r->count) return;
+    if (!retain_may_match(r, q->filter)) return;
     pthread_mutex_lock(&r->lock);
     walk(&m, r->root, 0);
     for (size_t i = 0; i < m.expired_len; i++) forget(r, m.expired[i]);

@@ -27,6 +27,9 @@ struct retain_query {
     size_t max;      /* so many at most, in the whole list; 0: all there are */
 };
 
+/* Could anything match this filter?  Tells without the lock where nothing is kept but what the
+ * broker says of itself. */
+bool retain_may_match(const struct retain *r, struct slice filter);
 /* Collects a reference to every message the query finds: appended to *list (xrealloc'd, *len
  * counts).  The caller unrefs each and frees the list. */
 void retain_match(struct retain *r, const struct retain_query *q, struct message ***list,

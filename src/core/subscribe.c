@@ -24,6 +24,8 @@
 
 enum { NEXT_FILTER, HAVE_HOOK, ASK_AUTHORIZE, HAVE_AUTHORIZE, APPLY, OVER };
 
+enum { FEW = 16 }; /* filters in most packets, at most */
+
 struct subscribing {
     struct client *client; /* owned reference */
     struct worker *worker; /* lent */
@@ -36,20 +38,21 @@ struct subscribing {
     uint8_t *list;        /* owned copy of the filters when hooks may wait; or NULL */
     struct slice filters; /* the list being walked */
     size_t at;
-    struct buf codes;
+    uint8_t *codes; /* one for each filter so far: `few`, or owned */
+    unsigned codes_len;
+    uint8_t few[FEW];
     struct subscribe_request request;
     struct hook_call call;
     char *reason; /* owned: why the last refusal, for the client */
 };
 
-static void subscribing_free(struct subscribing *j) {
+static void subscribing_deinit(struct subscribing *j) {
     hook_call_deinit(&j->call);
-    free(j->request.kept);
-    free(j->list);
-    free(j->reason);
-    buf_deinit(&j->codes);
+    xfree(j->request.kept);
+    xfree(j->list);
+    xfree(j->reason);
+    if (j->codes != j->few) free(j->codes);
     client_unref(j->client);
-    free(j);
 }
 
 static struct session *session_of(const struct subscribing *j) {
@@ -65,7 +68,7 @@ static void settle(struct subscribing *j, uint8_t code) {
     if (j->client->version == MQTT_5)
         wire =
             reason_code_for(j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK, code, RC_NOT_AUTHORIZED);
-    buf_add(&j->codes, &wire, 1);
+    j->codes[j->codes_len++] = wire;
     j->stage = NEXT_FILTER;
 }
 
@@ -108,7 +111,7 @@ static void next_filter(struct subscribing *j) {
         j->stage = OVER;
         return;
     }
-    free(j->request.kept);
+    xfree(j->request.kept);
     j->request = (struct subscribe_request){ .filter = item.filter,
                                              .options = item.options,
                                              .subscription_identifier = j->identifier };
@@ -123,7 +126,9 @@ static void next_filter(struct subscribing *j) {
 static uint8_t filter_refusal(const struct subscribing *j) {
     struct slice filter = j->request.filter, group, inner;
     bool valid;
-    if (!topic_filter_valid(filter) || !utf8_valid(filter)) return RC_TOPIC_FILTER_INVALID;
+    bool is_checked = !j->request.kept && !j->trial; /* by the decoder */
+    if (!is_checked && !(topic_filter_valid(filter) && utf8_valid(filter)))
+        return RC_TOPIC_FILTER_INVALID;
     const struct client *client = j->client;
     const struct limits *l = client->limits; /* of what the client sees */
     if (topic_levels(filter) > l->max_topic_levels + client->mount_levels)
@@ -251,11 +256,11 @@ static uint8_t decider(const struct subscribing *j, uint8_t code) {
 
 static void tell_trial(struct subscribing *j) {
     struct trial *t = j->trial;
-    uint8_t code = j->codes.at[0];
+    uint8_t code = j->codes[0];
     char *reason = j->reason;
     struct trial_outcome o = { code, decider(j, code), reason };
     j->reason = NULL;
-    subscribing_free(j);
+    subscribing_deinit(j);
     trial_over(t, &o);
     free(reason);
 }
@@ -269,7 +274,8 @@ static void finish(struct subscribing *j) {
     if (c && c->session) {
         struct packet p = { .type = j->is_subscribe ? PKT_SUBACK : PKT_UNSUBACK,
                             .codes = { .packet_id = j->packet_id } };
-        if (j->is_subscribe || c->version == MQTT_5) p.codes.codes = buf_slice(&j->codes);
+        if (j->is_subscribe || c->version == MQTT_5)
+            p.codes.codes = slice_of(j->codes, j->codes_len);
         if (j->reason && c->wants_problem_info) {
             p.codes.props.present = PROP_BIT(PROP_REASON_STRING);
             p.codes.props.reason_string = slice_str(j->reason);
@@ -280,7 +286,7 @@ static void finish(struct subscribing *j) {
         }
         session_pump(c->session);
     }
-    subscribing_free(j);
+    subscribing_deinit(j);
 }
 
 static bool run(struct subscribing *j);
@@ -288,7 +294,8 @@ static bool run(struct subscribing *j);
 static void cancel(void *obj) {
     struct subscribing *j = obj;
     j->call.hooks->cancel(j->call.hooks, &j->call);
-    subscribing_free(j);
+    subscribing_deinit(j);
+    free(j);
 }
 
 /* Until the hooks have their verdict. */
@@ -303,7 +310,10 @@ static void wait(struct subscribing *j) {
 static void on_verdict(struct hook_call *call) {
     struct subscribing *j = call->obj;
     if (!j->trial) conn_unpark(j->client->conn);
-    if (run(j)) wait(j);
+    if (run(j))
+        wait(j);
+    else
+        free(j);
 }
 
 /* True when the hook waits. */
@@ -337,7 +347,7 @@ static bool ask_authorize(struct subscribing *j) {
     return false;
 }
 
-/* True when a hook waits; otherwise the job is over and freed. */
+/* True when a hook waits; otherwise the job is over. */
 static bool run(struct subscribing *j) {
     while (j->stage != OVER) {
         switch (j->stage) {
@@ -359,6 +369,11 @@ static bool run(struct subscribing *j) {
     return false;
 }
 
+static bool may_wait(const struct hooks *hooks) {
+    return hooks_want(hooks, HOOK_SUBSCRIBE) || hooks_want(hooks, HOOK_UNSUBSCRIBE) ||
+           hooks_want(hooks, HOOK_AUTHORIZE);
+}
+
 void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe) {
     struct hooks *hooks = c->worker->hooks;
     bool has_identifier = props_has(&p->props, PROP_SUBSCRIPTION_IDENTIFIER);
@@ -367,19 +382,22 @@ void subscribe_start(struct conn *c, const struct pkt_filters *p, bool subscribe
                  "subscription identifiers are not available");
         return;
     }
-    struct subscribing *j = xcalloc(1, sizeof *j);
-    j->client = client_ref(c->client);
-    j->worker = c->worker;
-    j->is_subscribe = subscribe;
-    j->packet_id = p->packet_id;
-    j->filters = p->filters;
+    struct subscribing own, *j = may_wait(hooks) ? xmalloc(sizeof *j) : &own;
+    *j = (struct subscribing){ .client = client_ref(c->client),
+                               .worker = c->worker,
+                               .is_subscribe = subscribe,
+                               .packet_id = p->packet_id,
+                               .filters = p->filters };
+    j->codes = p->count > FEW ? xmalloc(p->count) : j->few;
     if (has_identifier) j->identifier = p->props.subscription_identifier;
-    if (hooks_want(hooks, HOOK_SUBSCRIBE) || hooks_want(hooks, HOOK_UNSUBSCRIBE) ||
-        hooks_want(hooks, HOOK_AUTHORIZE)) {
+    if (j != &own) {
         j->list = (uint8_t *)xslicedup(p->filters);
         j->filters.at = j->list;
     }
-    if (run(j)) wait(j);
+    if (run(j))
+        wait(j);
+    else if (j != &own)
+        free(j);
 }
 
 void subscribe_try(struct trial *t, struct slice filter, const struct subscribe_options *options) {
@@ -394,7 +412,11 @@ void subscribe_try(struct trial *t, struct slice filter, const struct subscribe_
     j->worker = t->worker;
     j->is_subscribe = true;
     j->trial = t;
+    j->codes = j->few;
     j->list = (uint8_t *)xslicedup(buf_slice(&list));
     j->filters = slice_of(j->list, list.len);
-    if (run(j)) wait(j);
+    if (run(j))
+        wait(j);
+    else
+        free(j);
 }

@@ -12,9 +12,7 @@ static bool is_wild(uint8_t c) {
 }
 
 bool topic_has_wildcard(struct slice filter) {
-    for (size_t i = 0; i < filter.len; i++)
-        if (is_wild(filter.at[i])) return true;
-    return false;
+    return filter.len && (memchr(filter.at, '+', filter.len) || memchr(filter.at, '#', filter.len));
 }
 
 bool topic_name_valid(struct slice topic) {
@@ -22,15 +20,20 @@ bool topic_name_valid(struct slice topic) {
     return !topic_has_wildcard(topic) && memchr(topic.at, 0, topic.len) == NULL;
 }
 
+/* May the zero or wildcard at `i` stand there? */
+static bool may_stand(struct slice filter, size_t i) {
+    bool first = i == 0 || filter.at[i - 1] == '/';
+    bool last = i + 1 == filter.len;
+    if (filter.at[i] == '#') return first && last;
+    return filter.at[i] == '+' && first && (last || filter.at[i + 1] == '/');
+}
+
 bool topic_filter_valid(struct slice filter) {
     if (filter.len == 0 || filter.len > TOPIC_MAX) return false;
     for (size_t i = 0; i < filter.len; i++) {
         uint8_t c = filter.at[i];
-        bool first = i == 0 || filter.at[i - 1] == '/';
-        bool last = i + 1 == filter.len;
-        if (c == 0) return false;
-        if (c == '#' && !(first && last)) return false;
-        if (c == '+' && !(first && (last || filter.at[i + 1] == '/'))) return false;
+        if (c > '+') continue; /* as nearly all are: neither zero nor a wildcard */
+        if ((is_wild(c) || c == 0) && !may_stand(filter, i)) return false;
     }
     return true;
 }

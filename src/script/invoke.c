@@ -326,8 +326,8 @@ static void invocation_end(struct invocation *inv) {
     if (inv->trace) watch_over(inv);
     take_back(inv);
     let_go(inv);
-    if (inv->reason) free(inv->reason);
-    if (inv->server_reference) free(inv->server_reference);
+    xfree(inv->reason);
+    xfree(inv->server_reference);
     inv->reason = inv->server_reference = NULL;
     inv->is_used = false;
     inv->next = s->free_invocations;
