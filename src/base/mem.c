@@ -31,6 +31,13 @@ void *xcalloc(size_t count, size_t size) {
     return at;
 }
 
+void *xcalloc_lines(size_t count, size_t size) {
+    must(size % CACHE_LINE == 0 && count <= SIZE_MAX / size);
+    void *at = aligned_alloc(CACHE_LINE, count * size);
+    if (!at) out_of_memory(count * size);
+    return memset(at, 0, count * size);
+}
+
 void *xrealloc(void *at, size_t size) {
     void *moved = realloc(at, size ? size : 1);
     if (!moved) out_of_memory(size);

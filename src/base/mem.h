@@ -15,6 +15,11 @@
 void *xmalloc(size_t size);
 /* Gives `count * size` zeroed bytes; an overflow counts as out of memory. */
 void *xcalloc(size_t count, size_t size);
+/* What different threads write in turn lies on cache lines of its own: a core that writes a
+ * line takes it away from all others. */
+#define CACHE_LINE 64
+/* As xcalloc, for structs with members so aligned. */
+void *xcalloc_lines(size_t count, size_t size);
 /* As realloc; takes `at`.  Never NULL for size > 0. */
 void *xrealloc(void *at, size_t size);
 /* free(), where there is rarely anything: the allocator takes its time over NULL, too. */

@@ -35,9 +35,9 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
 /* Sends `m` (borrowed) to a worker that has receivers; slows the publisher down when they
  * cannot keep up. */
 static void send_to(const struct delivering *d, unsigned to, const struct parcel *p) {
-    message_share(d->message);
     struct parcel parcel = *p;
-    parcel.message = message_ref(d->message);
+    parcel.message = message_ref(d->message); /* first: counted with less effort than below */
+    message_share(d->message);
     if (!mail_parcel(d->worker, to, &parcel) && d->from) flow_rest(d->from, to);
 }
 
@@ -217,7 +217,7 @@ void fanout_to(struct worker *w, struct session *s, struct message *m) {
 }
 
 void fanout_arrived(struct worker *w, const struct parcel *p) {
-    struct route *r = route_find(w, message_topic(p->message));
+    struct route *r = route_again(w, message_topic(p->message), &w->route_arrived);
     struct delivering d = { .worker = w,
                             .message = p->message,
                             .ask = r->wants & HOOK_ASKED_AT_DELIVERY };

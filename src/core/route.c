@@ -65,6 +65,7 @@ void route_cache_clear(struct worker *w) {
     }
     w->route_len = w->route_at = 0;
     route_forget(w, &w->route_passing);
+    route_forget(w, &w->route_arrived);
 }
 
 void route_cache_deinit(struct worker *w) {

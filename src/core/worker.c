@@ -389,7 +389,7 @@ void broker_add_worker(struct broker *b, struct config *config, struct hooks *ho
 
 struct broker *broker_new_at(const struct clock *clock, struct log *log, struct config *config,
                              struct hooks *hooks) {
-    struct broker *b = xcalloc(1, sizeof *b);
+    struct broker *b = xcalloc_lines(1, sizeof *b);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     b->log = log;
     b->clock = clock;
@@ -397,7 +397,7 @@ struct broker *broker_new_at(const struct clock *clock, struct log *log, struct 
     b->retained = retain_new();
     b->helpers = helpers_new(cores > 1 ? (unsigned)cores : 1);
     b->generation = 1;
-    b->workers = xcalloc(WORKERS_MAX, sizeof *b->workers);
+    b->workers = xcalloc_lines(WORKERS_MAX, sizeof *b->workers);
     must(getrandom(b->seed, sizeof b->seed, 0) == sizeof b->seed);
     broker_add_worker(b, config, hooks);
     return b;

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/mem.h"
 #include "base/slots.h"
 #include "core/config.h"
 #include "core/hooks.h"
@@ -70,9 +71,9 @@ struct broker {
     unsigned gate_totals_len;
     uint64_t seed[2]; /* of the hash that says where a session lives */
     /* any thread */
-    _Atomic unsigned ready;          /* workers whose first policy is in place */
-    _Atomic unsigned generation;     /* of the policy; 1 at start */
-    _Atomic unsigned in_place;       /* the last one said to be in place everywhere */
+    _Alignas(CACHE_LINE) _Atomic unsigned ready; /* workers whose first policy is in place */
+    _Atomic unsigned generation;                 /* of the policy; 1 at start */
+    _Atomic unsigned in_place;                   /* the last one said to be in place everywhere */
     _Atomic uint64_t connected;      /* clients, now: one count, so that max_connections is one */
     _Atomic uint64_t most_connected; /* at one time */
     /* main thread */
@@ -115,6 +116,7 @@ struct worker {
     /* private to route.c: */
     struct route **route_hand;   /* owned: eviction ring */
     struct route *route_passing; /* owned reference: lent, but not remembered */
+    struct route *route_arrived; /* owned reference: of what another worker sent last */
     struct route *route_spare;   /* owned: without a reference, for the next one */
     uint16_t *route_seen;        /* owned: marks of topics met lately */
     unsigned route_len, route_at;
@@ -133,10 +135,11 @@ struct worker {
     struct mail_messages *outbox[WORKERS_MAX]; /* owned: this turn's messages for each */
     struct deferred post;
     /* any thread may post */
-    struct mailbox inbox;
+    _Alignas(CACHE_LINE) struct mailbox inbox;
     _Atomic size_t inbox_bytes; /* of messages in it */
     /* written by this worker, read by anyone */
-    _Atomic unsigned generation; /* of the policy in place here; 0: that of the start */
+    _Alignas(CACHE_LINE) _Atomic unsigned generation; /* of the policy in place here; 0: that of the
+                                                         start */
     struct counters counters;
 };
 

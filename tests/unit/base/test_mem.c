@@ -36,6 +36,27 @@ static void no_size_is_no_reason_for_null(void **state) {
     free(a), free(b), free(c);
 }
 
+static bool is_zero(const uint8_t *at, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (at[i]) return false;
+    return true;
+}
+
+static void zeroed_memory_is_zero_in_every_size(void **state) {
+    (void)state;
+    for (size_t len = 1; len < 5000; len += 61) {
+        free(memset(xmalloc(len), 0xff, len)); /* most likely what comes next */
+        uint8_t *at = xcalloc(1, len);
+        assert_true(is_zero(at, len));
+        free(at);
+        free(memset(xmalloc(len * CACHE_LINE), 0xff, len * CACHE_LINE));
+        at = xcalloc_lines(len, CACHE_LINE);
+        assert_true(is_zero(at, len * CACHE_LINE));
+        assert_int_equal((uintptr_t)at % CACHE_LINE, 0);
+        free(at);
+    }
+}
+
 /* Whether a child running `fn` comes to a bad end (a sanitizer makes its own of it). */
 static bool ends_badly(void (*fn)(void)) {
     pid_t child = fork();
@@ -91,6 +112,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_is_terminated_and_absence_is_kept),
         cmocka_unit_test(no_size_is_no_reason_for_null),
+        cmocka_unit_test(zeroed_memory_is_zero_in_every_size),
         cmocka_unit_test(a_broken_invariant_aborts),
         cmocka_unit_test(an_overflowing_product_is_out_of_memory),
         cmocka_unit_test(containers_are_found_from_members),
