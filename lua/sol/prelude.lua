@@ -16,6 +16,7 @@
 ---@field kind fun(path: string): "file"|"folder"|nil
 ---@field list fun(folder: string): string[]
 ---@field suggest fun(word: string, names: string[]): string
+---@field is_loading fun(): boolean
 local native = ...
 
 -- Lua's own functions: an environment may replace its entries, not ours.
@@ -189,6 +190,7 @@ end
 --- plugin(name or path, options): loads it and calls its setup.
 local function plugin(name, given)
     if type(name) ~= "string" then error("plugin: expected a name or path, got a " .. type(name), 2) end
+    if not native.is_loading() then error(("plugin %q: plugins are loaded with the policy"):format(name), 2) end
     if given ~= nil and type(given) ~= "table" then
         error(("plugin %q: options must be a table, not %s"):format(name, show(given)), 2)
     end

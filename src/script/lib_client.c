@@ -455,8 +455,8 @@ static int l_disconnect(lua_State *L) {
         lua_pushboolean(L, true); /* ..., true */
         return 1;
     }
-    if (!c || !c->conn) return vm_fail(L, "closed");
-    lua_pushboolean(L, client_disconnect_with(c, &f)); /* ..., true */
+    if (!c || !c->conn || !client_disconnect_with(c, &f)) return vm_fail(L, "closed");
+    lua_pushboolean(L, true); /* ..., true */
     return 1;
 }
 

@@ -246,9 +246,14 @@ static int native_load_file(lua_State *L) {
     return sandbox_load_file(L, path); /* path, fn or nil, error */
 }
 
+static int native_is_loading(lua_State *L) {
+    lua_pushboolean(L, script_of(L)->is_loading); /* answer */
+    return 1;
+}
+
 static const luaL_Reg natives[] = {
-    { "kind", native_kind },           { "list", native_list }, { "suggest", lib_suggest },
-    { "load_file", native_load_file }, { NULL, NULL },
+    { "is_loading", native_is_loading }, { "kind", native_kind },           { "list", native_list },
+    { "suggest", lib_suggest },          { "load_file", native_load_file }, { NULL, NULL },
 };
 
 /* Pushes the list of folders in a ':'-separated path. [-0, +1, m] */
