@@ -65,7 +65,7 @@ end
 local function receive(link)
     local socket = link.socket
     local header, err
-    repeat header, err = socket:receive(1) until header or err ~= "timeout" or link.is_patient
+    repeat header, err = socket:receive(1) until header or err ~= "timeout" or not link.is_patient
     if not header then return nil, err end
     local len, shift, is_last = 0, 0, false
     while not is_last and shift < 28 do

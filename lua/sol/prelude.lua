@@ -201,6 +201,9 @@ local function plugin(name, given)
     if type(module) ~= "table" or type(module.setup) ~= "function" then
         error(("plugin %q: %s must return a table with a function `setup`"):format(name, path), 2)
     end
+    if module.defaults ~= nil and type(module.defaults) ~= "table" then
+        error(("plugin %q: `defaults` of %s must be a table, not %s"):format(name, path, show(module.defaults)), 2)
+    end
     local options, wrong = merge(module.defaults or {}, given or {})
     if not options then error(("plugin %q: %s"):format(name, wrong), 2) end
     guarded(name, module.setup, options)

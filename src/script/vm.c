@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,9 +54,12 @@ static void kill_hook(lua_State *L, lua_Debug *ar) {
         lua_yield(L, 0);
         return;
     }
-    luaL_where(L, 0); /* place */
-    lua_pushfstring(L, "ran past its budget of %d ms", (int)vm->clock.budget_ms);
-    lua_concat(L, 2); /* text */
+    /* A pcall catches it, and meets it again at once: the first place counts. */
+    if (!vm->killed_at[0]) {
+        luaL_where(L, 0); /* place */
+        snprintf(vm->killed_at, sizeof vm->killed_at, "%s", lua_tostring(L, -1));
+    }
+    lua_pushfstring(L, "%sran past its budget of %d ms", vm->killed_at, (int)vm->clock.budget_ms);
     lua_error(L);
 }
 
@@ -207,6 +211,7 @@ void vm_enter(struct vm *vm, lua_State *L, struct vm_entry *e) {
     if (!e->outer) {
         if (vm->before_entry) vm->before_entry(vm);
         if (!pthread_equal(c->thread, pthread_self())) clock_move(vm);
+        vm->killed_at[0] = '\0';
         c->started = c->ticks;
         c->entries++;
         if (!c->ticking) clock_start(c);
@@ -278,7 +283,8 @@ int vm_call(lua_State *L, int nargs, int nresults) {
     lua_remove(L, at); /* ..., results or text */
     if (killed && status == LUA_OK) {
         lua_settop(L, at - 1); /* ... */
-        lua_pushfstring(L, "ran past its budget of %d ms", (int)vm->clock.budget_ms);
+        lua_pushfstring(L, "%sran past its budget of %d ms", vm->killed_at,
+                        (int)vm->clock.budget_ms);
         status = LUA_ERRRUN;
     }
     return status;

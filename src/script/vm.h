@@ -49,9 +49,10 @@ struct vm {
     lua_State *L;                /* owned; NULL once closed */
     lua_State *volatile running; /* innermost state executing; NULL: none */
     struct vm_clock clock;
-    size_t used_bytes; /* Lua heap */
-    size_t cap_bytes;  /* 0: no cap */
-    bool is_capped;    /* the cap holds now: Lua runs protected */
+    size_t used_bytes;  /* Lua heap */
+    size_t cap_bytes;   /* 0: no cap */
+    bool is_capped;     /* the cap holds now: Lua runs protected */
+    char killed_at[80]; /* "file:line: " where the budget ended first; "" if it has not raised */
     /* What a hook's call that is over has left to do before Lua runs again; NULL: nothing. */
     void (*before_entry)(struct vm *vm);
     unsigned refs;           /* who keeps the struct, see vm_ref */

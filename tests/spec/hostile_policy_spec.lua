@@ -5,6 +5,8 @@
 
 local broker = require "support.broker"
 local eval = require "support.eval"
+local wait = require "support.wait"
+local world = require "support.world"
 local with_broker = broker.with_broker
 
 describe("a handler that throws", function()
@@ -409,6 +411,90 @@ describe("a handler that makes nonsense of", function()
                 assert.is_true(codes[1] >= 0x80 and codes[2] == 0, code)
             end
             other:publish("fine", "x"):expect_publish("fine", "x")
+        end)
+    end)
+end)
+
+describe("a plugin that is wrong", function()
+    it("is told with its place", function()
+        local wrong = {
+            { nil, "sol.lua:1: plugin \"./p\" not found: there is no .*/p" },
+            { "local x = = 1", "p/init.lua:1: unexpected symbol near '='" },
+            { "\n\nerror 'at its third line'", "p/init.lua:3: at its third line" },
+            { "error {}", "sol.lua:1: plugin \"./p\": table: 0x" },
+            { "return 7", "must return a table with a function `setup`" },
+            { "return { setup = 7 }", "must return a table with a function `setup`" },
+            { "return { setup = function() error() end }", "sol.lua:1: plugin \"./p\": nil" },
+            { "return { setup = function() local x; return x.y end }", "p/init.lua:1: attempt to index a nil value" },
+            { "return { defaults = 7, setup = function() end }", "`defaults` of .*/p/init.lua must be a table, not 7" },
+            { "return setmetatable({}, { __index = function() error 'got you' end })", "got you" },
+            { "\27Lua", "attempt to load a binary chunk" },
+        }
+        for _, row in ipairs(wrong) do
+            broker.with_dir(function(dir)
+                broker.write_file(dir .. "/sol.lua", "plugin './p'")
+                if row[1] then
+                    assert(os.execute("mkdir " .. dir .. "/p"))
+                    broker.write_file(dir .. "/p/init.lua", row[1])
+                end
+                local result = broker.sol("check", "-c", dir .. "/sol.lua")
+                assert.equal(1, result.status, row[1])
+                assert.matches(row[2], result.stderr, row[1])
+            end)
+        end
+    end)
+end)
+
+describe("a backend that is of no use", function()
+    it("gives an error in time, and back what it took", function()
+        world.with_world({ "chaos" }, function(chaos)
+            local ports = { refuse = broker.free_port() }
+            for what, port in chaos:said():gmatch "(%l+) (%d+)\n" do ports[what] = tonumber(port) end
+            ports.port = nil
+            eval.with({ globals = [[{
+                ask = {
+                    socket = function(port)
+                        local s <close>, err = sol.socket.connect("tcp://127.0.0.1:" .. port, { timeout = 0.2 })
+                        if not s then return nil, err end
+                        s:send "hello\n"
+                        return s:receive "line"
+                    end,
+                    http = function(port) return sol.http.get("http://127.0.0.1:" .. port, { timeout = 0.2 }) end,
+                    redis = function(port)
+                        return sol.redis.pool { port = port, timeout = 0.2, password = "x" }:get "key"
+                    end,
+                    pg = function(port)
+                        return sol.pg.pool { port = port, timeout = 0.2, user = "x" }:query "SELECT 1"
+                    end,
+                    mqtt = function(port)
+                        local c <close> = sol.mqtt.connect { port = port, timeout = 0.2, retry = 60 }
+                        local ok, err = c:ready(0.4)
+                        return ok, err -- no tail call: it would be closed before
+                    end,
+                },
+            }]] }, function(run, b)
+                local fds -- after a first round: then all that stays open is
+                for _, what in ipairs { "refuse", "hang", "reset", "end", "garbage", "dribble", "flood" } do
+                    local said = run(([[
+                        local tasks, said = {}, {}
+                        for name, fn in pairs(ask) do tasks[name] = sol.spawn(fn, %d) end
+                        for name, task in pairs(tasks) do
+                            local done, value, err = task:join()
+                            said[#said + 1] = name .. ": " .. (done and value == nil and err or "?")
+                        end
+                        return table.concat(said, "\n")
+                    ]]):format(ports[what]))
+                    assert.equal(4, select(2, said:gsub("\n", "")), what .. ": " .. said)
+                    -- a line is a line, from whomever it comes
+                    if what == "flood" or what == "garbage" then said = said:gsub("socket: %?", "socket: line") end
+                    assert.is_nil(said:find(": ?", 1, true), what .. ": " .. said)
+                    fds = fds or b:fds()
+                end
+                wait.till("the connections to be closed", function()
+                    run "return 'a turn of the loop'"
+                    return b:fds() <= fds
+                end)
+            end)
         end)
     end)
 end)

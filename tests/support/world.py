@@ -6,6 +6,7 @@
     http [CERT KEY]       a web server
     http-unix PATH        the same on a unix socket
     dns                   a name server with a small zone
+    chaos                 servers of no use, a port each; it prints "NAME PORT" for them
     mqtt FILE             a broker that says what the file's lines say, packet by packet
     redis                 enough of redis to be tried in ways the real one never shows
 
@@ -355,12 +356,64 @@ class Redis(socketserver.StreamRequestHandler):
 # ---- main ---------------------------------------------------------------------
 
 
+# ---- chaos --------------------------------------------------------------------
+
+
+class Chaos(socketserver.BaseRequestHandler):
+    """What a backend can do to us, whatever it was asked."""
+
+    def handle(self):
+        try:
+            getattr(self, "do_" + self.server.what)()
+        except OSError:
+            pass
+
+    def until_gone(self):
+        while self.request.recv(65536):
+            pass
+
+    def do_hang(self):
+        self.until_gone()
+
+    def do_reset(self):
+        """After a little of what it was sent."""
+        self.request.recv(1)
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def do_end(self):
+        self.request.recv(65536)
+
+    def do_garbage(self):
+        self.request.recv(1)
+        self.request.sendall(bytes(range(255, -1, -1)) * 16)
+        self.until_gone()
+
+    def do_dribble(self):
+        while True:
+            self.request.sendall(b"1")
+            time.sleep(0.02)
+
+    def do_flood(self):
+        while True:
+            self.request.sendall(b"HTTP/1.1 200 OK\r\n" + b"x" * 65536)
+
+
+def serve_chaos():
+    for what in [name[3:] for name in dir(Chaos) if name.startswith("do_")]:
+        server = Server(("127.0.0.1", 0), Chaos)
+        server.what = what
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        say(what, server.server_address[1])
+    say("port", 0)
+    threading.Event().wait()
+
+
 # ---- mqtt ---------------------------------------------------------------------
 
 
 class Mqtt:
     """Follows a script, one connection after the other: "accept", "read" (a packet, which it
-    prints), "write HEX", "end" (with a reset), "hold" (says "holding" and waits for the client to go)."""
+    prints), "write HEX", "end" (with a reset), "hold" (says "holding" and waits until the client goes)."""
 
     def __init__(self, path):
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -410,7 +463,8 @@ class Mqtt:
     def do_hold(self):
         say("holding")
         try:
-            self.peer.recv(65536)
+            while self.peer.recv(65536):
+                pass
         except OSError:
             pass
         self.peer.close()
@@ -450,6 +504,8 @@ def main(mode, *args):
     threading.Thread(target=until_input_ends, daemon=True).start()
     if mode == "dns":
         serve_dns()
+    if mode == "chaos":
+        serve_chaos()
     server = make(mode, args)
     address = server.server_address
     say("port", address[1] if isinstance(address, tuple) else 0)
