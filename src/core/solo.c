@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum {
-    TURNS_MAX = 100000, /* of one settling: more is no rest */
+    TURNS_MAX = 20000, /* of one settling: more is no rest */
     HELPED_MS = 100,    /* one wait for a helper */
     READ_BYTES = 65536
 };

@@ -5,7 +5,7 @@
 
 #include <lua.h>
 
-/* Pushes { new = ... }.  The state must be that of a VM (vm_new) without a script. [-0, +1, m] */
+/* Pushes { new, folder }.  The state must be that of a VM (vm_new) without a script. [-0, +1, m] */
 int luaopen_sol_testing(lua_State *L);
 
 #endif

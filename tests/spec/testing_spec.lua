@@ -414,6 +414,23 @@ describe("a broker", function()
         b:advance(5)
     end)
 
+    it("says when a policy gives it no rest", function()
+        local b = broker "sol.on('publish', function() while true do sol.sleep(0) end end)"
+        local c = b:connect {}
+        has(error_of(c.publish, c, "t", ""), "the broker finds no rest")
+    end)
+
+    it("ends a handler that waits too long by its own clock", function()
+        local b = broker("hook_timeout = 2\nsol.on('publish', function() sol.sleep(10) end)", { tolerate = true })
+        local c = b:connect {}
+        c:publish("t", "")
+        b:advance(1.9)
+        assert.is_false(c.answer.answered)
+        b:advance(0.2)
+        assert.equal(0x87, c.answer.reason_code)
+        has(b:errors()[1], "it waited longer than 2000 ms")
+    end)
+
     it("tolerates errors when told, and remembers them", function()
         local b = broker("sol.on('deliver', function() error 'never mind' end)", { tolerate = true })
         local c = b:connect {}
