@@ -463,6 +463,28 @@ static void time_spent_in_a_turn_does_not_lengthen_the_wait(void **state) {
     free(s);
 }
 
+/* ---- a loop turned by hand -------------------------------------------------- */
+
+static void a_turn_without_work_runs_nothing(void **state) {
+    (void)state;
+    struct hand clock = { 5000000 };
+    struct loop *loop = loop_on(&clock);
+    struct shot *s = shot_new(loop);
+    assert_true(loop_next_ms(loop) == UINT64_MAX);
+    loop_arm(loop, &s->timer, 20);
+    assert_true(loop_next_ms(loop) > 5 && loop_next_ms(loop) <= 20);
+    turn(loop);
+    assert_int_equal(loop_runs(loop), 0);
+    clock_add_ms(&clock, 15);
+    turn(loop);
+    assert_int_equal(loop_runs(loop), 1);
+    turn(loop);
+    assert_int_equal(loop_runs(loop), 1);
+    assert_int_equal(loop_wall_ms(loop), 20);
+    loop_free(loop);
+    free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_timers_fire_as_a_sorted_list_would),
@@ -479,6 +501,7 @@ int main(void) {
         cmocka_unit_test(a_freed_loop_detaches_its_timers),
         cmocka_unit_test(the_wait_ends_with_the_timer),
         cmocka_unit_test(time_spent_in_a_turn_does_not_lengthen_the_wait),
+        cmocka_unit_test(a_turn_without_work_runs_nothing),
     };
     return cmocka_run_group_tests_name("io/timer", tests, NULL, NULL);
 }
