@@ -11,7 +11,7 @@ local sol, native = ...
 local error, floor, ipairs, math_type, pairs, setmetatable, sort, tonumber, tostring, type =
     error, math.floor, ipairs, math.type, pairs, setmetatable, table.sort, tonumber, tostring, type
 local concat, pack, unpack = table.concat, table.pack, table.unpack
-local sleep = sol.sleep
+local now, sleep, waiter = sol.now, sol.sleep, native.waiter
 
 local TIMEOUT = 5 -- seconds: what sol.socket and sol.dns have without the option
 local FOR_EVER = 86400
@@ -98,43 +98,67 @@ local function connection(reply, timeout)
     }, Socket)
 end
 
+--- Something has happened that a receive may wait for.
+local function rouse(self)
+    if self.waiting then self.waiting:wake() end
+    self.waiting = nil
+end
+
 function Socket:send(data)
     if not self.open then return nil, "closed" end
     if type(data) == "table" then data = concat(data) end
     local back, err = self.reply(data, self.sending)
-    if back then self.input = self.input .. back end
     if err == "timeout" then return nil, err end
+    self.input = self.input .. (back or "")
     self.ended = self.ended or err
+    rouse(self)
     return #data
 end
 
---- The first `len` bytes of the input, `skip` more are dropped; nil and why if they do not come.
+--- The first `len` bytes of the input; `skip` more are dropped.
 local function take(self, len, skip)
-    if not self.open then return nil, "closed" end
-    if len and len <= #self.input then
-        local data = self.input:sub(1, len)
-        self.input = self.input:sub(len + (skip or 0) + 1)
-        return data
-    end
-    local err, rest = self.ended or "timeout", self.input
-    self.input = ""
-    sleep(self.ended and 0 or self.receiving)
-    return nil, err, rest
+    local data = self.input:sub(1, len)
+    self.input = self.input:sub(len + (skip or 0) + 1)
+    return data
 end
 
-function Socket:receive(what)
-    if math_type(what) == "integer" then return take(self, what) end
-    if what == "all" then
-        if self.ended then return take(self, #self.input) end
-        return take(self)
+--- What find(self) gives as soon as it gives anything; or nil, why not, and what has come.
+local function await(self, find)
+    local deadline = now() + self.receiving
+    while self.open do
+        local data = find(self)
+        if data then return data end
+        local err, left = self.ended, deadline - now()
+        if not err then
+            self.waiting = waiter()
+            err = (left <= 0 or not self.waiting:wait(left)) and "timeout"
+        end
+        if err then return nil, err, take(self, #self.input) end
     end
+    return nil, "closed"
+end
+
+local FIND = {}
+
+function FIND.line(self)
     local at, last = self.input:find "\r?\n"
-    return take(self, at and at - 1, at and last - at + 1)
+    return at and take(self, at - 1, last - at + 1)
+end
+
+function FIND.all(self) return self.ended and take(self, #self.input) end
+
+function Socket:receive(what)
+    local find = FIND[what or "line"] or function() return #self.input >= what and take(self, what) end
+    local data, err, rest = await(self, find)
+    return data, err, rest
 end
 
 function Socket:receive_any(max)
-    local len = #self.input
-    return take(self, len > 0 and (max and max < len and max or len) or nil)
+    local data, err = await(self, function()
+        local len = #self.input
+        return len > 0 and take(self, max and max < len and max or len)
+    end)
+    return data, err
 end
 
 function Socket:settimeouts(sending, receiving)
@@ -144,6 +168,7 @@ end
 function Socket:close()
     local was = self.open
     self.open = false
+    rouse(self)
     if not was then return nil, "closed" end
     return true
 end
@@ -163,6 +188,9 @@ function sol.socket.connect(url, options)
         return back, why
     end, timeout)
 end
+
+--- What sol.mqtt leaves to be said when its socket goes: nobody would hear it.
+function native.farewell() end
 
 -- ---- sol.redis ----------------------------------------------------------------------------------
 

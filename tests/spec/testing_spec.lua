@@ -348,6 +348,36 @@ describe("the world", function()
         assert.equal("closed", b:connect({ client_id = "bob" }).reason)
     end)
 
+    it("of a socket answers those who receive while others send", function()
+        local b = broker([[
+            hook_timeout = 60
+            sol.on("start", function()
+                local s = sol.socket.connect "tcp://other:1"
+                sol.spawn(function()
+                    sol.log.info("heard " .. s:receive(3) .. " " .. s:receive "line" .. " " .. s:receive_any())
+                    local nothing, why, rest = s:receive(9)
+                    sol.log.info(tostring(nothing) .. " " .. why .. " " .. rest)
+                    sol.log.info("all " .. s:receive "all")
+                end)
+                for _, word in ipairs { "one", "two", "three", "four", "five", "end" } do
+                    sol.sleep(1)
+                    s:send(word)
+                end
+            end)
+        ]], { stubs = { socket = function(_, sent)
+            local answers = { one = "abc", two = "line\r\nmore", four = "xy", ["end"] = false }
+            if not sent then return true end
+            return answers[sent]
+        end } })
+        b:advance(1.9)
+        assert.is_nil(b:logged "heard")
+        b:advance(0.1)
+        assert.truthy(b:logged "heard abc line more")
+        b:advance(4)
+        assert.truthy(b:logged "nil closed xy")
+        assert.truthy(b:logged "all $")
+    end)
+
     it("is not asked behind the test's back", function()
         local rows = {
             http = "sol.http.get 'http://127.0.0.1/'", redis = "sol.redis.pool {}:get 'x'",
@@ -379,6 +409,26 @@ describe("the world", function()
         assert.truthy(b:logged "status 204")
         assert.equal(0x87, b:connect({}):publish("t", ""))
         b:advance(100)
+    end)
+
+    it("of sol.mqtt is a socket that speaks MQTT", function()
+        local sent = {}
+        local b = broker([[
+            local other = sol.mqtt.connect { host = "other", client_id = "me" }
+            sol.on("published", "up/#", function(_, message)
+                sol.log.info("sent: " .. tostring(other:publish(message.topic, message.payload, { qos = 1 })))
+            end)
+        ]], { stubs = { socket = function(_, bytes)
+            if not bytes then return true end
+            local kind = bytes:byte() >> 4
+            sent[#sent + 1] = kind
+            if kind == 1 then return "\x20\x03\0\0\0" end -- CONNACK
+            if kind == 3 then return "\x40\x02" .. bytes:sub(9, 10) end -- PUBACK with the id behind "up/x"
+        end } })
+        b:connect({}):publish("up/x", "1")
+        b:advance(1)
+        assert.same({ 1, 3 }, sent)
+        assert.truthy(b:logged "^sent: true$")
     end)
 
     it("that fails itself fails the test", function()
