@@ -282,6 +282,19 @@ local function refused(name, instead)
     end })
 end
 
+--- Lua 5.2's, of which VerneMQ's Lua is.
+local function old_names(base)
+    base.unpack, base.loadstring = table.unpack, function(...) return base.load(...) end
+    base.math = setmetatable({ pow = function(x, y) return x ^ y end }, { __index = math })
+    base.bit32 = {
+        band = function(x, y) return x & y & 0xFFFFFFFF end, bor = function(x, y) return (x | y) & 0xFFFFFFFF end,
+        bxor = function(x, y) return (x ~ y) & 0xFFFFFFFF end, bnot = function(x) return ~x & 0xFFFFFFFF end,
+        lshift = function(x, n) return x << n & 0xFFFFFFFF end,
+        rshift = function(x, n) return (x & 0xFFFFFFFF) >> n end,
+    }
+    return base
+end
+
 local SQL, STORE = "use postgres, or a web service with http", "use redis or kv"
 
 local M = {}
@@ -296,12 +309,12 @@ end
 ---@param shared table as M.shared gives it
 ---@param state { inserted: table<string, string>? }
 function M.globals(options, shared, state)
-    return setmetatable({
+    return setmetatable(old_names {
         json = json, log = log, crypto = crypto, bcrypt = bcrypt, obf = obf, vmq_api = vmq_api,
         redis = redis_of(options.redis, shared.redis), postgres = postgres_of(options.postgres, shared.postgres),
         http = http_of(shared.http), kv = kv_of(shared.tables), auth_cache = auth_cache_of(shared.cache, state),
         mysql = refused("mysql", SQL), cockroachdb = refused("cockroachdb", SQL), mongodb = refused("mongodb", SQL),
-        memcached = refused("memcached", STORE), unpack = table.unpack,
+        memcached = refused("memcached", STORE),
     }, { __index = _ENV })
 end
 
