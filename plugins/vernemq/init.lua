@@ -96,28 +96,44 @@ local function on_publish(client, message)
     granted[client.id] = message.topic
 end
 
+--- What the script says of a subscription.
+local function judge(client, args, suffix, qos)
+    local lists = lists_of(client)
+    if lists then return acl.may_subscribe(lists, args.topics[1][1], qos) end
+    return (ask("auth_on_subscribe" .. suffix, args))
+end
+
 local function on_subscribe(client, subscription)
     granted[client.id] = nil
     if client.attributes["vernemq.allow_subscribe"] == false then return REFUSED end
     local args, suffix = convert.subscription(client, subscription)
-    local lists = lists_of(client)
-    local answer = lists and acl.may_subscribe(lists, args.topics[1][1], subscription.qos)
-    if not lists then answer = ask("auth_on_subscribe" .. suffix, args) end
+    local answer = judge(client, args, suffix, subscription.qos)
     if answer == nil then return nil end
     local topics = type(answer) == "table" and (answer.topics or answer)
     if not answer or topics and not convert.resubscribe(client, subscription, topics) then return REFUSED end
     granted[client.id] = subscription.filter
 end
 
---- What the script granted passes; what nobody grants is refused, as VerneMQ does.
-local function authorize(hooks, actions)
-    on(hooks, "authorize", function(client, request)
-        local topic = granted[client.id]
-        granted[client.id] = nil
-        if topic == request.topic then return sol.allow() end
-    end, { actions = actions })
-    on(hooks, "authorize", function() return REFUSED end, { actions = actions, priority = LATE.priority })
+--- What the script has just granted passes.
+local function on_authorize(client, request)
+    local topic = granted[client.id]
+    granted[client.id] = nil
+    if topic == request.topic then return sol.allow() end
 end
+
+--- A subscription that is judged again (sol.reauthorize) has no subscribe handlers before it.
+local function on_authorize_subscribe(client, request)
+    local verdict = on_authorize(client, request)
+    if verdict or client.attributes["vernemq.allow_subscribe"] == false then return verdict end
+    local again = { filter = request.topic, qos = request.qos }
+    local args, suffix = convert.subscription(client, again)
+    local answer = judge(client, args, suffix, request.qos)
+    local topics = type(answer) == "table" and (answer.topics or answer)
+    if topics then answer = convert.resubscribe(client, again, topics) and again.filter == request.topic end
+    if answer then return sol.allow() end
+end
+
+local function refuse() return REFUSED end
 
 local function on_unsubscribe(client, subscription)
     local args, suffix = convert.client(client)
@@ -174,8 +190,11 @@ function M.setup(options)
     on(REGISTERS, "authenticate", on_authenticate)
     on(PUBLISHES, "publish", on_publish, LATE)
     on(SUBSCRIBES, "subscribe", on_subscribe, LATE)
-    authorize(PUBLISHES, { "publish", "will" })
-    authorize(SUBSCRIBES, { "subscribe" })
+    on(PUBLISHES, "authorize", on_authorize, { actions = { "publish", "will" } })
+    on(SUBSCRIBES, "authorize", on_authorize_subscribe, { actions = { "subscribe" } })
+    -- What nobody grants is refused, as VerneMQ does.
+    on(PUBLISHES, "authorize", refuse, { actions = { "publish", "will" }, priority = LATE.priority })
+    on(SUBSCRIBES, "authorize", refuse, { actions = { "subscribe" }, priority = LATE.priority })
     on({ "on_unsubscribe", "on_unsubscribe_m5" }, "unsubscribe", on_unsubscribe)
     on({ "on_deliver", "on_deliver_m5", "on_offline_message" }, "deliver", on_deliver)
     on({ "on_publish", "on_publish_m5" }, "published", on_published)

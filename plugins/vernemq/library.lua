@@ -271,8 +271,9 @@ function vmq_api.disconnect_by_subscriber_id(id)
     return "ok"
 end
 
-function vmq_api.reauthorize_subscriptions()
-    error("vmq_api.reauthorize_subscriptions is not possible here: disconnect the client instead", 2)
+function vmq_api.reauthorize_subscriptions(_, id)
+    sol.reauthorize { client_id = id.client_id }
+    return "ok"
 end
 
 --- A library that is not there: any use of it raises.

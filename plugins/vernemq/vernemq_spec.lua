@@ -315,6 +315,39 @@ describe("vernemq, its libraries:", function()
         end
     end)
 
+    it("vmq_api disconnects a client, and has its subscriptions judged again", function()
+        local b = with_script [[
+            kv.ensure_table { name = "closed" }
+            hooks = { auth_on_publish = function(pub)
+                local who = { mountpoint = "", client_id = "reader" }
+                if pub.topic == "close" then
+                    kv.insert("closed", { [pub.payload] = true })
+                    return { payload = vmq_api.reauthorize_subscriptions(nil, who, {}) }
+                elseif pub.topic == "kick" then
+                    return { payload = vmq_api.disconnect_by_subscriber_id(who, { do_cleanup = true }) }
+                end
+                return true
+            end, auth_on_subscribe = function(sub)
+                if kv.lookup("closed", sub.topics[1][1])[1] then return false end
+                return { { sub.topics[1][1], 0 } }
+            end }
+        ]]
+        local admin, reader = b:connect { version = 4 }, b:connect { client_id = "reader", version = 4 }
+        for _, filter in ipairs { "a", "b" } do assert.equal(0, reader:subscribe(filter, { qos = 1 })) end
+        for _, filter in ipairs { "close", "kick" } do admin:subscribe(filter) end
+        admin:publish("close", "a")
+        admin:expect("close", "ok")
+        admin:publish("a", "unheard")
+        admin:publish("b", "heard")
+        reader:expect("b", "heard")
+        reader:expect_none()
+        for _, answer in ipairs { "ok", "not_found" } do
+            admin:publish "kick"
+            admin:expect("kick", answer)
+        end
+        assert.is_false(reader.connected)
+    end)
+
     it("a hook that raises, or answers what is none, refuses", function()
         local b = with_script([[
             hooks = { auth_on_publish_m5 = function(pub)
