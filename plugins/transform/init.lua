@@ -47,13 +47,15 @@ local function compiled(rule, n)
     for _, name in ipairs { "remove", "keep" } do
         for i, path in ipairs(rule[name] or {}) do full[name][i] = compile.path(path) end
     end
-    full.reads_json = rule.payload ~= nil or rule.set or rule.remove or rule.keep
+    full.reshapes = rule.payload ~= nil or rule.set or rule.remove or rule.keep
+    full.reads_json = full.reshapes or rule.to and rule.to:find "^%$"
     return full
 end
 
 --- The document after `keep`, `set` and `remove`.
 local function edited(rule, at)
     local document = at.document
+    if type(document) ~= "table" then error "neither object nor array" end
     if rule.keep then
         local kept = {}
         for _, path in ipairs(rule.keep) do compile.put(kept, path, compile.get(document, path)) end
@@ -73,21 +75,28 @@ local function reshaped(rule, at)
     return assert(sol.json.encode(result == nil and sol.json.null or result))
 end
 
+--- What becomes of a message that the rule cannot be applied to.
+local function refuse(rule, why)
+    if rule.invalid == "pass" then return nil end
+    return rule.invalid == "drop" and sol.drop() or sol.deny(0x99, why)
+end
+
 local function apply(rule, client, message)
     local at = { captures = sol.topic.capture(rule.from, message.topic), message = message, client = client }
+    local payload, topic = message.payload, message.topic
     if rule.reads_json then
-        local document, err = sol.json.decode(message.payload)
+        local document, err = sol.json.decode(payload)
+        if document == nil then return refuse(rule, err) end
         at.document = document
-        local ok = document ~= nil and (rule.payload ~= nil or type(document) == "table")
-        local payload
-        if ok then ok, payload = pcall(reshaped, rule, at) end
-        if not ok then
-            if rule.invalid == "pass" then return nil end
-            return rule.invalid == "drop" and sol.drop() or sol.deny(0x99, err or "not what it should be")
-        end
-        message.payload = payload
     end
-    if rule.to then message.topic = rule.to(at) end
+    if rule.to then topic = rule.to(at) end -- before the document is changed
+    if type(topic) ~= "string" or not sol.topic.valid_name(topic) then return refuse(rule, "it gives no topic") end
+    if rule.reshapes then
+        local ok, result = pcall(reshaped, rule, at)
+        if not ok then return refuse(rule, "it cannot be reshaped") end
+        payload = result
+    end
+    message.topic, message.payload = topic, payload
 end
 
 ---@param options {rules: table[]}

@@ -64,6 +64,35 @@ describe("transform", function()
         end)
     end)
 
+    it("sends a message where a field of it says", function()
+        try([[{ from = "inbox", to = "$.room", remove = { "room" } }]], function(becomes, pub, all)
+            becomes("inbox", '{"room":"rooms/7","x":1}', "rooms/7", '{"x":1}')
+            for _, payload in ipairs { '{"room":"#"}', '{"room":""}', '{"room":5}', "{}", "[]", "x" } do
+                assert.equal(0x99, pub:publish("inbox", payload), payload)
+            end
+            all:expect_none()
+        end)
+    end)
+
+    it("takes whatever JSON there is", function()
+        try([[
+            { from = "odd", set = {
+                ["a.b"] = { path = "a.c[2].d", map = { x = 1 }, scale = 2, round = 1, as = "integer" }, ["l[3]"] = "$.l", z = "$payload" }, remove = { "r.s.t", "l[1]", "q" }, invalid = "drop" },
+            { from = "odd/kept", keep = { "a.b", "l[2].x" }, invalid = "drop" },
+            { from = "odd/built", payload = { a = { path = "a.b.c", as = "number" }, l = { "$.l[1]" } } },
+        ]], function(_, pub)
+            for _, payload in ipairs {
+                "null", "true", "1", '"s"', "[]", "{}", "[[]]", "[null]", '{"a":null}', '{"a":[1,2]}', '{"a":1e308}',
+                '{"a":{"c":[1,{"d":"x"}]}}', '{"a":{"c":[1,{"d":{}}]}}', '{"a":{"c":{"2":{"d":"9"}}}}', '{"l":"text"}',
+                '{"l":[]}', '{"l":{}}', '{"l":[1,2,3,4]}', '{"r":[1]}', '{"r":{"s":5}}', '{"":{"":1}}',
+            } do
+                for _, topic in ipairs { "odd", "odd/kept", "odd/built" } do
+                    assert.equal(0, pub:publish(topic, payload), topic .. " " .. payload)
+                end
+            end
+        end)
+    end)
+
     it("refuses, drops or passes what is no JSON", function()
         try([[{ from = "deny", set = { a = 1 } }, { from = "drop", set = { a = 1 }, invalid = "drop" },
             { from = "pass", set = { a = 1 }, invalid = "pass" }]], function(becomes, pub, all)
