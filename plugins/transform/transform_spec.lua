@@ -76,8 +76,10 @@ describe("transform", function()
 
     it("takes whatever JSON there is", function()
         try([[
-            { from = "odd", set = {
-                ["a.b"] = { path = "a.c[2].d", map = { x = 1 }, scale = 2, round = 1, as = "integer" }, ["l[3]"] = "$.l", z = "$payload" }, remove = { "r.s.t", "l[1]", "q" }, invalid = "drop" },
+            { from = "odd", remove = { "r.s.t", "l[1]", "q" }, invalid = "drop", set = {
+                ["a.b"] = { path = "a.c[2].d", map = { x = 1 }, scale = 2, round = 1, as = "integer" },
+                ["l[3]"] = "$.l", z = "$payload",
+            } },
             { from = "odd/kept", keep = { "a.b", "l[2].x" }, invalid = "drop" },
             { from = "odd/built", payload = { a = { path = "a.b.c", as = "number" }, l = { "$.l[1]" } } },
         ]], function(_, pub)
