@@ -83,13 +83,21 @@ local function on_authenticate(client)
     if client.attributes["vernemq.registered"] then return sol.allow() end
 end
 
+--- What the script says of a publish.
+local function judge_publish(client, message)
+    local lists = lists_of(client)
+    if lists then
+        local topic = convert.unmounted(client, message.topic)
+        return acl.may_publish(lists, topic, message.qos, message.payload, message.retain)
+    end
+    local args, suffix = convert.publication(client, message)
+    return (ask("auth_on_publish" .. suffix, args))
+end
+
 local function on_publish(client, message)
     granted[client.id] = nil
     if client.attributes["vernemq.allow_publish"] == false then return REFUSED end
-    local args, suffix = convert.publication(client, message)
-    local lists = lists_of(client)
-    local answer = lists and acl.may_publish(lists, args.topic, args.qos, args.payload, args.retain)
-    if not lists then answer = ask("auth_on_publish" .. suffix, args) end
+    local answer = judge_publish(client, message)
     if answer == nil then return nil end
     if not answer then return REFUSED end
     if answer ~= true then convert.modify(client, message, answer, PUBLISH) end
@@ -97,7 +105,7 @@ local function on_publish(client, message)
 end
 
 --- What the script says of a subscription.
-local function judge(client, args, suffix, qos)
+local function judge_subscription(client, args, suffix, qos)
     local lists = lists_of(client)
     if lists then return acl.may_subscribe(lists, args.topics[1][1], qos) end
     return (ask("auth_on_subscribe" .. suffix, args))
@@ -107,7 +115,7 @@ local function on_subscribe(client, subscription)
     granted[client.id] = nil
     if client.attributes["vernemq.allow_subscribe"] == false then return REFUSED end
     local args, suffix = convert.subscription(client, subscription)
-    local answer = judge(client, args, suffix, subscription.qos)
+    local answer = judge_subscription(client, args, suffix, subscription.qos)
     if answer == nil then return nil end
     local topics = type(answer) == "table" and (answer.topics or answer)
     if not answer or topics and not convert.resubscribe(client, subscription, topics) then return REFUSED end
@@ -127,7 +135,7 @@ local function on_authorize_subscribe(client, request)
     if verdict or client.attributes["vernemq.allow_subscribe"] == false then return verdict end
     local again = { filter = request.topic, qos = request.qos }
     local args, suffix = convert.subscription(client, again)
-    local answer = judge(client, args, suffix, request.qos)
+    local answer = judge_subscription(client, args, suffix, request.qos)
     local topics = type(answer) == "table" and (answer.topics or answer)
     if topics then answer = convert.resubscribe(client, again, topics) and again.filter == request.topic end
     if answer then return sol.allow() end
