@@ -68,6 +68,7 @@ local function forget(client)
 end
 
 local function on_connect(client, connect)
+    if client.attributes["vernemq.registered"] then return end -- by another script
     local args = convert.registration(client, connect)
     local answer, inserted = ask(connect.version == 5 and "auth_on_register_m5" or "auth_on_register", args)
     if answer == nil then return end
@@ -102,6 +103,7 @@ local function on_publish(client, message)
     if not answer then return REFUSED end
     if answer ~= true then convert.modify(client, message, answer, PUBLISH) end
     granted[client.id] = message.topic
+    return sol.allow() -- authorize comes next, other scripts are not asked
 end
 
 --- What the script says of a subscription.
@@ -120,6 +122,7 @@ local function on_subscribe(client, subscription)
     local topics = type(answer) == "table" and (answer.topics or answer)
     if not answer or topics and not convert.resubscribe(client, subscription, topics) then return REFUSED end
     granted[client.id] = subscription.filter
+    return sol.allow()
 end
 
 --- What the script has just granted passes.

@@ -145,6 +145,39 @@ describe("vernemq, a fleet's script:", function()
     end)
 end)
 
+describe("vernemq, several scripts:", function()
+    it("the first that knows decides", function()
+        --- A script that answers by what it is asked about, and says next of all else.
+        local function script(name)
+            return ([[
+                local function decide(what) if answers[what] ~= nil then return answers[what] else return next end end
+                answers = { %s = true, both = "%s" == "one", ["%s/t"] = true, ["both/t"] = "%s" == "one", no = false }
+                hooks = { auth_on_register = function(r) return decide(r.client_id) end,
+                    auth_on_publish = function(p) return decide(p.topic) end,
+                    auth_on_subscribe = function(s) return decide(s.topics[1][1]) end }
+            ]]):gsub("%%s", name)
+        end
+        local b = testing.broker {
+            text = 'plugin("vernemq", { script = "one.lua" }) plugin("vernemq", { script = "two.lua" })',
+            files = { ["one.lua"] = script "one", ["two.lua"] = script "two" },
+        }
+        for id, rc in pairs { one = 0, two = 0, both = 0, no = 4, nobody = 5 } do
+            assert.equal(rc, b:connect({ client_id = id, version = 4 }).reason_code, id)
+        end
+        local c = b:connect { client_id = "both", version = 4 }
+        for _, name in ipairs { "one", "two", "both" } do
+            assert.equal(0, c:subscribe(name .. "/t"))
+            c:publish(name .. "/t", name)
+            c:expect(name .. "/t", name)
+        end
+        for _, name in ipairs { "no", "nobody" } do
+            assert.equal(0x80, c:subscribe(name))
+            c:publish(name)
+        end
+        c:expect_none()
+    end)
+end)
+
 describe("vernemq, MQTT 5:", function()
     it("has hooks of its own", function()
         local b = with_script [[
