@@ -12,7 +12,7 @@ local sol, native = ...
 local error, huge, ipairs, max, min, pairs, tostring, type =
     error, math.huge, ipairs, math.max, math.min, pairs, tostring, type
 local concat, null, pack, time = table.concat, sol.json.null, string.pack, sol.time
-local make_options = native.options
+local make_options, rules = native.options, native.rules
 
 local OPTIONS = {
     name = { "string", default = "authenticator" },
@@ -24,6 +24,7 @@ local OPTIONS = {
     on_failure = { "string", default = "deny" },
 }
 
+local GRANT = "authenticator" -- its name
 local SERVER_UNAVAILABLE, TIME_IS_UP = 0x88, 0xA0
 
 local ON_FAILURE = {
@@ -58,9 +59,24 @@ end
 
 local SHAPE = {
     attributes = "table", superuser = "boolean", username = "string", expires = "number", password_hash = "string",
+    acl = "table",
 }
 
 local PLAIN = { string = true, number = true, boolean = true }
+
+--- The rules of an answer as a grant; or nil and what is wrong with them.
+local function check_acl(answer)
+    local grant, err
+    if answer.superuser then
+        grant = { name = GRANT, { "all", "#" }, { "all", "$SYS/#" } }
+    elseif answer.acl then
+        grant, err = rules.grant(answer.acl)
+        if not grant then return nil, err end
+        grant.name = GRANT
+    end
+    answer.grant, answer.acl = grant, nil
+    return answer
+end
 
 --- The answer as a table with a verdict; or nil and what is wrong with it.
 local function check(answer)
@@ -82,7 +98,7 @@ local function check(answer)
         end
     end
     if (checked.expires or huge) <= time() then checked.verdict = "deny" end
-    return checked
+    return check_acl(checked)
 end
 
 --- A function that holds the password of a login against the answer's hash, if it has one:
@@ -156,6 +172,7 @@ local function apply(answer, client, credentials)
     for name, value in pairs(answer.attributes or {}) do client.attributes[name] = value end
     if answer.superuser then client.attributes.superuser = true end
     if answer.expires then client.attributes[EXPIRES] = answer.expires end
+    if answer.grant then client:grant(answer.grant) end
     return sol.allow()
 end
 
@@ -174,15 +191,17 @@ local function authenticator(given, ask)
     local logins = sol.metrics.counter("sol_logins_total", { labels = { "by", "result" },
         help = "Logins decided by an authenticator, by its result." })
 
+    -- Only what fails as a whole counts against the backend, not what it says of one user.
     local function question(login)
         local answer, err = ask(login)
         if answer == nil then return nil, err or "no answer" end
-        return check(answer)
+        return answer
     end
 
     local function fetch(login)
         local answer, err
         if breaker then answer, err = breaker:call(question, login) else answer, err = question(login) end
+        if answer ~= nil then answer, err = check(answer) end
         if answer then answer, err = check_password(login, answer) end
         return answer, err, answer and lifetime(options, answer)
     end

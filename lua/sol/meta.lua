@@ -845,6 +845,7 @@ function sol.breaker(options) end
 
 ---@class sol.answer
 ---@field password_hash? string allow only a password that fits
+---@field acl? {topic: string, action?: string, permission?: string, qos?: integer, retain?: boolean|integer|string}[]
 ---@field username? string the client's from now on
 ---@field attributes? table<string, sol.plain>
 ---@field superuser? boolean

@@ -48,6 +48,10 @@ describe("http_auth", function()
             assert.equal("admin 7 ada", run(([[
                 local c = sol.client "c%d" return c.attributes.role, c.attributes.site, c.username ]]):format(number)))
             login(b, '200 {"result":"allow","expire_at":1}', 0x86)
+            login(b, '200 {"result":"allow","acl":[{"permission":"allow","action":"publish","topic":"t/${clientid}"}]}')
+                :publish("t/c" .. number, "", { qos = 1, rc = 0x10 }):publish("t/x", "", { qos = 1, rc = 0x87 })
+            login(b, '200 {"result":"allow","is_superuser":true}'):publish("t/x", "", { qos = 1, rc = 0x10 })
+            login(b, '200 {"result":"allow","acl":[{"topic":"#","action":"fly"}]}', 0x88)
 
             -- what it was told, in JSON; a password that JSON has no words for never gets there
             local said = server:said()

@@ -10,7 +10,7 @@ local sol = require "sol"
 local M = { defaults = {
     key = "", key_file = "", jwks_file = "", jwks_url = "", refresh = 300, timeout = 3, ca = "", verify = true,
     algorithms = {}, issuer = {}, audience = {}, leeway = 0, require = { "exp" }, claims = {},
-    from = "password", optional = false, username = "", attributes = {}, disconnect = true,
+    from = "password", optional = false, username = "", attributes = {}, acl = "acl", disconnect = true,
     failures = 5, pause = 10, on_failure = "deny",
 } }
 
@@ -60,6 +60,16 @@ local function plain(value)
     return type(value) == "table" and sol.json.encode(value) or value
 end
 
+--- EMQX's { pub = {filter...}, sub = {...}, all = {...} } as a list of rules; a list as it is.
+local function rules_of(acl)
+    if type(acl) ~= "table" or not (acl.pub or acl.sub or acl.all) then return acl end
+    local rules = {}
+    for word, action in pairs { pub = "publish", sub = "subscribe", all = "all" } do
+        for _, topic in ipairs(acl[word] or {}) do rules[#rules + 1] = { action = action, topic = topic } end
+    end
+    return rules
+end
+
 function M.setup(options)
     if options.from ~= "password" and options.from ~= "username" then
         error('from: expected "password" or "username"', 0)
@@ -83,6 +93,7 @@ function M.setup(options)
         for attribute, claim in pairs(options.attributes) do attributes[attribute] = plain(claims[claim]) end
         return {
             attributes = attributes, username = claims[options.username], superuser = claims.is_superuser,
+            acl = rules_of(claims[options.acl]),
             expires = options.disconnect and claims.exp and claims.exp + options.leeway or nil,
         }
     end

@@ -67,6 +67,16 @@ describe("jwt_auth", function()
             assert.equal('ada admin ["a","b"] nil nil', run [[
                 local c = sol.client "d1"
                 local a = c.attributes return c.username, a.role, a.groups, a.none, a.superuser ]])
+            -- rights, as a list and as EMQX's lists of filters
+            for _, acl in ipairs { '{ { action = "publish", topic = "up/%c" }, { action = "subscribe", topic = "down/#" } }',
+                '{ pub = { "up/${clientid}" }, sub = { "down/#" } }' } do
+                local c = login(b, "d1", token(run, "{ acl = " .. acl .. "," .. good .. "}"))
+                c:publish("up/d1", "", { qos = 1, rc = 0x10 }):publish("up/d2", "", { qos = 1, rc = 0x87 })
+                c:subscribe("down/+", 0):subscribe("up/d1", 0, { rc = 0x87 })
+            end
+            login(b, "d1", token(run, '{ acl = { { topic = "#", action = "fly" } },' .. good .. "}"), 0x88)
+            b:log_wait "(jwt_auth: acl%[1%]: no action: fly)"
+
             login(b, "d2", yes, 0x86)
             b:log_wait "(client d2: device is another's)"
             local bad = {

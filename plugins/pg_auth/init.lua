@@ -2,14 +2,15 @@
 --
 -- pg_auth -- let in who is in a PostgreSQL database.
 --
--- A query of the operator's finds the user's row; what is put into it goes as parameters, so
--- no name can become SQL.  One query a login, whose outcome is remembered for a while
+-- Queries of the operator's find the user's row and rules; what is put into them goes as
+-- parameters, so no name can become SQL.  They are made once a login, whose outcome is remembered for a while
 -- (sol.authenticator).
 
 local sol = require "sol"
 
 local M = { defaults = {
     pg = {}, query = "SELECT password_hash, is_superuser FROM mqtt_user WHERE username = ${username} LIMIT 1",
+    acl_query = "",
     cache_ttl = 60, deny_ttl = 5, cache_size = 10000, failures = 5, pause = 10, on_failure = "deny",
 } }
 
@@ -32,6 +33,7 @@ end
 
 function M.setup(options)
     local sql, values = read_query(options.query)
+    local acl_sql, acl_values = read_query(options.acl_query)
     local where = { timeout = 3, pool_size = 8, backlog = 1000 }
     for name, value in pairs(options.pg) do where[name] = value end
     local db = sol.pg.pool(where)
@@ -44,8 +46,12 @@ function M.setup(options)
         if not attributes then return false end
         local hash, is_superuser = attributes.password_hash, attributes.is_superuser
         attributes.password_hash, attributes.is_superuser = nil, nil
-        if not hash then return nil, "the row of user " .. login.username .. " has no password_hash" end
-        return { password_hash = hash, superuser = TRUE[is_superuser] or false, attributes = attributes }
+        local acl
+        if acl_sql ~= "" then acl, err = db:execute(acl_sql, acl_values(login)) end
+        if err then return nil, err end
+        acl = acl and table.move(acl, 1, #acl, 1, {}) -- the rows alone
+        return { password_hash = hash or "", superuser = TRUE[is_superuser] or false, attributes = attributes,
+            acl = acl }
     end
 
     sol.on("authenticate", sol.authenticator({

@@ -28,11 +28,17 @@ local TABLES = [[
     assert(db:query "CREATE TABLE account (name text, device text, hash text, level int, tenant text)")
     assert(db:query("INSERT INTO mqtt_user VALUES ('ada', $1, false), ('root', $1, true)", HASH))
     assert(db:query "INSERT INTO mqtt_user VALUES ('broken', 'secret', false), ('empty', NULL, false)")
+    assert(db:query [=[CREATE TABLE mqtt_acl
+        (id serial, username text, permission text, action text, topic text, qos int, retain int)]=])
+    assert(db:query [=[INSERT INTO mqtt_acl (username, permission, action, topic, retain) VALUES
+        ('ada', 'deny', 'all', 'up/secret', NULL), ('ada', 'allow', 'publish', 'up/#', 0),
+        ('ada', NULL, 'subscribe', 'down/${clientid}', NULL)]=])
     assert(db:query("INSERT INTO account VALUES ('ada', 'c-ada', $1, 3, 'acme')", HASH))
 ]]
 
 local OTHER_QUERY = [[, query = "SELECT hash AS password_hash, level, tenant FROM account "
-    .. "WHERE name = ${username} AND device = ${clientid}", failures = 2]]
+    .. "WHERE name = ${username} AND device = ${clientid}", failures = 2,
+    acl_query = "SELECT permission, action, topic, qos, retain FROM mqtt_acl WHERE username = ${username} ORDER BY id"]]
 
 describe("pg_auth", function()
     it("lets in who is there, remembers, and refuses while nobody answers", function()
@@ -48,7 +54,7 @@ describe("pg_auth", function()
                 login(b, "eve", 0x86)
                 login(b, "x' OR '1'='1", 0x86)
                 login(b, "empty", 0x88)
-                b:log_wait "(pg_auth: the row of user empty has no password_hash)"
+                b:log_wait "(pg_auth: password of user empty: not a password hash of a known form)"
                 login(b, "broken", 0x88)
                 b:log_wait "(pg_auth: password of user broken: not a password hash of a known form)"
                 b:client("c-none", { version = 5, password = "secret" }) -- no name: allow_anonymous
@@ -60,7 +66,10 @@ describe("pg_auth", function()
                 b:signal "HUP"
                 b:log_wait "(generation 2 is in place)"
                 login(b, "root", 0x86)
-                login(b, "ada")
+                local ada = login(b, "ada"):publish("up/1", "", { qos = 1, rc = 0x10 })
+                ada:publish("up/1", "", { qos = 1, retain = true, rc = 0x87 })
+                ada:publish("up/secret", "", { qos = 1, rc = 0x87 }):publish("x", "", { qos = 1, rc = 0x87 })
+                ada:subscribe("down/c-ada", 0):subscribe("down/x", 0, { rc = 0x87 })
                 assert.equal("acme integer nil", run [[
                     local a = sol.client("c-ada").attributes
                     return a.tenant, math.type(a.level), a.password_hash ]])

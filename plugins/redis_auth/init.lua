@@ -2,13 +2,13 @@
 --
 -- redis_auth -- let in who is in a Redis database.
 --
--- A user is a hash with the field password_hash; the layout is EMQX's.  One round trip a
--- login, whose outcome is remembered for a while (sol.authenticator).
+-- A user is a hash with the field password_hash, his rights another one; the layout is EMQX's.
+-- One round trip a login, whose outcome is remembered for a while (sol.authenticator).
 
 local sol = require "sol"
 
 local M = { defaults = {
-    redis = { host = "127.0.0.1" }, key = "mqtt_user:${username}",
+    redis = { host = "127.0.0.1" }, key = "mqtt_user:${username}", acl_key = "",
     cache_ttl = 60, deny_ttl = 5, cache_size = 10000, failures = 5, pause = 10, on_failure = "deny",
 } }
 
@@ -23,21 +23,40 @@ local function by_field(reply)
     return fields
 end
 
+local ACTIONS = { ["1"] = "subscribe", ["2"] = "publish", ["3"] = "all" } -- as EMQX 4 had them
+
+--- A hash of topic filters and what is allowed there as rules.
+local function rules_of(reply)
+    local rules = {}
+    for topic, text in pairs(by_field(reply)) do
+        local rule = text:find "^{" and sol.json.decode(text) or { action = ACTIONS[text] or text }
+        rule.topic, rule.permission = topic, "allow" -- a hash has no order
+        rules[#rules + 1] = rule
+    end
+    return rules
+end
+
 function M.setup(options)
-    local key = sol.template(options.key, NAMES)
+    local key, acl_key = sol.template(options.key, NAMES), sol.template(options.acl_key, NAMES)
     local where = { timeout = 3, pool_size = 16, backlog = 1000 }
     for name, value in pairs(options.redis) do where[name] = value end
     local db = sol.redis.pool(where)
 
     local function ask(login)
         if not login.username then return "ignore" end
-        local reply, err = db:hgetall(key(login))
-        if type(reply) ~= "table" then return nil, err or "not a hash" end
-        local attributes = by_field(reply)
+        local commands = { { "HGETALL", key(login) } }
+        if options.acl_key ~= "" then commands[2] = { "HGETALL", acl_key(login) } end
+        local replies, err = db:pipeline(commands)
+        for _, reply in ipairs(replies or {}) do
+            if type(reply) ~= "table" or reply.err then err = type(reply) == "table" and reply.err or "not a hash" end
+        end
+        if err then return nil, err end
+        local attributes = by_field(replies[1])
         local hash, is_superuser = attributes.password_hash, attributes.is_superuser
         attributes.password_hash, attributes.is_superuser, attributes.salt = nil, nil, nil
         if not hash then return false end
-        return { password_hash = hash, superuser = TRUE[is_superuser] or false, attributes = attributes }
+        return { password_hash = hash, superuser = TRUE[is_superuser] or false, attributes = attributes,
+            acl = replies[2] and rules_of(replies[2]) }
     end
 
     sol.on("authenticate", sol.authenticator({

@@ -78,12 +78,23 @@ describe("redis_auth", function()
 
     it("takes no garbage for an answer, and its key and protocol from the options", function()
         servers.with_redis(function(redis)
-            eval.with({ config = config(redis, ", protocol = 3", [[, key = "u/${username}/${clientid}"]]) },
+            eval.with({ config = config(redis, ", protocol = 3", [[, key = "u/${username}/${clientid}",
+                acl_key = "acl/${username}"]]) },
                 function(run, b)
                     run(redis:fill [[sol.redis.pool({ $REDIS }):hset("u/ada/c-ada", "password_hash", "]] .. HASH
                         .. [[", "site", "7")]])
-                    login(b, "ada")
+                    run(redis:fill [[sol.redis.pool({ $REDIS }):hset("acl/ada", "up/${clientid}/#", "publish",
+                        "down/%c/#", "1", "json/#", '{ "action": "all", "qos": 1 }')]])
+                    local ada = login(b, "ada")
                     assert.equal("7", run [[return sol.client("c-ada").attributes.site]])
+                    ada:publish("up/c-ada/1", "", { qos = 1, rc = 0x10 }):publish("up/x/1", "", { qos = 1, rc = 0x87 })
+                    ada:subscribe("down/c-ada/+", 0):subscribe("up/c-ada/1", 0, { rc = 0x87 }):subscribe("json/x", 1)
+                    ada:publish("json/x", "", { qos = 2, rc = 0x87 })
+                    run(redis:fill [[sol.redis.pool({ $REDIS }):hset("acl/ada", "bad/#", "fly")]])
+                    run(redis:fill [[sol.redis.pool({ $REDIS }):hset("u/ada/other", "password_hash", "]] .. HASH
+                        .. [[")]])
+                    b:client("other", { version = 5, username = "ada", password = "secret", connack = 0x88 })
+                    b:log_wait "(redis_auth: acl%[%d%]: no action: fly)"
                 end)
         end)
         world.with_world({ "redis" }, function(server)

@@ -41,9 +41,9 @@ static const struct module {
 
 /* Embedded chunks: each gives a table whose fields become sol's own. */
 static const char *const lua_modules[] = {
-    "options", "task", "semaphore", "once", "lru",       "cache",         "rate",
-    "breaker", "keys", "jwks",      "jwt",  "subscribe", "metrics",       "http",
-    "redis",   "pg",   "mqtt_link", "mqtt", "template",  "authenticator", "observe",
+    "options",   "task", "semaphore", "once",      "lru",           "cache",   "rate",  "breaker",
+    "keys",      "jwks", "jwt",       "subscribe", "metrics",       "http",    "redis", "pg",
+    "mqtt_link", "mqtt", "template",  "rules",     "authenticator", "observe",
 };
 
 int lib_suggest(lua_State *L) {

@@ -12,13 +12,20 @@ local POLICY = [[
         ada = { attributes = { role = "admin", level = 3 }, superuser = false },
         alias = { username = "ada" }, plain = true, eve = false, other = "ignore",
         over = { expires = 1 }, twisted = { attributes = { role = {} } }, odd = { superuser = "yes" }, number = 42,
-        short = { expires = sol.time() + 1.5 },
+        short = { expires = sol.time() + 1.5 }, root = { superuser = true }, none = { acl = {} },
+        limited = { attributes = { site = "s1" }, acl = {
+            { topic = "t/${client_attrs.site}/${clientid}/#", action = "publish", qos = 1, retain = false },
+            { topic = "t/private/#", permission = "deny" },
+            { topic = "t/%u/#", action = "subscribe", permission = sol.json.null, retain = "all" },
+            { topic = "all/100%/#" },
+        } },
     }
     sol.on("authenticate", sol.authenticator({ name = "test", failures = 100 }, function(login)
         local name = login.username
         asked[name] = (asked[name] or 0) + 1
         if name == "raises" then error("a defect") end
         if login.password ~= "secret" then return false end
+        if name == "rules" then return { acl = load("return " .. login.clientid)() } end
         if says[name] == nil then return nil, "backend down" end
         return says[name]
     end))
@@ -52,11 +59,42 @@ describe("sol.authenticator", function()
             end
             assert.equal("2", run [[return asked.ada]])
 
+            -- rights
+            local c = login(b, "limited")
+            local function may(topic, opts)
+                opts = opts or {}
+                opts.qos, opts.rc = opts.qos or 1, opts.rc or 0x10
+                c:publish(topic, "", opts)
+            end
+            may("t/s1/limited/x") may("all/100%/x")
+            may("t/s1/limited/x", { qos = 2, rc = 0x87 }) may("t/s1/limited/x", { retain = true, rc = 0x87 })
+            may("t/s2/limited/x", { rc = 0x87 }) may("other", { rc = 0x87 }) may("$SYS/x", { rc = 0x87 })
+            c:subscribe("t/limited/#", 0):subscribe("all/100%/+", 0):subscribe("t/private/x", 0, { rc = 0x87 })
+            c:subscribe("#", 0, { rc = 0x87 }):subscribe("t/s1/limited/x", 0, { rc = 0x87 })
+            login(b, "none"):publish("x", "", { qos = 1, rc = 0x87 })
+            login(b, "root"):publish("anything", "", { qos = 1, rc = 0x10 }):subscribe("#", 0):subscribe("$SYS/#", 0)
+
             -- no answer, or none that makes sense: refused, and nothing is remembered
             for _, name in ipairs { "down", "twisted", "odd", "number", "raises" } do
                 login(b, name, 0x88)
                 login(b, name, 0x88)
                 assert.equal("2", run(("return asked.%s"):format(name)))
+            end
+            for rule, why in pairs {
+                ["{ 1 }"] = "acl%[1%]: it is a number", ["{ {}, { topic = 'x' } }"] = "acl%[1%]: no topic filter: nil",
+                ["{ { topic = 'a/#/b' } }"] = "no topic filter: a/#/b",
+                ["{ { topic = 'eq a' } }"] = "no topic filter: eq a",
+                ["{ { topic = '${user}' } }"] = "no topic filter: %${user}",
+                ["{ { topic = '$share/g/a' } }"] = "no topic filter: %$share/g/a",
+                ["{ { topic = 'a', action = 'write' } }"] = "no action: write",
+                ["{ { topic = 'a', permission = 'yes' } }"] = "no permission: yes",
+                ["{ { topic = 'a', qos = { 1, 2 } } }"] = "qos is not the highest one",
+                ["{ { topic = 'a', permission = 'deny', qos = 1 } }"] = "a rule that denies knows no qos",
+                ["{ { topic = 'a', retain = 2 } }"] = "retain is neither true nor false",
+                ["{ pub = {} }"] = "acl is no list",
+            } do
+                b:client(rule, { version = 5, username = "rules", password = "secret", connack = 0x88 })
+                b:log_wait("(test: [^\n]*" .. why .. ")")
             end
             for _, why in ipairs { "backend down", "attribute role is neither text, number nor boolean in the answer",
                 "superuser is no boolean in the answer", "the answer is a number" } do
@@ -64,7 +102,7 @@ describe("sol.authenticator", function()
             end
             assert.is_nil(b:log():find("secret", 1, true))
             local metrics = run [[return sol.metrics.collect()]]
-            assert.truthy(metrics:find('sol_logins_total{by="test",result="failure"} 10', 1, true), metrics)
+            assert.truthy(metrics:find('sol_logins_total{by="test",result="failure"} 22', 1, true), metrics)
 
             -- a login whose time is over, a reload in between
             local short = login(b, "short")
