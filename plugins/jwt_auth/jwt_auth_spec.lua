@@ -68,7 +68,8 @@ describe("jwt_auth", function()
                 local c = sol.client "d1"
                 local a = c.attributes return c.username, a.role, a.groups, a.none, a.superuser ]])
             -- rights, as a list and as EMQX's lists of filters
-            for _, acl in ipairs { '{ { action = "publish", topic = "up/%c" }, { action = "subscribe", topic = "down/#" } }',
+            for _, acl in ipairs {
+                '{ { action = "publish", topic = "up/%c" }, { action = "subscribe", topic = "down/#" } }',
                 '{ pub = { "up/${clientid}" }, sub = { "down/#" } }' } do
                 local c = login(b, "d1", token(run, "{ acl = " .. acl .. "," .. good .. "}"))
                 c:publish("up/d1", "", { qos = 1, rc = 0x10 }):publish("up/d2", "", { qos = 1, rc = 0x87 })

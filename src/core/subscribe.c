@@ -72,21 +72,26 @@ static void settle(struct subscribing *j, uint8_t code) {
     j->stage = NEXT_FILTER;
 }
 
+/* To the log, where the first of several is news and the others are detail, and to the hooks. */
+static void tell_refusal(struct subscribing *j, const char *what, uint8_t rc) {
+    const char *reason = j->call.reason;
+    enum log_level level = j->is_refusal_logged ? LOG_DEBUG : LOG_INFO;
+    j->is_refusal_logged = true;
+    if (log_enabled(j->worker->log, level))
+        log_write(j->worker->log, level, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s",
+                  what, SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc,
+                  reason ? " " : "", reason ? reason : "");
+    hooks_tell(
+        j->worker->hooks, HOOK_REFUSED, j->client,
+        &(struct fact){
+            .action = what, .topic = j->request.filter, .reason_code = rc, .reason = reason });
+}
+
 static void deny(struct subscribing *j, const char *what) {
     struct hook_call *call = &j->call;
     bool says_why = call->verdict == VERDICT_DENY && call->reason_code >= RC_UNSPECIFIED_ERROR;
     uint8_t rc = says_why ? call->reason_code : (uint8_t)RC_NOT_AUTHORIZED;
-    enum log_level level = j->is_refusal_logged ? LOG_DEBUG : LOG_INFO;
-    j->is_refusal_logged = true;
-    if (!j->trial && log_enabled(j->worker->log, level))
-        log_write(j->worker->log, level, "policy", "%s of client %.*s to %.*s refused: 0x%02X%s%s",
-                  what, SLICE_FMT(j->client->id), SLICE_FMT(j->request.filter), rc,
-                  call->reason ? " " : "", call->reason ? call->reason : "");
-    hooks_tell(j->worker->hooks, HOOK_REFUSED, j->client,
-               &(struct fact){ .action = what,
-                               .topic = j->request.filter,
-                               .reason_code = rc,
-                               .reason = call->reason });
+    if (!j->trial) tell_refusal(j, what, rc);
     if (call->reason) {
         free(j->reason);
         j->reason = call->reason;

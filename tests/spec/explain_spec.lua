@@ -204,6 +204,7 @@ describe("sol explain --live", function()
         end)
         sol.on("published", "#", function(_, message) sol.log.info("published " .. message.topic) end)
         sol.on("subscribed", "#", function(_, info) sol.log.info("subscribed " .. info.filter) end)
+        sol.on("refused", function(_, info) sol.log.info("told of a refused " .. info.action) end)
         sol.on("connected", function(client) sol.log.info("hello " .. client.id) end)
     ]]
 
@@ -241,6 +242,7 @@ describe("sol explain --live", function()
             assert.equal("", b:log():sub(from):match "published.*" or "")
             hasnt(b:log():sub(from), "hello")
             hasnt(b:log():sub(from), "subscribed")
+            hasnt(b:log():sub(from), "told of")
             hasnt(b:log():sub(from), "disconnected")
             reader:expect_nothing(true)
             b:client("late", { username = "member" }):subscribe("t", 1):expect_nothing(true) -- not retained
