@@ -7,6 +7,7 @@ local eval = require "support.eval"
 local wait = require "support.wait"
 
 local CONFIG = [[
+    workers = 1
     allow_anonymous = true
     plugin("audit_log", { %s })
     plugin("acl", { rules = { { topic = "open/#" }, { topic = "eval" }, { topic = "answer/#" } } })
@@ -75,23 +76,28 @@ describe("audit_log", function()
     end)
 
     it("keeps thousands of lines in their order, of several workers too", function()
-        with_log(FILE .. [[, events = { "published" }, topics = "open/#", max_payload = 20 }) workers = 2 print({]],
-            function(b)
-                local p = b:client("p", { version = 5 })
-                for i = 1, 3000 do p:publish("open/n", tostring(i)) end
-                p:publish("open/b", "\xff\0"):publish("open/l", ("x"):rep(21)):ping()
-                expect(b, '"payload_base64":"/wA="')
-                expect(b, '"payload_size":21')
-                local n = 0
-                for line in lines(b):gmatch "[^\n]+" do
-                    local i = line:match '"payload":"(%d+)"'
-                    if i then
-                        n = n + 1
-                        assert.equal(n, tonumber(i))
-                    end
+        eval.with({ config = CONFIG:format(FILE .. [[, events = { "published" }, topics = "open/#", max_payload = 20]])
+            :gsub("workers = 1", "workers = 2") }, function(_, b)
+            local p, q = b:client("p", { version = 5 }), b:client("q", { version = 5 })
+            for i = 1, 1500 do
+                p:publish("open/p", tostring(i))
+                q:publish("open/q", tostring(i))
+            end
+            p:publish("open/b", "\xff\0"):ping()
+            q:publish("open/l", ("x"):rep(21)):ping()
+            expect(b, '"payload_base64":"/wA="')
+            expect(b, '"payload_size":21')
+            local last = { p = 0, q = 0 }
+            for line in lines(b):gmatch "[^\n]+" do
+                assert.truthy(line:find "^{.*}$", line)
+                local id, n = line:match '"clientid":"([pq])".*"payload":"(%d+)"'
+                if n then
+                    assert.equal(last[id] + 1, tonumber(n))
+                    last[id] = last[id] + 1
                 end
-                assert.equal(3000, n)
-            end)
+            end
+            assert.same({ p = 1500, q = 1500 }, last)
+        end)
     end)
 
     it("goes on when lines cannot be written, and counts those it has no room for", function()

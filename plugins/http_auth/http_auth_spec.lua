@@ -10,6 +10,7 @@ local world = require "support.world"
 
 local PLUGIN = [[
     allow_anonymous = true
+    workers = 1 -- each has a breaker and a cache of its own
     plugin("http_auth", { url = "http://127.0.0.1:$WORLD/say/${username}", timeout = $TIMEOUT, failures = 4,
         pause = 1000 $MORE })
 ]]

@@ -49,24 +49,32 @@ function M.setup(options)
             reason_code = facts.reason_code })
     end, { name = "presence" })
 
-    --- Every client that is here is online, and whoever else is said to be is not.
+    local function is_online(payload)
+        local state = payload and sol.json.decode(payload)
+        return type(state) == "table" and state.status == "online" and state
+    end
+
+    --- Every client that is here is online, and whoever else is said to be is not.  Others come
+    --- and go meanwhile: where something new has been said, that stays.
     local function put_right()
-        local is_here, is_said = {}, {} -- by topic
+        local said, is_here = {}, {} -- by topic
+        for _, message in ipairs((sol.retained(all, 10000))) do said[message.topic] = message.payload end
         for _, client in ipairs(sol.clients { connected = true }) do
             is_here[topic_for(client.id, client.username)] = client
         end
-        for _, message in ipairs((sol.retained(all, 10000))) do
-            local state = sol.json.decode(message.payload)
-            if type(state) == "table" and state.status == "online" then
-                is_said[message.topic] = true
-                if not is_here[message.topic] then
-                    say(message.topic, { status = "offline", clientid = state.clientid, username = state.username,
-                        since = sol.time(), normal = false, reason = "gone while nobody looked" })
-                end
-            end
+        local function is_news(topic)
+            local message = sol.retained(topic)[1]
+            return (message and message.payload) ~= said[topic]
         end
         for topic, client in pairs(is_here) do
-            if not is_said[topic] and client.connected then online(client) end
+            if not is_online(said[topic]) and client.connected and not is_news(topic) then online(client) end
+        end
+        for topic, payload in pairs(said) do
+            local state = is_online(payload)
+            if state and not is_here[topic] and not is_news(topic) then
+                say(topic, { status = "offline", clientid = state.clientid, username = state.username,
+                    since = sol.time(), normal = false, reason = "gone while nobody looked" })
+            end
         end
     end
     sol.on("start", put_right, { name = "presence", timeout = 60 })

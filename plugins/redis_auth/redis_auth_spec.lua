@@ -11,6 +11,7 @@ local HASH = "$2b$05$eUveYDFbsBlJ/W5hEEKHhu81K0WcRwL9riNSWe25OZbndTi2b32Ne" -- o
 
 local PLUGIN = [[
     allow_anonymous = true
+    workers = 1 -- each has a breaker and a cache of its own
     plugin("redis_auth", { redis = { $REDIS $WHERE }, pause = 1000 $MORE })
 ]]
 

@@ -37,29 +37,26 @@ static void acknowledge(struct conn *c, uint8_t qos, uint16_t packet_id, uint8_t
     conn_send_ack(c, qos == 1 ? PKT_PUBACK : PKT_PUBREC, packet_id, rc, reason);
 }
 
-/* The first refusal of a connection is news, the others are detail. */
-static void log_refusal(struct conn *c, struct slice topic, uint8_t rc, const char *reason) {
+/* To the log, where the first refusal of a connection is news and the others are detail, and
+ * to the hooks: after the acknowledgement, since they may end the connection. */
+static void tell_refusal(struct conn *c, struct slice topic, uint8_t rc, const char *reason) {
     enum log_level level = c->refusal_logged ? LOG_DEBUG : LOG_INFO;
     c->refusal_logged = true;
-    if (!log_enabled(c->worker->log, level)) return;
-    log_write(c->worker->log, level, "policy", "publish of client %.*s to %.*s refused: 0x%02X%s%s",
-              SLICE_FMT(c->client->id), SLICE_FMT(topic), rc, reason ? " " : "",
-              reason ? reason : "");
+    if (log_enabled(c->worker->log, level))
+        log_write(c->worker->log, level, "policy",
+                  "publish of client %.*s to %.*s refused: 0x%02X%s%s", SLICE_FMT(c->client->id),
+                  SLICE_FMT(topic), rc, reason ? " " : "", reason ? reason : "");
+    hooks_tell(
+        c->worker->hooks, HOOK_REFUSED, c->client,
+        &(struct fact){ .action = "publish", .topic = topic, .reason_code = rc, .reason = reason });
 }
 
 static void on_published(struct publish *p, uint8_t reason_code, const char *reason) {
     struct conn *c = p->client->conn;
     if (!c) return;
-    bool is_refused = reason_code >= RC_UNSPECIFIED_ERROR;
-    struct slice topic = message_topic(p->message);
-    if (is_refused) log_refusal(c, topic, reason_code, reason);
     acknowledge(c, p->qos, p->packet_id, reason_code, reason);
-    if (is_refused)
-        hooks_tell(c->worker->hooks, HOOK_REFUSED, p->client,
-                   &(struct fact){ .action = "publish",
-                                   .topic = topic,
-                                   .reason_code = reason_code,
-                                   .reason = reason });
+    if (reason_code >= RC_UNSPECIFIED_ERROR)
+        tell_refusal(c, message_topic(p->message), reason_code, reason);
 }
 
 /* The properties that travel on; Response Topic is a topic, too. */
@@ -129,8 +126,8 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
                           enum verdict v) {
     unsigned receivers = 0;
     if (v == VERDICT_DENY || (v == VERDICT_NONE && !c->worker->config->default_access)) {
-        log_refusal(c, pkt->topic, RC_NOT_AUTHORIZED, NULL);
         acknowledge(c, pkt->qos, pkt->packet_id, RC_NOT_AUTHORIZED, NULL);
+        tell_refusal(c, pkt->topic, RC_NOT_AUTHORIZED, NULL);
         return;
     }
     if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain) {
@@ -182,11 +179,11 @@ static bool stop_at_limits(struct conn *c, const struct frame *f, const struct p
     rc = limits_payload(c->client->limits, p, &why);
     if (!rc || is_repeat(c, p)) return false;
     if (rc == RC_QUOTA_EXCEEDED) COUNT(c->worker, dropped_too_large);
-    log_refusal(c, p->topic, rc, why);
     if (p->qos == 0 && rc == RC_PAYLOAD_FORMAT_INVALID)
         refuse(c, rc, why);
     else
         acknowledge(c, p->qos, p->packet_id, rc, why);
+    tell_refusal(c, p->topic, rc, why);
     return true;
 }
 
@@ -232,6 +229,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
     p.topic = route->topic; /* it may have been that of the route before, which is gone */
     if (slice_starts(p.topic, SLICE("$SYS/"))) { /* the broker's own */
         acknowledge(c, p.qos, p.packet_id, RC_NOT_AUTHORIZED, NULL);
+        tell_refusal(c, p.topic, RC_NOT_AUTHORIZED, NULL);
         return;
     }
     const uint32_t others = HOOK_BIT(HOOK_PUBLISH) | HOOK_BIT(HOOK_PUBLISHED);

@@ -7,6 +7,7 @@ local eval = require "support.eval"
 
 -- The backend is a table of the policy's: what it says of a user, and how often it was asked.
 local POLICY = [[
+    workers = 1 -- each remembers answers of its own
     allow_anonymous = true
     local asked, says = {}, {
         ada = { attributes = { role = "admin", level = 3 }, superuser = false },
@@ -114,6 +115,7 @@ describe("sol.authenticator", function()
 
     it("lets in or has no opinion when the backend is down, where told so", function()
         eval.with({ config = [[
+            workers = 1
             allow_anonymous = true
             sol.on("authenticate", sol.authenticator({ name = "a", on_failure = "ignore", failures = 1, pause = 100 },
                 function() return nil, "down" end))
