@@ -183,7 +183,9 @@ static enum verdict granted(const struct publish *p) {
                                         .size = message_payload(m).len,
                                         .qos = m->qos,
                                         .retain = m->retain };
-    return grants_publish(c->grants, &what, loop_now_ms(p->worker->loop)).verdict;
+    struct grant_answer a = grants_publish(c->grants, &what, loop_now_ms(p->worker->loop));
+    if (p->trial && a.verdict != VERDICT_NONE) trial_granted(p->trial, what.topic, &a);
+    return a.verdict;
 }
 
 /* Grants settle it: no hook is asked. */

@@ -30,6 +30,7 @@ struct subscribing {
     struct client *client; /* owned reference */
     struct worker *worker; /* lent */
     struct trial *trial;   /* lent: only asked what would be (trial.h); or NULL */
+    uint8_t by;            /* enum trial_decider: who did, of a trial */
     bool is_subscribe;
     bool is_refusal_logged; /* one refusal a packet is news, the others are detail */
     uint16_t packet_id;
@@ -153,6 +154,7 @@ static struct slice effective_filter(struct slice filter) {
 static void have_hook(struct subscribing *j) {
     const char *what = j->is_subscribe ? "subscribe" : "unsubscribe";
     if (j->call.verdict == VERDICT_DENY || j->call.verdict == VERDICT_DROP) {
+        j->by = TRIAL_BY_HANDLER;
         deny(j, what);
         return;
     }
@@ -181,6 +183,9 @@ static void have_authorize(struct subscribing *j) {
     struct subscribe_options *options = &j->request.options;
     struct grant_answer a = granted(j);
     bool by_grant = call->verdict == VERDICT_NONE && a.verdict == VERDICT_ALLOW;
+    j->by = call->verdict == VERDICT_NONE ? TRIAL_BY_DEFAULT : TRIAL_BY_HANDLER;
+    if (j->trial && j->by == TRIAL_BY_DEFAULT && a.verdict != VERDICT_NONE)
+        trial_granted(j->trial, effective_filter(j->request.filter), &a);
     if (call->verdict == VERDICT_NONE) call->verdict = a.verdict;
     if (call->verdict == VERDICT_NONE && j->worker->config->default_access)
         call->verdict = VERDICT_ALLOW;
@@ -236,6 +241,7 @@ static void apply(struct subscribing *j) {
     struct session *s = session_of(j);
     if (j->trial) {
         bool is_full = s && is_one_too_many(j, s);
+        if (is_full) j->by = TRIAL_BY_CHECK;
         settle(j, is_full ? RC_QUOTA_EXCEEDED : j->request.options.qos);
     } else if (!s) {
         j->stage = OVER;
@@ -249,21 +255,11 @@ static void apply(struct subscribing *j) {
 
 /* ---- the job ------------------------------------------------------------ */
 
-/* Who it was. */
-static uint8_t decider(const struct subscribing *j, uint8_t code) {
-    enum verdict v = j->call.verdict;
-    bool is_refused = code >= RC_UNSPECIFIED_ERROR;
-    if (v == VERDICT_DENY || v == VERDICT_DROP) return TRIAL_BY_HANDLER;
-    if (is_refused && code != RC_NOT_AUTHORIZED) return TRIAL_BY_CHECK;
-    bool has_word = j->call.event == HOOK_AUTHORIZE && v == VERDICT_ALLOW;
-    return has_word ? TRIAL_BY_HANDLER : TRIAL_BY_DEFAULT;
-}
-
 static void tell_trial(struct subscribing *j) {
     struct trial *t = j->trial;
     uint8_t code = j->codes[0];
     char *reason = j->reason;
-    struct trial_outcome o = { code, decider(j, code), reason };
+    struct trial_outcome o = { code, j->by, reason };
     j->reason = NULL;
     subscribing_deinit(j);
     trial_over(t, &o);
@@ -418,6 +414,7 @@ void subscribe_try(struct trial *t, struct slice filter, const struct subscribe_
     j->is_subscribe = true;
     j->trial = t;
     j->codes = j->few;
+    j->by = TRIAL_BY_CHECK;
     j->list = (uint8_t *)xslicedup(buf_slice(&list));
     j->filters = slice_of(j->list, list.len);
     if (run(j))

@@ -8,6 +8,7 @@
 #include "core/conn.h"
 #include "core/connect.h"
 #include "core/connecting.h"
+#include "core/grants.h"
 #include "core/limits.h"
 #include "core/mount.h"
 #include "core/publish.h"
@@ -21,6 +22,7 @@
 #include "mqtt/utf8.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -36,7 +38,8 @@ void trial_init(struct trial *t, struct worker *w, struct client *client) {
 static void clear(struct trial *t) {
     free(t->reason);
     free(t->grant);
-    t->reason = t->grant = NULL;
+    free(t->granted);
+    t->reason = t->grant = t->granted = NULL;
     t->reason_code = t->by = 0;
     t->receivers = 0;
     t->is_dropped = t->is_over = false;
@@ -101,9 +104,15 @@ void trial_wait(struct trial *t, void (*cancel)(void *obj), void *obj) {
     t->cancel_obj = obj;
 }
 
-void trial_granted(struct trial *t, const char *text) {
+void trial_granted(struct trial *t, struct slice topic, const struct grant_answer *a) {
+    bool denies = a->verdict == VERDICT_DENY;
+    bool is_partial = !denies && a->standing == STANDING_PARTLY;
     free(t->grant);
-    t->grant = xstrdup(text);
+    free(t->granted);
+    must(asprintf(&t->grant, "grant %s (%s%.*s%s)", a->grant->name, denies ? "deny " : "",
+                  SLICE_FMT(a->entry->pattern), is_partial ? ", in part" : "") >= 0);
+    t->granted = xslicedup(topic);
+    t->grant_verdict = (uint8_t)a->verdict;
 }
 
 static void refuse(struct trial *t, uint8_t reason_code, const char *why) {

@@ -38,27 +38,52 @@ static void put(struct explain *e, const struct buf *text) {
     e->opts.put(e->opts.obj, buf_slice(text));
 }
 
-/* The present trial has come to this event, HOOK_EVENTS: to its end.  What was passed by on the
- * way has no handlers. */
-static void advance(struct explain *e, enum hook_event event) {
+static void put_record(struct explain *e, const struct trace *t) {
     AUTO(buf_deinit) struct buf text = BUF_INIT;
-    for (; *e->stages != event && *e->stages != HOOK_EVENTS; e->stages++)
-        if (!e->inquiry->is_json)
-            buf_printf(&text, "%s\n  no handler is concerned\n", events[*e->stages].name);
-    if (*e->stages == event && event != HOOK_EVENTS) e->stages++;
-    if (text.len) put(e, &text);
-}
-
-static void on_record(struct watcher *w, const struct trace *t) {
-    AUTO(buf_deinit) struct buf text = BUF_INIT;
-    struct explain *e = w->obj;
-    const char *who = trace_decider(t);
-    advance(e, t->event);
     if (e->inquiry->is_json)
         trace_put_json(&text, t);
     else
         trace_put_text(&text, t);
     put(e, &text);
+}
+
+/* Grants have settled it: no hook was asked. */
+static void put_grant(struct explain *e) {
+    const struct trial *t = &e->trial;
+    bool is_publish = e->inquiry->action == INQUIRE_PUBLISH;
+    struct hook_call call = { .event = HOOK_AUTHORIZE, .client = t->client };
+    call.access.action = is_publish ? ACCESS_PUBLISH : ACCESS_SUBSCRIBE;
+    struct trace *record = trace_new(&call, slice_str(t->granted));
+    trace_note(record, NOTE_GRANT, "%s", t->grant);
+    record->verdict = (enum verdict)t->grant_verdict;
+    record->reason_code = record->verdict == VERDICT_DENY ? t->reason_code : 0;
+    put_record(e, record);
+    trace_free(record);
+}
+
+static void put_nobody(struct explain *e, enum hook_event event) {
+    AUTO(buf_deinit) struct buf text = BUF_INIT;
+    if (e->inquiry->is_json) return;
+    buf_printf(&text, "%s\n  no handler is concerned\n", events[event].name);
+    put(e, &text);
+}
+
+/* The present trial has come to this event, HOOK_EVENTS: to its end.  What was passed by on the
+ * way has no handlers. */
+static void advance(struct explain *e, enum hook_event event) {
+    for (; *e->stages != event && *e->stages != HOOK_EVENTS; e->stages++)
+        if (*e->stages == HOOK_AUTHORIZE && e->trial.grant)
+            put_grant(e);
+        else
+            put_nobody(e, *e->stages);
+    if (*e->stages == event && event != HOOK_EVENTS) e->stages++;
+}
+
+static void on_record(struct watcher *w, const struct trace *t) {
+    struct explain *e = w->obj;
+    const char *who = trace_decider(t);
+    advance(e, t->event);
+    put_record(e, t);
     free(e->decider);
     e->decider = who ? xstrdup(who) : NULL;
 }
@@ -188,7 +213,7 @@ static void act(struct explain *e) {
 static void on_done(struct trial *t) {
     struct explain *e = t->obj;
     bool was_connect = e->is_connecting;
-    bool asked_all = !is_refused(e) || t->by == TRIAL_BY_DEFAULT;
+    bool asked_all = !is_refused(e) || t->by == TRIAL_BY_DEFAULT || t->by == TRIAL_BY_GRANT;
     if (asked_all && !t->is_dropped) advance(e, HOOK_EVENTS);
     tell_outcome(e);
     if (was_connect && !is_refused(e) && e->inquiry->action != INQUIRE_CONNECT)

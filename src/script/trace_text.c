@@ -50,9 +50,9 @@ static void put_verdict(struct buf *out, enum verdict verdict, uint8_t reason_co
 
 static void put_note(struct buf *out, const struct trace_note *note) {
     static const char *const words[] = {
-        [NOTE_WAIT] = "waited ", [NOTE_CACHE] = "cache: ", [NOTE_GRANT] = "grant: "
+        [NOTE_WAIT] = "      waited ", [NOTE_CACHE] = "      cache: ", [NOTE_GRANT] = "  "
     };
-    buf_printf(out, "      %s", words[note->type]);
+    put(out, words[note->type]);
     if (note->type == NOTE_WAIT) {
         trace_put_duration(out, note->ns);
         put(out, " in ");

@@ -97,6 +97,27 @@ describe("sol explain publish", function()
         has(r.stdout, 'publish: allowed, by default_access = "allow"; 0 subscribers')
     end)
 
+    it("names the grant that decides", function()
+        local policy = [[
+            default_access = "deny"
+            sol.on("connected", function(client)
+                client:grant { { "publish", "t/%c" }, { "read", "pub/+" }, { "deny", "pub/#" }, name = "own" }
+            end)
+            sol.on("publish", "mine", function(_, message) message.topic = "t/d1" end)
+            sol.on("authorize", function() return false end)]]
+        local function ask(action, name, value, more)
+            return explain(policy, action, name, value, "--client", "d1", "-c", "$DIR/sol.lua", more)
+        end
+        local r = ask("publish", "--topic", "mine")
+        has(r.stdout, "authorize publish t/d1 by d1\n  grant own (t/%c)\n  => allow, by grant own (t/%c)\n")
+        has(r.stdout, "publish: allowed, by grant own (t/%c); ")
+        r = ask("subscribe", "--filter", "pub/#")
+        has(r.stdout, "subscribe: allowed, by grant own (pub/+, in part); QoS 0\n")
+        r = ask("subscribe", "--filter", "pub/a/b", "--json")
+        has(r.stdout, [["grants":["grant own (deny pub/#)"],"verdict":"deny","reason_code":135,]])
+        has(r.stdout, [["reason_code":135,"reason":null,"by":"grant","who":"grant own (deny pub/#)"]])
+    end)
+
     it("leaves CONNECT out where the client is taken for connected", function()
         local r = as_me("publish", "--topic", "in/1", "--payload", "x", "--as-connected")
         assert.equal(1, r.status)

@@ -2,6 +2,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/rig.h"
 
+#include "core/grants.h"
+#include "core/review.h"
 #include "core/trial.h"
 
 struct asker {
@@ -161,6 +163,7 @@ static void a_subscription_is_asked_about_and_not_made(void **state) {
     asker_init(&a, r, c);
     fake_on(&r->hooks, HOOK_SUBSCRIBE, NULL);
     fake_on(&r->hooks, HOOK_SUBSCRIBED, NULL);
+    fake_on(&r->hooks, HOOK_REFUSED, NULL);
     trial_subscribe(&a.trial, SLICE("a/#"), &(struct subscribe_options){ .qos = 1 });
     assert_int_equal(a.answers, 1);
     assert_int_equal(a.code, 1);
@@ -174,6 +177,47 @@ static void a_subscription_is_asked_about_and_not_made(void **state) {
     assert_int_equal(a.by, TRIAL_BY_CHECK);
     assert_int_equal(subs_count(r->broker->subs), 0);
     assert_int_equal(r->hooks.calls[HOOK_SUBSCRIBED], 0);
+    assert_int_equal(r->hooks.calls[HOOK_REFUSED], 0);
+    trial_deinit(&a.trial);
+    client_unref(c);
+}
+
+/* ---- grants ----------------------------------------------------------------------- */
+
+static void a_grant_that_decides_is_named(void **state) {
+    static const struct grant_entry entries[] = {
+        { .pattern = { (const uint8_t *)"a/%c", 4 },
+          .actions = GRANT_PUBLISH,
+          .max_qos = 2,
+          .max_size = UINT32_MAX },
+        { .pattern = { (const uint8_t *)"a/#", 3 }, .actions = GRANT_PUBLISH, .is_deny = true },
+        { .pattern = { (const uint8_t *)"b/+", 3 }, .actions = GRANT_READ, .max_qos = 2 },
+    };
+    struct rig *r = *state;
+    struct asker a;
+    struct client *c = stranger(r);
+    struct pkt_publish own = { .topic = SLICE("a/s"), .payload = SLICE("") };
+    must(review_grant(c, grant_new("mine", entries, ARRAY_LEN(entries))));
+    asker_init(&a, r, c);
+    r->config->default_access = false;
+    fake_on(&r->hooks, HOOK_AUTHORIZE, deny);
+    trial_publish(&a.trial, &own);
+    assert_int_equal(a.code, RC_NO_MATCHING_SUBSCRIBERS);
+    assert_int_equal(a.by, TRIAL_BY_GRANT);
+    assert_string_equal(a.trial.grant, "grant mine (a/%c)");
+    assert_string_equal(a.trial.granted, "a/s");
+    trial_publish(&a.trial, &retained);
+    assert_int_equal(a.code, RC_NOT_AUTHORIZED);
+    assert_int_equal(a.by, TRIAL_BY_GRANT);
+    assert_string_equal(a.trial.grant, "grant mine (deny a/#)");
+    trial_subscribe(&a.trial, SLICE("b/#"), &(struct subscribe_options){ .qos = 1 });
+    assert_int_equal(a.code, 1);
+    assert_int_equal(a.by, TRIAL_BY_GRANT);
+    assert_string_equal(a.trial.grant, "grant mine (b/+, in part)");
+    assert_int_equal(r->hooks.calls[HOOK_AUTHORIZE], 0);
+    trial_subscribe(&a.trial, SLICE("c"), &(struct subscribe_options){ .qos = 1 });
+    assert_int_equal(a.by, TRIAL_BY_HANDLER);
+    assert_null(a.trial.grant);
     trial_deinit(&a.trial);
     client_unref(c);
 }
@@ -309,6 +353,7 @@ int main(void) {
         RIG(who_decided_is_told),
         RIG(limits_answer_before_hooks_do),
         RIG(a_subscription_is_asked_about_and_not_made),
+        RIG(a_grant_that_decides_is_named),
         RIG(a_connect_is_asked_about_and_nobody_comes),
         RIG(a_refused_connect_says_why),
         RIG(a_hook_may_end_the_connection_in_question),
