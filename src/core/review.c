@@ -27,6 +27,7 @@ struct review {
     struct worker *worker;
     struct handle session;
     bool all;            /* also what does not stand by a grant */
+    bool is_begun;       /* `filters` is there */
     struct buf filters;  /* of the subscriptions to judge: each its length (uint16_t), then it */
     size_t at;           /* what follows is still to be judged */
     struct slice filter; /* being judged; in `filters` */
@@ -128,8 +129,21 @@ static void review_free(struct review *r) {
 
 /* ---- one review ----------------------------------------------------------- */
 
+/* Not when it is asked for: everybody may be judged again at one go. */
+static void list_filters(struct review *r, const struct session *s) {
+    r->is_begun = true;
+    for (const struct subscription *sub = s->subs; sub; sub = sub->next) {
+        AUTO(buf_deinit) struct buf filter = BUF_INIT;
+        subs_filter(sub, &filter);
+        uint16_t len = (uint16_t)filter.len;
+        buf_add(&r->filters, &len, sizeof len);
+        buf_add_slice(&r->filters, buf_slice(&filter));
+    }
+}
+
 /* The next subscription there still is that this is about; or NULL. */
 static struct subscription *next_subscription(struct review *r, struct session *s) {
+    if (!r->is_begun) list_filters(r, s);
     while (r->at < r->filters.len) {
         uint16_t len;
         memcpy(&len, r->filters.at + r->at, sizeof len);
@@ -198,7 +212,7 @@ static unsigned go_on(struct reviews *all, struct review *r, unsigned n) {
         const struct subscription *sub = s ? next_subscription(r, s) : NULL;
         if (!sub) {
             review_free(r);
-            return n;
+            return n - 1; /* looking for one is work, too */
         }
         if (!judge(r, s, sub)) continue;
         wait_for_hooks(all, r);
@@ -242,13 +256,6 @@ static void begin(struct session *s, bool all) {
     r->worker = w;
     r->session = s->handle;
     r->all = all;
-    for (const struct subscription *sub = s->subs; sub; sub = sub->next) {
-        AUTO(buf_deinit) struct buf filter = BUF_INIT;
-        subs_filter(sub, &filter);
-        uint16_t len = (uint16_t)filter.len;
-        buf_add(&r->filters, &len, sizeof len);
-        buf_add_slice(&r->filters, buf_slice(&filter));
-    }
     push_back(reviews_of(w), r);
     loop_defer(w->loop, &w->reviews->next);
 }

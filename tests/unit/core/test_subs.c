@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/subs.h"
 
+#include "core/grants.h"
 #include "core/rig.h"
 
 enum { SESSIONS = 10 };
@@ -157,6 +158,29 @@ static void one_subscription_can_be_looked_for(void **state) {
     assert_true(subs_has(x->subs, handle_of(1), SLICE("$share/g/a")));
     assert_false(subs_has(x->subs, handle_of(2), SLICE("a/+")));
     assert_false(subs_has(x->subs, handle_of(1), SLICE("a")));
+}
+
+/* Of overlapping subscriptions the freest counts: what is not checked for one of them comes. */
+static void the_lowest_standing_counts(void **state) {
+    struct index *x = *state;
+    struct route_entries e = { 0 };
+    enum { LOCAL = 1, FOREIGN = 2 };
+    add(x, LOCAL, "#", &(struct subscribe_options){ .standing = STANDING_PARTLY }, 0);
+    add(x, LOCAL, "a/#",
+        &(struct subscribe_options){ .standing = STANDING_EXCEPT, .no_local = true }, 0);
+    add(x, FOREIGN, "#", &(struct subscribe_options){ .standing = STANDING_PARTLY }, 0);
+    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
+    assert_int_equal(entry_of(&e, LOCAL)->standing, STANDING_EXCEPT);
+    assert_int_equal(route_entry_own(entry_of(&e, LOCAL)).standing, STANDING_PARTLY);
+    assert_int_equal(entry_of(&e, FOREIGN)->standing, STANDING_PARTLY);
+    uint64_t epoch = e.epoch;
+    struct subscription *sub = subs_find(x->subs, handle_of(LOCAL), SLICE("a/#"));
+    subs_set_standing(x->subs, sub, STANDING_GRANTED);
+    assert_false(subs_current(x->subs, e.part, epoch, e.epoch_wide));
+    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
+    assert_int_equal(entry_of(&e, LOCAL)->standing, STANDING_GRANTED);
+    assert_null(subs_find(x->subs, handle_of(FOREIGN), SLICE("a/#")));
+    route_entries_deinit(&e);
 }
 
 static void options_merge_as_wide_as_the_widest(void **state) {
@@ -528,6 +552,7 @@ int main(void) {
         INDEX(overlapping_subscriptions_may_be_a_receiver_each),
         INDEX(one_subscription_can_be_looked_for),
         INDEX(options_merge_as_wide_as_the_widest),
+        INDEX(the_lowest_standing_counts),
         INDEX(any_number_of_identifiers_is_kept),
         INDEX(subscribing_again_replaces),
         INDEX(what_is_not_there_cannot_be_deleted),
