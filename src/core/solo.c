@@ -19,7 +19,7 @@
 
 enum {
     TURNS_MAX = 20000, /* of one settling: more is no rest */
-    HELPED_MS = 100,    /* one wait for a helper */
+    HELPED_MS = 100,   /* one wait for a helper */
     READ_BYTES = 65536
 };
 
