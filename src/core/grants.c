@@ -338,3 +338,12 @@ struct grant_answer grants_subscribe(const struct grants *all, struct slice filt
     a.qos = s.qos;
     return a;
 }
+
+char *grant_text(const struct grant_answer *a) {
+    bool denies = a->verdict == VERDICT_DENY;
+    bool is_partial = !denies && a->standing == STANDING_PARTLY;
+    char *text;
+    must(asprintf(&text, "grant %s (%s%.*s%s)", a->grant->name, denies ? "deny " : "",
+                  SLICE_FMT(a->entry->pattern), is_partial ? ", in part" : "") >= 0);
+    return text;
+}

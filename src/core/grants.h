@@ -107,6 +107,9 @@ struct grant_answer {
     const struct grant_entry *entry; /* lent: likewise */
 };
 
+/* What decided, for people: "grant own (t/%c/#)"; free() it. */
+char *grant_text(const struct grant_answer *a);
+
 /* The standing of a subscription that is authorized by its grants, or else by others. */
 static inline uint8_t standing_of(const struct grant_answer *a, bool by_grant) {
     if (by_grant) return a->standing;

@@ -13,6 +13,7 @@
 #include "mqtt/packet.h"
 
 struct client;
+struct grant_answer;
 struct worker;
 
 enum hook_event {
@@ -171,6 +172,9 @@ struct hooks {
      * and the hooks free themselves before returning; otherwise they free themselves when
      * the waiting calls are over or their deadline has passed. */
     void (*retire)(struct hooks *h, bool at_once);
+    bool is_watched; /* somebody wants to hear of what is decided without them, too */
+    /* A grant (grants.h) has decided about call->access; only while is_watched. */
+    void (*granted)(struct hooks *h, const struct hook_call *call, const struct grant_answer *a);
     /* The client's memory is about to go. */
     void (*forget)(struct hooks *h, struct client *c);
     /* The client's exchange has ended, one way or the other, and what it is called may have

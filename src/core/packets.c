@@ -112,13 +112,25 @@ static void publish_asking(struct conn *c, const struct pkt_publish *pkt, struct
     if (publish_start(p)) publish_park(p, c);
 }
 
+static void tell_granted(const struct conn *c, const struct pkt_publish *p,
+                         const struct grant_answer *a) {
+    struct hooks *hooks = c->worker->hooks;
+    struct hook_call call = { .event = HOOK_AUTHORIZE, .client = c->client };
+    call.access = (struct access_request){
+        .action = ACCESS_PUBLISH, .topic = p->topic, .qos = p->qos, .retain = p->retain
+    };
+    hooks->granted(hooks, &call, a);
+}
+
 static enum verdict granted(const struct conn *c, const struct pkt_publish *p) {
     const struct grants *all = c->client->grants;
     if (!all) return VERDICT_NONE;
     const struct grant_publish what = {
         .topic = p->topic, .size = p->payload.len, .qos = p->qos, .retain = p->retain
     };
-    return grants_publish(all, &what, loop_now_ms(c->worker->loop)).verdict;
+    struct grant_answer a = grants_publish(all, &what, loop_now_ms(c->worker->loop));
+    if (c->worker->hooks->is_watched && a.verdict != VERDICT_NONE) tell_granted(c, p, &a);
+    return a.verdict;
 }
 
 /* No hook wants this topic, or all that is asked is settled by grants: the short way. */

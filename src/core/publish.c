@@ -98,6 +98,14 @@ static void on_verdict(struct hook_call *call) {
     if (run(p) && c) publish_park(p, c);
 }
 
+static struct access_request access_of(const struct publish *p) {
+    return (struct access_request){ .action = p->is_will ? ACCESS_WILL : ACCESS_PUBLISH,
+                                    .topic = message_topic(p->message),
+                                    .qos = p->message->qos,
+                                    .retain = p->message->retain,
+                                    .message = p->message };
+}
+
 /* True when the hook waits. */
 static bool ask(struct publish *p, enum hook_event event) {
     struct hook_call *call = &p->call;
@@ -113,11 +121,7 @@ static bool ask(struct publish *p, enum hook_event event) {
         call->is_will = p->is_will;
         p->message = NULL; /* the call's while it runs */
     } else {
-        call->access = (struct access_request){ .action = p->is_will ? ACCESS_WILL : ACCESS_PUBLISH,
-                                                .topic = message_topic(p->message),
-                                                .qos = p->message->qos,
-                                                .retain = p->message->retain,
-                                                .message = p->message };
+        call->access = access_of(p);
     }
     p->worker->hooks->run(p->worker->hooks, call);
     if (call->verdict == VERDICT_WAIT) {
@@ -174,6 +178,15 @@ static void have_publish(struct publish *p) {
     }
 }
 
+/* Whoever watches, or asks, hears of it. */
+static void tell_granted(const struct publish *p, const struct grant_answer *a) {
+    struct hooks *hooks = p->worker->hooks;
+    struct hook_call call = { .event = HOOK_AUTHORIZE, .client = p->client, .trial = p->trial };
+    call.access = access_of(p);
+    if (p->trial) trial_granted(p->trial, a);
+    if (hooks->is_watched) hooks->granted(hooks, &call, a);
+}
+
 /* What its author's grants say of it. */
 static enum verdict granted(const struct publish *p) {
     const struct client *c = p->client;
@@ -184,7 +197,8 @@ static enum verdict granted(const struct publish *p) {
                                         .qos = m->qos,
                                         .retain = m->retain };
     struct grant_answer a = grants_publish(c->grants, &what, loop_now_ms(p->worker->loop));
-    if (p->trial && a.verdict != VERDICT_NONE) trial_granted(p->trial, what.topic, &a);
+    bool is_heard = p->trial || p->worker->hooks->is_watched;
+    if (is_heard && a.verdict != VERDICT_NONE) tell_granted(p, &a);
     return a.verdict;
 }
 

@@ -176,6 +176,21 @@ static struct grant_answer granted(const struct subscribing *j) {
     return grants_subscribe(all, effective_filter(j->request.filter), now_ms);
 }
 
+static struct access_request access_of(const struct subscribing *j) {
+    return (struct access_request){ .action = ACCESS_SUBSCRIBE,
+                                    .topic = effective_filter(j->request.filter),
+                                    .qos = j->request.options.qos };
+}
+
+/* Whoever watches, or asks, hears of it. */
+static void tell_granted(const struct subscribing *j, const struct grant_answer *a) {
+    struct hooks *hooks = j->worker->hooks;
+    struct hook_call call = { .event = HOOK_AUTHORIZE, .client = j->client, .trial = j->trial };
+    call.access = access_of(j);
+    if (j->trial) trial_granted(j->trial, a);
+    if (hooks->is_watched) hooks->granted(hooks, &call, a);
+}
+
 /* Grants are asked first, and once more when no hook has decided: it may have granted
  * something. */
 static void have_authorize(struct subscribing *j) {
@@ -184,8 +199,7 @@ static void have_authorize(struct subscribing *j) {
     struct grant_answer a = granted(j);
     bool by_grant = call->verdict == VERDICT_NONE && a.verdict == VERDICT_ALLOW;
     j->by = call->verdict == VERDICT_NONE ? TRIAL_BY_DEFAULT : TRIAL_BY_HANDLER;
-    if (j->trial && j->by == TRIAL_BY_DEFAULT && a.verdict != VERDICT_NONE)
-        trial_granted(j->trial, effective_filter(j->request.filter), &a);
+    if (j->by == TRIAL_BY_DEFAULT && a.verdict != VERDICT_NONE) tell_granted(j, &a);
     if (call->verdict == VERDICT_NONE) call->verdict = a.verdict;
     if (call->verdict == VERDICT_NONE && j->worker->config->default_access)
         call->verdict = VERDICT_ALLOW;
@@ -327,9 +341,7 @@ static bool ask(struct subscribing *j, enum hook_event event) {
     };
     if (!hooks_want(hooks, event)) return false;
     if (event == HOOK_AUTHORIZE)
-        call->access = (struct access_request){ .action = ACCESS_SUBSCRIBE,
-                                                .topic = effective_filter(j->request.filter),
-                                                .qos = j->request.options.qos };
+        call->access = access_of(j);
     else
         call->subscribe = &j->request;
     hooks->run(hooks, call);

@@ -22,7 +22,6 @@
 #include "mqtt/utf8.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -38,8 +37,7 @@ void trial_init(struct trial *t, struct worker *w, struct client *client) {
 static void clear(struct trial *t) {
     free(t->reason);
     free(t->grant);
-    free(t->granted);
-    t->reason = t->grant = t->granted = NULL;
+    t->reason = t->grant = NULL;
     t->reason_code = t->by = 0;
     t->receivers = 0;
     t->is_dropped = t->is_over = false;
@@ -104,15 +102,9 @@ void trial_wait(struct trial *t, void (*cancel)(void *obj), void *obj) {
     t->cancel_obj = obj;
 }
 
-void trial_granted(struct trial *t, struct slice topic, const struct grant_answer *a) {
-    bool denies = a->verdict == VERDICT_DENY;
-    bool is_partial = !denies && a->standing == STANDING_PARTLY;
+void trial_granted(struct trial *t, const struct grant_answer *a) {
     free(t->grant);
-    free(t->granted);
-    must(asprintf(&t->grant, "grant %s (%s%.*s%s)", a->grant->name, denies ? "deny " : "",
-                  SLICE_FMT(a->entry->pattern), is_partial ? ", in part" : "") >= 0);
-    t->granted = xslicedup(topic);
-    t->grant_verdict = (uint8_t)a->verdict;
+    t->grant = grant_text(a);
 }
 
 static void refuse(struct trial *t, uint8_t reason_code, const char *why) {

@@ -37,8 +37,7 @@ struct trial {
     bool is_dropped;       /* a PUBLISH that is acknowledged and goes no further */
     uint8_t by;            /* enum trial_decider */
     char *reason;          /* owned: why; or NULL */
-    char *grant, *granted; /* owned: what grants said of which topic; NULL: nothing */
-    uint8_t grant_verdict; /* with them */
+    char *grant;           /* owned: TRIAL_BY_GRANT: which */
     unsigned receivers;    /* of a PUBLISH: sessions here, shares, and workers that have more */
     struct client *client; /* owned reference: whose trial; that of a CONNECT as it is by then */
     /* private */
@@ -82,7 +81,7 @@ void trial_accepted(struct trial *t, const struct connecting *q);
 /* The connection of a CONNECT has ended by itself: a hook, most likely, has closed it, and may
  * still run.  So this is told at the end of the turn. */
 void trial_lost(struct trial *t, uint8_t reason_code, const char *why);
-/* A grant has decided about this topic or filter. */
-void trial_granted(struct trial *t, struct slice topic, const struct grant_answer *a);
+/* A grant has decided. */
+void trial_granted(struct trial *t, const struct grant_answer *a);
 
 #endif

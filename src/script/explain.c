@@ -38,29 +38,6 @@ static void put(struct explain *e, const struct buf *text) {
     e->opts.put(e->opts.obj, buf_slice(text));
 }
 
-static void put_record(struct explain *e, const struct trace *t) {
-    AUTO(buf_deinit) struct buf text = BUF_INIT;
-    if (e->inquiry->is_json)
-        trace_put_json(&text, t);
-    else
-        trace_put_text(&text, t);
-    put(e, &text);
-}
-
-/* Grants have settled it: no hook was asked. */
-static void put_grant(struct explain *e) {
-    const struct trial *t = &e->trial;
-    bool is_publish = e->inquiry->action == INQUIRE_PUBLISH;
-    struct hook_call call = { .event = HOOK_AUTHORIZE, .client = t->client };
-    call.access.action = is_publish ? ACCESS_PUBLISH : ACCESS_SUBSCRIBE;
-    struct trace *record = trace_new(&call, slice_str(t->granted));
-    trace_note(record, NOTE_GRANT, "%s", t->grant);
-    record->verdict = (enum verdict)t->grant_verdict;
-    record->reason_code = record->verdict == VERDICT_DENY ? t->reason_code : 0;
-    put_record(e, record);
-    trace_free(record);
-}
-
 static void put_nobody(struct explain *e, enum hook_event event) {
     AUTO(buf_deinit) struct buf text = BUF_INIT;
     if (e->inquiry->is_json) return;
@@ -71,19 +48,20 @@ static void put_nobody(struct explain *e, enum hook_event event) {
 /* The present trial has come to this event, HOOK_EVENTS: to its end.  What was passed by on the
  * way has no handlers. */
 static void advance(struct explain *e, enum hook_event event) {
-    for (; *e->stages != event && *e->stages != HOOK_EVENTS; e->stages++)
-        if (*e->stages == HOOK_AUTHORIZE && e->trial.grant)
-            put_grant(e);
-        else
-            put_nobody(e, *e->stages);
+    for (; *e->stages != event && *e->stages != HOOK_EVENTS; e->stages++) put_nobody(e, *e->stages);
     if (*e->stages == event && event != HOOK_EVENTS) e->stages++;
 }
 
 static void on_record(struct watcher *w, const struct trace *t) {
+    AUTO(buf_deinit) struct buf text = BUF_INIT;
     struct explain *e = w->obj;
     const char *who = trace_decider(t);
     advance(e, t->event);
-    put_record(e, t);
+    if (e->inquiry->is_json)
+        trace_put_json(&text, t);
+    else
+        trace_put_text(&text, t);
+    put(e, &text);
     free(e->decider);
     e->decider = who ? xstrdup(who) : NULL;
 }
@@ -213,7 +191,7 @@ static void act(struct explain *e) {
 static void on_done(struct trial *t) {
     struct explain *e = t->obj;
     bool was_connect = e->is_connecting;
-    bool asked_all = !is_refused(e) || t->by == TRIAL_BY_DEFAULT || t->by == TRIAL_BY_GRANT;
+    bool asked_all = !is_refused(e) || t->by == TRIAL_BY_DEFAULT;
     if (asked_all && !t->is_dropped) advance(e, HOOK_EVENTS);
     tell_outcome(e);
     if (was_connect && !is_refused(e) && e->inquiry->action != INQUIRE_CONNECT)

@@ -186,6 +186,7 @@ static struct script *script_new(const struct policy_opts *opts) {
                               .cancel = invoke_cancel,
                               .attach = port_attach,
                               .retire = port_retire,
+                              .granted = watch_granted,
                               .forget = port_forget,
                               .auth_over = port_auth_over };
     s->generation = opts->generation;

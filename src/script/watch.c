@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "core/client.h"
+#include "core/grants.h"
 #include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/props.h"
@@ -234,6 +235,7 @@ static void set_watched(struct script *s, bool is_watched) {
     lua_State *L = s->vm->L;
     bool was = vm_uncap(s->vm);
     s->untimed = is_watched ? 0 : HANDLER_UNTIMED;
+    s->port.is_watched = is_watched;
     lua_rawgetp(L, LUA_REGISTRYINDEX, &trace_key); /* trace */
     if (is_watched)
         lua_pushcfunction(L, l_note); /* trace, note */
@@ -287,14 +289,36 @@ static bool about_client(const struct watcher *w, struct slice client) {
     return !w->client.at || (client.at && slice_eq(w->client, client));
 }
 
-static bool is_of_interest(const struct invocation *inv) {
-    const struct hook_call *call = inv->call;
-    struct slice client = inv->client ? inv->client->id : SLICE_NONE;
-    for (const struct watcher *w = inv->script->watchers; w; w = w->next)
+static bool is_of_interest(const struct script *s, const struct hook_call *call) {
+    struct slice client = call->client ? call->client->id : SLICE_NONE;
+    for (const struct watcher *w = s->watchers; w; w = w->next)
         if (w->trial == call->trial && about_client(w, client) &&
             about_topic(w, call_topic(call), call_is_about_filter(call)))
             return true;
     return false;
+}
+
+/* Those it is for hear of it; frees `t`. */
+static void tell(struct script *s, struct trace *t) {
+    struct slice client = slice_str(t->client), topic = slice_str(t->topic);
+    for (struct watcher *w = s->watchers, *next; w; w = next) {
+        next = w->next;
+        if (w->trial == t->trial && about_client(w, client) && about_topic(w, topic, t->is_filter))
+            w->record(w, t);
+    }
+    trace_free(t);
+}
+
+void watch_granted(struct hooks *h, const struct hook_call *call, const struct grant_answer *a) {
+    struct script *s = script_of_hooks(h);
+    if (!is_of_interest(s, call)) return;
+    struct trace *t = trace_new(call, call_topic(call));
+    char *text = grant_text(a);
+    trace_note(t, NOTE_GRANT, "%s", text);
+    free(text);
+    t->verdict = a->verdict;
+    t->reason_code = a->verdict == VERDICT_DENY ? RC_NOT_AUTHORIZED : 0;
+    tell(s, t);
 }
 
 /* ---- an invocation -------------------------------------------------------------------------- */
@@ -314,7 +338,7 @@ void watch_enter(struct invocation *inv, const struct handler *h) {
     if (inv->trace) {
         end_run(inv);
     } else {
-        if (!is_of_interest(inv)) return;
+        if (!is_of_interest(inv->script, inv->call)) return;
         inv->trace = trace_new(inv->call, call_topic(inv->call));
         inv->trace->loop_ms = loop_now_ms(inv->script->vm->worker->loop);
     }
@@ -386,8 +410,6 @@ static uint8_t denial_code(const struct invocation *inv) {
 
 void watch_over(struct invocation *inv) {
     struct trace *t = inv->trace;
-    struct slice client = slice_str(t->client), topic = slice_str(t->topic);
-    const void *trial = inv->call ? inv->call->trial : t->trial;
     end_run(inv);
     t->verdict = inv->answer.verdict;
     t->reason_code = denial_code(inv);
@@ -395,10 +417,5 @@ void watch_over(struct invocation *inv) {
     t->is_cancelled = !inv->call && !HOOK_IS_FACT(inv->id);
     if (inv->call && inv->call->reason) t->reason = xstrdup(inv->call->reason);
     inv->trace = NULL;
-    for (struct watcher *w = inv->script->watchers, *next; w; w = next) {
-        next = w->next;
-        if (w->trial == trial && about_client(w, client) && about_topic(w, topic, t->is_filter))
-            w->record(w, t);
-    }
-    trace_free(t);
+    tell(inv->script, t);
 }

@@ -40,6 +40,9 @@ void watch_end(struct watcher *w);
 /* The script is replaced by these hooks (NULL: by none): its watchers go over. */
 void watch_pass_on(struct script *s, struct hooks *next);
 
+/* hooks->granted: a record of its own. */
+void watch_granted(struct hooks *h, const struct hook_call *call, const struct grant_answer *a);
+
 /* ---- for invoke.c -------------------------------------------------------------- */
 
 /* Handler `h` is about to run, for somebody who watches the script. */

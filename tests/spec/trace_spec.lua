@@ -61,6 +61,23 @@ describe("a trace", function()
         end)
     end)
 
+    it("tells what grants decide, though no handler is asked", function()
+        with_broker({ config = [[
+            default_access = "deny"
+            sol.on("connected", function(client)
+                client:grant { { "publish", "t/%c" }, { "subscribe", "s/#" }, { "deny", "t/#" }, name = "own" }
+            end)
+        ]] }, function(b)
+            local next_record = traced(b, { topic = "#" })
+            local c = b:client "c"
+            c:publish("t/c", "x", { qos = 1 }):publish("t/d", "x", { qos = 1 }):subscribe("s/1", 1)
+            assert.equal("authorize publish t/c by c\n  grant own (t/%c)\n  => allow, by grant own (t/%c)\n",
+                next_record())
+            has(next_record(), "authorize publish t/d by c\n  grant own (deny t/#)\n  => deny 0x87 ")
+            has(next_record(), "authorize subscribe s/1 by c\n  grant own (s/#)\n")
+        end)
+    end)
+
     it("goes on over a reload, and ends with its asker", function()
         with_broker({ config = POLICY }, function(b)
             local next_record, door = traced(b, { json = "1" })
