@@ -391,6 +391,8 @@ void watch_fail(struct invocation *inv, const char *text) {
 static const char *by_default(const struct invocation *inv) {
     const struct worker *w = inv->script->vm->worker;
     if (inv->answer.verdict != VERDICT_NONE || !inv->call) return NULL;
+    if (inv->id == HOOK_AUTHORIZE && inv->client && inv->client->grants)
+        return NULL; /* what the handlers have granted is asked next */
     if (inv->id == HOOK_AUTHORIZE)
         return inv->script->settings.default_access ? "default_access = \"allow\""
                                                     : "default_access = \"deny\"";

@@ -45,10 +45,15 @@ local function check(b, row)
     assert.equal(row.output, result.stdout .. result.stderr, row.command)
 end
 
+--- With times and counts of instructions as N.
+local function without_times(text)
+    return (text:gsub("[%d.]+ [mu]?s, %d+ instructions", "N"))
+end
+
 describe("README.md", function()
     it("has the blocks this spec knows", function()
         assert.equal(2, #policies)
-        assert.equal(3, #consoles)
+        assert.equal(4, #consoles)
     end)
 
     it("shows what happens", function()
@@ -73,10 +78,15 @@ describe("README.md", function()
                 subscriber:wait(wait.scaled())
             end)
 
+            local explain = commands(consoles[3])[1]
+            local shell = explain.command:gsub("^%S+", "%%s"):format(b.argv[#b.argv - 2])
+            local result = broker.run({ "/bin/sh", "-c", shell }, { cwd = b.dir })
+            assert.equal(without_times(explain.output), without_times(result.stdout .. result.stderr))
+
             b:write("sol.lua", policy(b, 2))
             b:signal "HUP"
             b:log_wait "generation 3 is in place"
-            check(b, commands(consoles[3])[1])
+            check(b, commands(consoles[4])[1])
         end)
     end)
 end)
