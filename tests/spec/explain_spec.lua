@@ -3,6 +3,9 @@
 -- sol explain: what handlers do with a packet, who decides, and that nothing comes of it.
 
 local broker = require "support.broker"
+local wait = require "support.wait"
+
+local with_broker = broker.with_broker
 
 local POLICY = [[
 allow_anonymous = false
@@ -215,7 +218,10 @@ describe("sol explain --live", function()
             if connect.client_id == "gone" then client:disconnect(0x8A, "banned") end
         end)
         sol.on("authorize", function(client, request)
-            if request.topic:find "^slow" then sol.sleep(60) end
+            if request.topic:find "^slow" then
+                sol.log.info "waiting"
+                sol.sleep(60)
+            end
             client.attributes.asked = (client.attributes.asked or 0) + 1
             if client.attributes.member then return true end
         end)
@@ -230,7 +236,7 @@ describe("sol explain --live", function()
     ]]
 
     it("asks the running policy, and nothing comes of it", function()
-        broker.with_broker({ config = live }, function(b)
+        with_broker({ config = live }, function(b)
             local function about(action, client, ...)
                 local args = { action, "--client", client, ... }
                 table.move({ "--live", b.dir .. "/sol.sock" }, 1, 2, #args + 1, args)
@@ -270,8 +276,30 @@ describe("sol explain --live", function()
         end)
     end)
 
+    it("can be given up while a handler waits", function()
+        with_broker({ config = "hook_timeout = 60\n" .. live }, function(b)
+            for _, row in ipairs {
+                { "publish", "--topic", 2 }, { "subscribe", "--filter", 2 }, { "publish", "--topic", 9 },
+                { "subscribe", "--filter", 9 },
+            } do
+                broker.with_dir(function(dir)
+                    local from = #b:log() + 1
+                    local process = broker.spawn(dir, { b.argv[#b.argv - 2], "explain", row[1], "--client", "c",
+                        row[2], "slow", "--live", b.dir .. "/sol.sock" })
+                    b:log_wait("waiting", from)
+                    process:kill(row[3])
+                    local how, status = process:wait(wait.scaled(10))
+                    if row[3] == 9 then return end
+                    assert.same({ "exit", 2 }, { how, status })
+                    has(broker.read_file(dir .. "/err"), "sol: given up\n")
+                end)
+            end
+            assert.equal(0, broker.sol("explain", "connect", "--client", "c", "--live", b.dir .. "/sol.sock").status)
+        end)
+    end)
+
     it("finds the client's worker", function()
-        broker.with_broker({ config = "workers = 3\n" .. live }, function(b)
+        with_broker({ config = "workers = 3\n" .. live }, function(b)
             for i = 1, 4 do
                 b:client("c" .. i, { username = "member" })
                 local r = broker.sol("explain", "publish", "--client", "c" .. i, "--topic", "t", "--live",
