@@ -40,16 +40,20 @@ enum { FILE_MAX = 256 << 20 }; /* bytes: no MQTT packet is larger */
 
 /* ---- words ---------------------------------------------------------------------------- */
 
-static int complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int complain(const char *fmt, ...) {
+static int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int fail(const char *fmt, ...) {
     va_list args;
     fputs("sol: ", stderr);
     va_start(args, fmt);
     vfprintf(stderr, fmt, args);
     va_end(args);
-    fputs("\ntry: sol explain --help\n", stderr);
+    fputc('\n', stderr);
     return ASK_IMPOSSIBLE;
 }
+
+/* The command line is wrong. */
+#define complain(...)                                                                              \
+    (fail(__VA_ARGS__), fputs("try: sol explain --help\n", stderr), ASK_IMPOSSIBLE)
 
 /* What stands in a file; false and errno. */
 static bool read_file(const char *path, struct buf *out) {
@@ -69,7 +73,7 @@ static int set(struct ask *a, unsigned i, const char *text) {
     AUTO(buf_deinit) struct buf bytes = BUF_INIT;
     struct slice value = slice_str(text);
     if (text && *text == '@' && inquiry_is_bytes(i)) {
-        if (!read_file(text + 1, &bytes)) return complain("%s: %s", text + 1, strerror(errno));
+        if (!read_file(text + 1, &bytes)) return fail("%s: %s", text + 1, strerror(errno));
         value = bytes.at ? buf_slice(&bytes) : SLICE("");
     }
     const char *expected = inquiry_set(&a->inquiry, i, value);
@@ -204,8 +208,9 @@ static int ask_all(struct caller *c, struct slice body, struct buf *answer) {
 /* The exit status of an answer. */
 static int conclude(int r, const struct ask *a, const struct buf *answer) {
     struct slice last = buf_slice(answer);
-    if (r == -EPIPE) return complain("the broker ended before it answered");
-    if (r != CALLER_OK) return complain("%.*s", SLICE_FMT(last));
+    if (r == -EPIPE) return fail("the broker ended before it answered");
+    if (r == -EINTR) return fail("given up; the broker does not answer");
+    if (r != CALLER_OK) return fail("%.*s", SLICE_FMT(last));
     if (a->inquiry.action == INQUIRE_TRACE || slice_eq(last, SLICE("allowed"))) return ASK_ALLOWED;
     return slice_eq(last, SLICE("refused")) ? ASK_REFUSED : ASK_IMPOSSIBLE;
 }
@@ -217,9 +222,9 @@ int ask_broker(const struct ask *a) {
     char *why;
     inquiry_write(&a->inquiry, &body);
     if (body.len > PHRASE_BODY_MAX)
-        return complain("a running broker takes questions of at most %zu bytes", PHRASE_BODY_MAX);
+        return fail("a running broker takes questions of at most %zu bytes", PHRASE_BODY_MAX);
     if (!caller_open(&c, a->socket, &why)) {
-        int status = complain("%s", why);
+        int status = fail("%s", why);
         free(why);
         return status;
     }

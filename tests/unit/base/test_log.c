@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log.h"
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
@@ -184,6 +185,35 @@ static void random_bytes_make_one_clean_line(void **state) {
     rig_deinit(&r);
 }
 
+static void text_is_escaped_as_in_a_line(void **state) {
+    static const struct {
+        struct slice in;
+        const char *text, *json;
+    } rows[] = {
+        { { (const uint8_t *)"a\"b\\", 4 }, "a\"b\\\\", "a\\\"b\\\\" },
+        { { (const uint8_t *)"\0\n\x1b\x7f", 4 },
+          "\\x00\\n\\x1b\\x7f",
+          "\\u0000\\n\\u001b\\u007f" },
+        { { (const uint8_t *)"\xc2\x9b\xff\xc3\xa9", 5 },
+          "\\u009b\\xff\xc3\xa9",
+          "\\u009b\\ufffd\xc3\xa9" },
+        { { (const uint8_t *)"\xe2\x82", 2 }, "\\xe2\\x82", "\\ufffd\\ufffd" },
+        { { NULL, 0 }, "", "" },
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf text = BUF_INIT, json = BUF_INIT;
+        log_escape(&text, LOG_TEXT, rows[i].in);
+        log_escape(&json, LOG_JSON, rows[i].in);
+        buf_add(&text, "", 1);
+        buf_add(&json, "", 1);
+        assert_string_equal((const char *)text.at, rows[i].text);
+        assert_string_equal((const char *)json.at, rows[i].json);
+        buf_deinit(&text);
+        buf_deinit(&json);
+    }
+}
+
 static void a_long_message_is_cut_between_characters(void **state) {
     (void)state;
     static const char *const units[] = { "x", "\u20ac", "\n", "\xff", "\"" };
@@ -280,6 +310,7 @@ int main(void) {
         cmocka_unit_test(a_client_cannot_forge_a_line),
         cmocka_unit_test(a_json_line_gives_the_message_back),
         cmocka_unit_test(random_bytes_make_one_clean_line),
+        cmocka_unit_test(text_is_escaped_as_in_a_line),
         cmocka_unit_test(a_long_message_is_cut_between_characters),
         cmocka_unit_test(a_full_pipe_drops_the_line_and_does_not_block),
         cmocka_unit_test(errno_survives_a_log_line),
