@@ -176,6 +176,10 @@ function client:auth(method, data, reason_code) end
 ---@return boolean answered
 function client:ping() end
 
+---Bytes as they are, for what no client would say.
+---@param bytes string
+function client:send(bytes) end
+
 ---@param reason_code? integer 0
 ---@param properties? table
 function client:disconnect(reason_code, properties) end

@@ -436,6 +436,13 @@ function Client:ping()
     return self.pongs > before
 end
 
+--- Sends bytes as they are, for what no client would say.
+function Client:send(bytes)
+    check_connected(self, "send", 2)
+    self.peer:bytes(bytes)
+    settle(self.broker, 2)
+end
+
 --- Says goodbye and goes.
 function Client:disconnect(reason_code, properties)
     check_connected(self, "disconnect", 2)

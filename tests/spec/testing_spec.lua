@@ -134,6 +134,13 @@ describe("a client", function()
         watcher:expect("will", "gone")
     end)
 
+    it("may say what no client would", function()
+        local c = broker("sol.on('disconnected', function(_, info) sol.log.info(info.reason) end)"):connect {}
+        c:send "\x00\x00"
+        assert.is_false(c.connected)
+        assert.equal(0x81, c.reason_code)
+    end)
+
     it("keeps its session, and acknowledges when it wants to", function()
         local b = broker ""
         local c = b:connect { client_id = "c", session_expiry = 60, acknowledge = false }
