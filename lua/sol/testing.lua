@@ -8,8 +8,8 @@
 
 local core = ...
 
-local error, ipairs, pairs, pcall, setmetatable, tostring, type =
-    error, ipairs, pairs, pcall, setmetatable, tostring, type
+local error, floor, ipairs, pairs, pcall, require, setmetatable, tostring, type =
+    error, math.floor, ipairs, pairs, pcall, require, setmetatable, tostring, type
 local concat, pack, remove, sort, unpack = table.concat, table.pack, table.remove, table.sort, table.unpack
 
 local M = {}
@@ -139,15 +139,21 @@ local BROKER_OPTIONS = set "config text files plugins stubs tolerate"
 local UNSTUBBED = 'the policy asks for sol.%s, and a test has no network: say what it answers with '
     .. 'broker:stub("%s", function(...) ... end)'
 
+--- An error for the policy, and for the test whatever the policy makes of it.
+local function fault(self, text, ...)
+    self.fault = text:format(...)
+    error(self.fault, 0)
+end
+
 --- What the policy's world says: the seconds it takes, and the answer.
 local function asked(self, kind, ...)
     local stub = self.stubs[kind]
-    if not stub then error(UNSTUBBED:format(kind, kind), 0) end
+    if not stub then fault(self, UNSTUBBED, kind, kind) end
     local results = pack(pcall(stub.fn, ...))
-    if not results[1] then error(("the stub of sol.%s failed: %s"):format(kind, tostring(results[2])), 0) end
+    if not results[1] then fault(self, "the stub of sol.%s failed: %s", kind, tostring(results[2])) end
     if kind == "http" and results[2] ~= nil and type(results[2]) ~= "table" then
-        error(("the stub of sol.http gave %s; expected { status =, headers =, body = }, or nil and why")
-            :format(show(results[2])), 0)
+        fault(self, "the stub of sol.http gave %s; expected { status =, headers =, body = }, or nil and why",
+            show(results[2]))
     end
     return stub.delay, unpack(results, 2, results.n)
 end
@@ -172,11 +178,13 @@ local function settle(self, level)
         again = false
         for _, client in ipairs(self.clients) do again = hear(client) or again end
     end
-    local errors, failures = take_log(self), self.core:failures()
-    if failures == self.failures then return end
-    self.failures = failures
-    for _, text in ipairs(errors) do self.failed[#self.failed + 1] = text end
-    if not self.tolerate then error("in the policy: " .. concat(errors, "\n"), level + 1) end
+    local errors, failures, wrong = take_log(self), self.core:failures(), self.fault
+    if failures ~= self.failures then
+        for _, text in ipairs(errors) do self.failed[#self.failed + 1] = text end
+        if not self.tolerate then wrong = concat(errors, "\n") end
+    end
+    self.failures, self.fault = failures, nil
+    if wrong then error("in the policy: " .. wrong, level + 1) end
 end
 
 local function set_stub(self, kind, fn, options, level)
@@ -197,13 +205,11 @@ local function write(self, name, text, level)
     local path = self.folder .. "/" .. name
     local file <close> = assert(io.open(path, "wb"))
     file:write(text)
-    self.files[path] = true
 end
 
 local function remove_files(self)
-    for path in pairs(self.files) do os.remove(path) end
-    if self.folder then os.remove(self.folder) end
-    self.files, self.folder = {}, nil
+    if self.folder then require "pl.dir".rmtree(self.folder) end -- which busted needs, too
+    self.folder = nil
 end
 
 --- What the core is to load: a file, or a text that stands nowhere.
@@ -222,7 +228,7 @@ function M.broker(options)
     options = check_options("testing.broker", options, BROKER_OPTIONS, 2)
     local self = {
         stubs = {}, clients = {}, lines = {}, failed = {}, failures = 0, names = 0, tolerate = options.tolerate,
-        options = options, files = {}, folder = options.files and core.folder(),
+        options = options, folder = options.files and core.folder(),
     }
     for name, text in pairs(options.files or {}) do write(self, name, text, 2) end
     for kind, fn in pairs(options.stubs or {}) do set_stub(self, kind, fn, nil, 2) end
@@ -241,7 +247,7 @@ end
 --- Time passes: seconds.
 function Broker:advance(seconds)
     if type(seconds) ~= "number" or seconds < 0 then error("advance: expected seconds, got " .. show(seconds), 2) end
-    self.core:pass(seconds * 1000 // 1 | 0)
+    self.core:pass(floor(seconds * 1000 + 0.5))
     settle(self, 2)
 end
 
