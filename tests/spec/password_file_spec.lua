@@ -37,12 +37,12 @@ describe("password_file", function()
         with_ada(function(b)
             local logins = {}
             local sub = b:client("sub"):subscribe("t", 0)
-            for i = 1, 20 do
+            for i = 1, 10 do
                 logins[i] = b:client("c" .. i, { username = "ada", password = "sesame", connack = false })
             end
             b:client("pub"):publish("t", "while they wait")
             sub:expect_publish("t", "while they wait")
-            for i = 1, 20 do logins[i]:expect("CONNACK", { rc = 0 }, 20) end
+            for i = 1, 10 do logins[i]:expect("CONNACK", { rc = 0 }, 20) end
         end, "allow_anonymous = true hook_timeout = 60")
     end)
 
