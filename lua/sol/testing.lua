@@ -337,6 +337,14 @@ local function connect_packet(options, version)
     }
 end
 
+--- Sends a packet, and lets it have its consequences.  What no packet can hold is the caller's
+--- error.
+local function say(self, packet, level)
+    local ok, err = pcall(self.peer.post, self.peer, packet)
+    if not ok then error(("%s: %s"):format(packet.type, err), level + 1) end
+    settle(self.broker, level + 1)
+end
+
 --- A client connects; what came of it is in its `connected` and `reason_code`.
 function Broker:connect(options)
     options = check_options("connect", options, CONNECT_OPTIONS, 2)
@@ -356,8 +364,7 @@ function Broker:connect(options)
     self.clients[#self.clients + 1] = client
     local packet = connect_packet(options, version)
     packet.client_id = id
-    peer:post(packet)
-    settle(self, 2)
+    say(client, packet, 2)
     return client
 end
 
@@ -375,8 +382,7 @@ local function post(self, packet, level)
     packet.packet_id = self.last_id
     self.answer = { answered = false }
     self.tickets[packet.packet_id] = self.answer
-    self.peer:post(packet)
-    settle(self.broker, level + 1)
+    say(self, packet, level + 1)
     return self.answer.reason_code, self.answer.reason
 end
 
@@ -393,8 +399,7 @@ function Client:publish(topic, payload, options)
         dup = options.dup, properties = options.properties,
     }
     if qos == 0 then
-        self.peer:post(packet)
-        settle(self.broker, 2)
+        say(self, packet, 2)
         return nil
     end
     local code, reason = post(self, packet, 2)
@@ -425,11 +430,10 @@ end
 
 --- The next turn of an enhanced authentication: `data` for the broker, whose own is in `challenge`.
 function Client:auth(method, data, reason_code)
-    self.peer:post {
+    say(self, {
         type = "auth", reason_code = reason_code or 0x18,
         properties = { authentication_method = method, authentication_data = data },
-    }
-    settle(self.broker, 2)
+    }, 2)
     return self.connected
 end
 
@@ -437,8 +441,7 @@ end
 function Client:ping()
     check_connected(self, "ping", 2)
     local before = self.pongs
-    self.peer:post { type = "pingreq" }
-    settle(self.broker, 2)
+    say(self, { type = "pingreq" }, 2)
     return self.pongs > before
 end
 
@@ -452,8 +455,7 @@ end
 --- Says goodbye and goes.
 function Client:disconnect(reason_code, properties)
     check_connected(self, "disconnect", 2)
-    self.peer:post { type = "disconnect", reason_code = reason_code or 0, properties = properties }
-    settle(self.broker, 2)
+    say(self, { type = "disconnect", reason_code = reason_code or 0, properties = properties }, 2)
     self.connected = false
 end
 

@@ -11,9 +11,12 @@ local function broker(text, options)
     return testing.broker(options)
 end
 
--- The error that `fn` raises.
+-- The error that `fn` raises, as it is told at this place.
 local function error_of(fn, ...)
-    local ok, err = pcall(fn, ...)
+    local ok, err = pcall(function(...)
+        local result = fn(...)
+        return result
+    end, ...)
     assert.is_false(ok)
     return tostring(err)
 end
@@ -132,6 +135,31 @@ describe("a client", function()
         assert.equal("w", watcher:expect("will", "gone").properties.content_type)
         b:connect { will = will }:disconnect(4)
         watcher:expect("will", "gone")
+    end)
+
+    it("is told when a packet cannot say what it should", function()
+        local b = broker ""
+        local c = b:connect {}
+        local rows = {
+            { "publish: topic must be a string, not a number", c.publish, c, 5 },
+            { "publish: payload must be a string, not a table", c.publish, c, "t", {} },
+            { "publish: qos must be an integer from 0 to 255, not many", c.publish, c, "t", "", { qos = "many" } },
+            { 'publish: there is no property "content"', c.publish, c, "t", "", { properties = { content = "x" } } },
+            { "user_properties: expected { name, value }", c.publish, c, "t", "",
+                { properties = { user_properties = { "x" } } } },
+            { 'publish: unknown option "retained"', c.publish, c, "t", "", { retained = true } },
+            { "subscribe: filter must be a string, not a nil", c.subscribe, c },
+            { "subscribe: a filter longer than 65535 bytes", c.subscribe, c, ("x"):rep(70000) },
+            { "connect: no MQTT packet can hold this", b.connect, b, { client_id = ("x"):rep(70000) } },
+            { "connect: topic must be a string, not a boolean", b.connect, b, { will = { topic = true } } },
+            { "connect: keep_alive must be an integer from 0 to 65535", b.connect, b, { keep_alive = 1 << 16 } },
+        }
+        for _, row in ipairs(rows) do
+            local err = error_of(table.unpack(row, 2))
+            has(err, row[1])
+            has(err, "testing_spec.lua:")
+        end
+        assert.is_true(c:ping())
     end)
 
     it("may say what no client would", function()
