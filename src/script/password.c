@@ -107,11 +107,11 @@ static int argon2_verify(const struct parsed *p, struct slice password) {
     return errno == EINVAL ? PASSWORD_WRONG : -ENOMEM;
 }
 
-/* ---- mosquitto's $7$: PBKDF2-HMAC-SHA512 ---------------------------------- */
+/* ---- mosquitto's and mosquitto-go-auth's PBKDF2-HMAC-SHA512 ----------------- */
 
 static int pbkdf2_parse(struct parsed *p) {
     struct reader r = { p->text, false };
-    read_literal(&r, "$7$");
+    read_literal(&r, *r.at == '$' ? "$7$" : "PBKDF2$sha512$");
     p->rounds = read_number(&r);
     read_literal(&r, "$");
     read_salt_and_digest(&r, p);
@@ -251,6 +251,7 @@ static const struct form {
     /* mosquitto's $6$ stands before crypt's: the next row is tried when one is malformed */
     { "$argon2id$", "argon2id", argon2_parse, argon2_verify },
     { "$7$", "pbkdf2-sha512", pbkdf2_parse, pbkdf2_verify },
+    { "PBKDF2$sha512$", "pbkdf2-sha512", pbkdf2_parse, pbkdf2_verify },
     { "$6$", "sha512", sha512_parse, sha512_verify },
     { "$6$", "crypt", sha_crypt_parse, crypt_verify },
     { "$5$", "crypt", sha_crypt_parse, crypt_verify },

@@ -39,6 +39,7 @@ int password_hash(struct slice password, const struct password_cost *cost,
 /* Compares in constant time.  `hash` may be
  *   $argon2id$v=19$m=,t=,p=$SALT$HASH  this program's, mosquitto 2.1's, PHC's
  *   $7$ROUNDS$SALT$HASH                mosquitto's PBKDF2-HMAC-SHA512
+ *   PBKDF2$sha512$ROUNDS$SALT$HASH     mosquitto-go-auth's, of 64 bytes
  *   $6$SALT$HASH                       mosquitto's SHA-512 (base64, one round)
  *   $6$ $5$ $y$ $gy$ $2b$ $2a$ $2y$    crypt(3)
  * A password with a NUL inside never matches a crypt(3) hash, which would not see the

@@ -86,6 +86,10 @@ static void known_hashes_of_every_form_verify(void **state) {
         { "pbkdf2-sha512", "secret",
           "$7$101$GJGKkqRs+wTX3ZVc$0wDSvncOTHCnaHwGA/8F9wGWOJQy2g/BPAOrvF8zygNhZ4idyhyvZyyYfCwvCR"
           "gHadySJN/7BVFV3655Ig2Lfw==" },
+        /* Python's hashlib, as mosquitto-go-auth writes it */
+        { "pbkdf2-sha512", "secret",
+          "PBKDF2$sha512$1000$AAECAwQFBgcICQoLDA0ODw==$8ltlLe5cI6KNrWOmMFkTi2iE7fEXJKJJR9lhjd/xSn6"
+          "8+xOqzv2h20C4IDv/enqlx8f6AaRHE+6XnvHKXKhAjA==" },
         { "sha512", "secret",
           "$6$bggJ5Uwz+pATvmQa$YDOsFSQTCdTttseDDXuQSHUczW+ZnjpQWRsOQ7AQ4uFfoOU+bxYQulVxf5ucv/08yqPg"
           "ivwrgpRAi2SabRMsyw==" },
@@ -134,6 +138,9 @@ static void malformed_hashes_are_told_from_wrong_passwords(void **state) {
         "$6$",
         "$7$",
         "$1$abc$def",
+        "PBKDF2$sha512$",
+        "PBKDF2$sha256$1000$AAECAwQFBgcICQoLDA0ODw==$8ltlLe5cI6KNrWOmMFkTi2iE7fEXJKJJR9lhjd/xSn4=",
+        "PBKDF2$sha512$1000$AAECAwQFBgcICQoLDA0ODw==$8ltlLe5cI6KNrWOmMFkTi2iE7fEXJKJJR9lhjd/xSn4=",
         "$9$x$y",
         "*",
         "x:y",
