@@ -1144,6 +1144,8 @@ function sol.metrics.collect() end
 ---@field waits integer
 ---@field timed integer calls that were timed
 ---@field mean number seconds
+---@field counted integer calls whose instructions were counted
+---@field instructions integer of Lua, on average
 ---@field times {below: number, count: integer}[]
 
 ---@return sol.hook[]

@@ -47,10 +47,13 @@ struct handler_stats {
     uint64_t verdicts[VERDICT_WAIT]; /* by enum verdict, but for VERDICT_NONE */
     uint64_t us;                     /* of the calls that were timed */
     uint32_t times[HANDLER_TIMES];   /* of them, up to their first wait */
+    uint64_t counted, instructions;  /* calls whose instructions were counted; theirs */
 };
 /* One call in so many is timed: the clock costs more than a small handler. */
 #define HANDLER_TIMED_EVERY 64
-#define HANDLER_UNTIMED     (HANDLER_TIMED_EVERY - 1) /* script->untimed, when nobody watches */
+/* Of one in so many the instructions are counted, which costs more still. */
+#define HANDLER_COUNTED_EVERY 1024
+#define HANDLER_UNTIMED       (HANDLER_TIMED_EVERY - 1) /* script->untimed, when nobody watches */
 
 struct handler {
     struct closure closure; /* fn runs it for script's present invocation; name is "file:line" */

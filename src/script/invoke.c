@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "core/client.h"
 #include "core/worker.h"
+#include "script/count.h"
 #include "script/handlers.h"
 #include "script/invocation.h"
 #include "script/lib_client.h"
@@ -464,14 +465,27 @@ static void run_timed(struct invocation *inv, struct handler *h) {
     h->stats.times[i < HANDLER_TIMES ? i : HANDLER_TIMES - 1]++;
 }
 
+/* Not a call that is timed: counting takes its time. */
+static void run_counted(struct invocation *inv, struct handler *h) {
+    uint64_t n = 0;
+    uint64_t *outer = count_begin(inv->script->vm, inv->task->co, &n);
+    h->closure.fn(&h->closure, 0);
+    count_end(inv->script->vm, inv->task->co, outer);
+    h->stats.counted++;
+    h->stats.instructions += n;
+}
+
 static void run_handler(struct invocation *inv, struct handler *h) {
     struct script *s = inv->script;
     struct invocation *outer = s->present;
+    uint64_t call = h->stats.calls++;
     inv->handler = h;
     inv->task->may_wait = inv->may_wait && !h->never_waits;
     s->present = inv;
-    if ((h->stats.calls++ & s->untimed) == 0)
+    if ((call & s->untimed) == 0)
         run_timed(inv, h);
+    else if (call % HANDLER_COUNTED_EVERY == 1)
+        run_counted(inv, h);
     else
         h->closure.fn(&h->closure, 0);
     s->present = outer;

@@ -33,7 +33,7 @@ static uint64_t push_times(lua_State *L, const struct handler_stats *stats) {
 /* Pushes one handler as a table. [-0, +1, m] */
 static void push_handler(lua_State *L, const struct handler *h) {
     const struct handler_stats *stats = &h->stats;
-    lua_createtable(L, 0, 10);                    /* hook */
+    lua_createtable(L, 0, 12);                    /* hook */
     lua_pushstring(L, events[h->event].name);     /* hook, event */
     lua_setfield(L, -2, "event");                 /* hook */
     lua_pushstring(L, h->closure.name);           /* hook, name */
@@ -47,6 +47,8 @@ static void push_handler(lua_State *L, const struct handler *h) {
     uint64_t timed = push_times(L, stats); /* hook, times */
     lua_setfield(L, -2, "times");          /* hook */
     set_count(L, "timed", timed);
+    set_count(L, "counted", stats->counted);
+    set_count(L, "instructions", stats->counted ? stats->instructions / stats->counted : 0);
     lua_pushnumber(L, timed ? (lua_Number)stats->us / (lua_Number)timed / 1e6 : 0); /* hook, mean */
     lua_setfield(L, -2, "mean");                                                    /* hook */
 }

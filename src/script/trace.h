@@ -57,8 +57,6 @@ struct trace_notes {
     unsigned len;
 };
 
-#define TRACE_COUNTED_MAX 200000
-
 /* One handler's run. */
 struct trace_run {
     char *name;    /* owned: "sol.lua:12", or "its name (sol.lua:12)" */
@@ -69,7 +67,7 @@ struct trace_run {
     unsigned changes_len;
     struct trace_notes notes;
     uint64_t ns;           /* at work, without its waits */
-    uint64_t instructions; /* of Lua's machine; TRACE_COUNTED_MAX: or more */
+    uint64_t instructions; /* of Lua's machine; COUNT_MAX: or more (count.h) */
     char *failure;         /* owned: the error; NULL: it did not fail */
     enum verdict verdict;  /* VERDICT_NONE: it had no opinion, and the next was asked */
     uint8_t reason_code;

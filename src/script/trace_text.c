@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "mqtt/reason.h"
+#include "script/count.h"
 #include "script/trace.h"
 
 #include <stdio.h>
@@ -89,7 +90,7 @@ static void put_run(struct buf *out, const struct trace *t, const struct trace_r
         put_verdict(out, r->verdict, r->reason_code);
     put(out, ", ");
     trace_put_duration(out, r->ns);
-    buf_printf(out, ", %s%llu instructions\n", r->instructions == TRACE_COUNTED_MAX ? "over " : "",
+    buf_printf(out, ", %s%llu instructions\n", r->instructions == COUNT_MAX ? "over " : "",
                (unsigned long long)r->instructions);
     put_changes(out, r);
     for (unsigned i = 0; i < r->notes.len; i++) put_note(out, &r->notes.at[i]);

@@ -64,7 +64,7 @@ struct vm {
     struct tasks *tasks;     /* owned by task.c */
     struct clients *clients; /* owned by lib_client.c */
     struct net *net;         /* owned by net.c; NULL until used */
-    uint64_t *counter;       /* lent: of instructions, while watch.c counts them; or NULL */
+    uint64_t *counter;       /* lent: of instructions, while they are counted (count.h); or NULL */
 };
 
 /* The VM a state or coroutine belongs to: every module starts here. */

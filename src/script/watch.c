@@ -13,6 +13,7 @@
 #include "core/worker.h"
 #include "mqtt/props.h"
 #include "mqtt/topic.h"
+#include "script/count.h"
 #include "script/handlers.h"
 #include "script/invocation.h"
 #include "script/invoke.h"
@@ -145,48 +146,16 @@ static void show(const struct invocation *inv, struct trace_fields *f) {
 
 /* ---- instructions --------------------------------------------------------------------- */
 
-/* A call of the hook costs as much as some ten instructions: from so many on it comes for each
- * COUNT_STEP of them, and in the end not at all. */
-enum { COUNT_EXACT = 4096, COUNT_STEP = 256 };
-
-static void on_count(lua_State *L, lua_Debug *ar);
-
-/* Goes on counting in `co`, or does not any more. */
-static void count_in(lua_State *co, uint64_t counted) {
-    if (counted < TRACE_COUNTED_MAX)
-        lua_sethook(co, on_count, LUA_MASKCOUNT, counted < COUNT_EXACT ? 1 : COUNT_STEP);
-    else
-        lua_sethook(co, NULL, 0, 0);
-}
-
-/* Coroutines made while it counts inherit the hook, and may outlive the counting. */
-static void on_count(lua_State *L, lua_Debug *ar) {
-    uint64_t *n = vm_of(L)->counter;
-    uint64_t step = (uint64_t)lua_gethookcount(L);
-    (void)ar;
-    if (!n) {
-        lua_sethook(L, NULL, 0, 0);
-        return;
-    }
-    *n = *n + step < TRACE_COUNTED_MAX ? *n + step : TRACE_COUNTED_MAX;
-    bool is_due = step == 1 ? *n >= COUNT_EXACT : *n == TRACE_COUNTED_MAX;
-    if (is_due) count_in(L, *n);
-}
-
 static void start_counting(struct invocation *inv) {
     struct trace *t = inv->trace;
-    struct vm *vm = inv->script->vm;
-    t->outer_counter = vm->counter;
-    vm->counter = &trace_current(t)->instructions;
-    count_in(inv->task->co, *vm->counter);
+    t->outer_counter = count_begin(inv->script->vm, inv->task->co, &trace_current(t)->instructions);
     trace_work(t);
 }
 
 static void stop_counting(struct invocation *inv) {
     struct trace *t = inv->trace;
     trace_pause(t);
-    inv->script->vm->counter = t->outer_counter;
-    lua_sethook(inv->task->co, NULL, 0, 0);
+    count_end(inv->script->vm, inv->task->co, t->outer_counter);
 }
 
 /* ---- places ---------------------------------------------------------------------------- */

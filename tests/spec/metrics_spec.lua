@@ -115,6 +115,8 @@ describe("sol.hooks", function()
             assert.equal("publish 3 3 0 0", of("bad", "h.calls, h.errors, h.timeouts, h.waits"))
             assert.equal("publish 1 1 1 1 3", of("slow", "h.calls, h.errors, h.timeouts, h.waits, h.priority"))
             assert.equal("publish 70 2 true 16", of("busy", "h.calls, h.timed, h.mean >= 0.003, #h.times"))
+            assert.equal("publish 1 true 0 0", of("busy", "h.counted, h.instructions > 100") .. " "
+                .. of("slow", "h.counted, h.instructions"):gsub("publish ", ""))
             assert.equal("publish 2", of("busy", "(function() local n = 0 for _, t in ipairs(h.times) do "
                 .. "if t.below > 0.003 then n = n + t.count end end return n end)()"))
         end)
