@@ -6,6 +6,9 @@ local broker = require "support.broker"
 local eval = require "support.eval"
 local with_broker = broker.with_broker
 
+-- Of another worker's client less is known.
+local ONE = "workers = 1\n"
+
 describe("client:subscribe", function()
     it("subscribes without asking, and sends what is retained", function()
         with_broker({ config = [[
@@ -32,7 +35,7 @@ describe("client:subscribe", function()
     end)
 
     it("is undone by client:unsubscribe", function()
-        eval.with({}, function(run, b)
+        eval.with({ config = ONE }, function(run, b)
             local c = b:client("c"):subscribe("own", 0)
             assert.equal("true true false true", run [[
                 c = sol.client "c"
@@ -44,7 +47,7 @@ describe("client:subscribe", function()
     end)
 
     it("knows shared filters, and an end", function()
-        eval.with({}, function(run, b)
+        eval.with({ config = ONE }, function(run, b)
             local c, d = b:client "c", b:client "d"
             assert.equal("true true", run [[
                 return sol.client "c":subscribe("$share/g/t", { qos = 1 }), sol.client "d":subscribe("$share/g/t")
@@ -71,7 +74,7 @@ end)
 
 describe("sol.publish with to", function()
     it("reaches that client alone, whatever anybody has subscribed to", function()
-        eval.with({ config = [[
+        eval.with({ config = ONE .. [[
             sol.on("deliver", "secret/#", function(client, message)
                 if message.payload == "no" then return sol.drop() end
                 message.payload = message.payload .. " for " .. client.id
@@ -103,7 +106,7 @@ describe("sol.publish with to", function()
     end)
 
     it("keeps to the client's mount point", function()
-        eval.with({ config = [[
+        eval.with({ config = ONE .. [[
             sol.on("connect", function(client, connect)
                 if connect.client_id == "m" then connect.mount_point = "below/" end
             end)

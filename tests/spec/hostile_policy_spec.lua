@@ -136,7 +136,7 @@ describe("a handler that waits or yields", function()
     end)
 
     it("lends nobody its coroutine, neither while it waits nor afterwards", function()
-        eval.with({}, function(run, b)
+        eval.with({ config = "workers = 1 -- so that both find it" }, function(run, b)
             local parked = eval.client(b, "parked")
             parked:publish("eval", [[
                 inner = coroutine.create(function() outer_closed = nil
@@ -226,6 +226,7 @@ end)
 describe("a handler that publishes without end", function()
     it("is stopped, and told how deep it was", function()
         with_broker({ config = [[
+            workers = 1 -- which counts all
             local n = 0
             sol.on("publish", "as/#", function(client)
                 n = n + 1

@@ -36,7 +36,8 @@ local GLOBALS = [[{
 
 local function near(port, spec, more)
     local function fill(text) return text and (text:gsub("%$FAR", tostring(port))) end
-    eval.with({ globals = fill(GLOBALS), config = fill(more) }, spec)
+    -- one worker, whose connections bear the name they were given
+    eval.with({ globals = fill(GLOBALS), config = "workers = 1\n" .. (fill(more) or "") }, spec)
 end
 
 local function with_mosquitto(use)
