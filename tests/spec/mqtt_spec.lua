@@ -40,16 +40,19 @@ local function near(port, spec, more)
     eval.with({ globals = fill(GLOBALS), config = "workers = 1\n" .. (fill(more) or "") }, spec)
 end
 
-local function with_mosquitto(use)
+-- use(port, dir) with mosquitto on that port; `more` goes into its configuration.
+local function with_mosquitto(use, more)
     broker.with_dir(function(dir)
         local port = broker.free_port()
-        broker.write_file(dir .. "/m.conf", ("listener %d 127.0.0.1\nallow_anonymous true\nuser root\n"):format(port))
+        if more then world.certificates(dir) end
+        broker.write_file(dir .. "/m.conf", ("listener %d 127.0.0.1\nallow_anonymous true\nuser root\n%s")
+            :format(port, (more or ""):gsub("$DIR", dir)))
         local process = broker.spawn(dir, { "/usr/sbin/mosquitto", "-c", dir .. "/m.conf" })
         wait.till("mosquitto", function()
             local s = proc.connect { host = "127.0.0.1", port = port }
             return s and (s:close() or true)
         end, 10)
-        local ok, err = xpcall(use, function(e) return e end, port)
+        local ok, err = xpcall(use, function(e) return e end, port, dir)
         process:kill(15)
         process:wait(wait.scaled(5))
         if not ok then error(err, 0) end
@@ -98,6 +101,24 @@ describe("sol.mqtt", function()
         end
         with_broker({}, function(b) check(b.port) end)
         with_mosquitto(check)
+    end)
+
+    it("speaks TLS, and over unix sockets", function()
+        with_mosquitto(function(port, dir)
+            near(port, function(code)
+                assert.equal("true", code(("local c <close> = far { tls = true, host = 'localhost', ca = '%s/ca.pem' }")
+                    :format(dir) .. "local ok = c:publish('t', 'x', { qos = 1 }) return ok"))
+                assert.matches("^nil certificate verify failed", code(
+                    ("local c <close> = far { tls = true, host = 'localhost', ca = '%s/other.pem' }"):format(dir)
+                    .. " return refused(c)"))
+            end)
+        end, "certfile $DIR/server.pem\nkeyfile $DIR/server.key\n")
+        with_broker({ listen = [[listen "mqtt://127.0.0.1:$PORT" listen "unix://$DIR/far.sock"]] }, function(b)
+            near(1, function(code)
+                assert.equal("true", code(("local c <close> = far { socket = '%s/far.sock' }"):format(b.dir)
+                    .. "local ok = c:publish('t', 'x', { qos = 1 }) return ok"))
+            end)
+        end)
     end)
 
     it("carries MQTT 5's properties, retains, and leaves a will", function()
