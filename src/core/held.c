@@ -19,6 +19,7 @@ struct held {
     struct held *next;
     struct session *session;
     struct message *message; /* owned reference; the call's while a deliver hook runs */
+    struct message *before;  /* owned reference: what the deliver hooks were given; or NULL */
     uint32_t *identifiers;   /* owned: count, then that many; or NULL */
     uint32_t share;
     uint32_t ask;  /* HOOK_BITs still to be asked */
@@ -31,7 +32,8 @@ struct held {
 static void held_free(struct held *h) {
     hook_call_deinit(&h->call);
     message_unref(h->message);
-    free(h->identifiers);
+    message_unref(h->before);
+    xfree(h->identifiers);
     free(h);
 }
 
@@ -90,6 +92,7 @@ static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
     } else {
         h->ask = 0;
         h->weight = message_weight(h->message);
+        h->before = message_ref(h->message);
         h->call.message = h->message;
         h->message = NULL;
     }
@@ -114,6 +117,7 @@ static bool held_passes(struct held *h) {
         v = granted(h->session, h->message).verdict; /* hooks may have granted it meanwhile */
     if (h->call.event == HOOK_AUTHORIZE)
         return v == VERDICT_ALLOW || (v == VERDICT_NONE && w->config->default_access);
+    if (h->message == h->before) return true;
     size_t most = config_most_bytes(w->config);
     if (most < h->weight) most = h->weight;
     const char *why = invalid(h, most);

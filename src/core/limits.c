@@ -147,7 +147,7 @@ static uint8_t check_will(const struct limits *l, const struct will *will, const
     *why = "retained wills are not available";
     if (will->retain && !l->retain_available) return RC_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
     *why = "will topic too long";
-    if (will->topic.len > l->max_topic_length || topic_levels(will->topic) > l->max_topic_levels)
+    if (will->topic.len > l->max_topic_length || topic_is_deeper(will->topic, l->max_topic_levels))
         return RC_TOPIC_NAME_INVALID;
     *why = "will payload too large";
     if (l->max_payload_size && will->payload.len > l->max_payload_size) return RC_QUOTA_EXCEEDED;

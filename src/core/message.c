@@ -102,7 +102,7 @@ const char *message_invalid(const struct message *m, uint32_t max_levels, uint32
     struct slice topic = message_topic(m);
     if (!topic_name_valid(topic) || !utf8_valid(topic))
         return "its topic is not a valid topic name";
-    if (topic_levels(topic) > max_levels) return "its topic has too many levels";
+    if (topic_is_deeper(topic, max_levels)) return "its topic has too many levels";
     if (m->qos > 2) return "its QoS is not 0, 1 or 2";
     if (message_weight(m) > max_bytes) return "it is larger than max_packet_size";
     return NULL;

@@ -137,7 +137,7 @@ static uint8_t filter_refusal(const struct subscribing *j) {
         return RC_TOPIC_FILTER_INVALID;
     const struct client *client = j->client;
     const struct limits *l = client->limits; /* of what the client sees */
-    if (topic_levels(filter) > l->max_topic_levels + client->mount_levels)
+    if (topic_is_deeper(filter, l->max_topic_levels + client->mount_levels))
         return RC_TOPIC_FILTER_INVALID;
     if (filter.len > l->max_topic_length + client->mount.len) return RC_TOPIC_FILTER_INVALID;
     if (topic_shared(filter, &group, &inner, &valid) && !valid) return RC_TOPIC_FILTER_INVALID;

@@ -179,7 +179,7 @@ static uint8_t check_publish(const struct trial *t, const struct pkt_publish *p,
     if (!topic_name_valid(p->topic) || !utf8_valid(p->topic)) return RC_TOPIC_NAME_INVALID;
     *why = "topic with too many levels or bytes";
     if (full_name.len > l->max_topic_length + c->mount.len ||
-        topic_levels(full_name) > l->max_topic_levels + c->mount_levels)
+        topic_is_deeper(full_name, l->max_topic_levels + c->mount_levels))
         return RC_TOPIC_NAME_INVALID;
     *why = "$SYS is the broker's own";
     return slice_starts(full_name, SLICE("$SYS/")) ? RC_NOT_AUTHORIZED : 0;

@@ -44,6 +44,11 @@ unsigned topic_levels(struct slice topic) {
     return levels;
 }
 
+bool topic_is_deeper(struct slice topic, uint32_t levels) {
+    if (topic.len < levels) return false; /* it has one more than bytes at most */
+    return topic_levels(topic) > levels;
+}
+
 bool topic_next_level(struct slice topic, size_t *at, struct slice *level) {
     if (*at > topic.len) return false; /* == len: a last, empty level */
     size_t left = topic.len - *at;

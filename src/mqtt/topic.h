@@ -22,6 +22,8 @@ bool topic_filters_overlap(struct slice a, struct slice b);
 bool topic_has_wildcard(struct slice filter);
 /* Number of levels: slashes + 1. */
 unsigned topic_levels(struct slice topic);
+/* Are there more levels than that? */
+bool topic_is_deeper(struct slice topic, uint32_t levels);
 
 /* "$share/GROUP/FILTER" taken apart.  False when the filter is not shared; *valid is
  * false for a malformed one (empty group, wildcard in it, no filter)

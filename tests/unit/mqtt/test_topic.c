@@ -206,6 +206,8 @@ static void levels(void **state) {
         while (topic_next_level(topic, &at, &level)) check_slice(level, rows[i].levels[n++]);
         assert_int_equal(n, rows[i].n);
         assert_int_equal(topic_levels(topic), rows[i].n);
+        assert_false(topic_is_deeper(topic, rows[i].n));
+        assert_true(topic_is_deeper(topic, rows[i].n - 1));
         assert_false(topic_next_level(topic, &at, &level)); /* the end stays the end */
     }
     assert_true(topic_has_wildcard(SLICE("a/+")));
