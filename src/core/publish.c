@@ -234,6 +234,12 @@ static void try_route(struct publish *p) {
     finish(p, p->trial->receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
 }
 
+static void tell_published(const struct publish *p, enum hook_event event) {
+    struct message *m = p->message;
+    hooks_tell(p->worker->hooks, event, p->client,
+               &(struct fact){ .topic = message_topic(m), .message = m, .qos = m->qos });
+}
+
 static void route_it(struct publish *p) {
     struct worker *w = p->worker;
     struct message *m = p->message;
@@ -242,9 +248,8 @@ static void route_it(struct publish *p) {
     struct route *r = route_of(p);
     bool tell = (r->wants & HOOK_BIT(HOOK_PUBLISHED)) != 0;
     unsigned receivers = fanout_message(w, r, m, from);
-    struct fact fact = { .topic = message_topic(m), .message = m, .qos = m->qos };
-    if (tell) hooks_tell(w->hooks, HOOK_PUBLISHED, p->client, &fact);
-    if (p->is_will) hooks_tell(w->hooks, HOOK_WILL, p->client, &fact);
+    if (tell) tell_published(p, HOOK_PUBLISHED);
+    if (p->is_will) tell_published(p, HOOK_WILL);
     finish(p, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
 }
 

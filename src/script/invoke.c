@@ -60,7 +60,7 @@ static void leave_open(struct invocation *inv) {
         close_live(inv, inv->open);
         return;
     }
-    close_latest(vm);
+    if (vm->before_entry) close_latest(vm);
     inv->script->latest = inv;
     vm->before_entry = close_latest;
 }
@@ -160,8 +160,9 @@ static void lend(struct invocation *inv) {
 
 /* Core's request is no longer there. */
 static void take_request_back(struct invocation *inv) {
+    if (!inv->has_request) return;
     struct pin *p = &inv->task->pins[PIN_REQUEST + request_of(inv->event)];
-    if (inv->has_request) ((struct request_box *)p->block)->request = NULL;
+    ((struct request_box *)p->block)->request = NULL;
     inv->has_request = false;
 }
 
