@@ -41,13 +41,13 @@ OBJ     := $(SRC:src/%.c=$(BUILD)/%.o) $(BUILD)/gen/embed.o
 LIB     := $(BUILD)/libsol.a
 REMAKE   = $(MAKE) --no-print-directory
 # A sol.lua in this folder is the broker's policy; without one it runs on its defaults.
-RUN_WITH = $(if $(wildcard sol.lua),-c sol.lua)
+RUN_WITH = $(if $(wildcard sol.lua),run --watch -c sol.lua)
 
 .PHONY: all sol run fmt install deps help clean
 all: sol
 sol: $(BUILD)/sol  ## build the broker (MODE=release|debug|asan|tsan)
 
-run: deps          ## install what is missing, build, start (with ./sol.lua if there is one)
+run: deps          ## install what is missing, build, start (with ./sol.lua if there is one, and watch it)
 	@$(REMAKE) -s sol
 	@exec $(BUILD)/sol $(RUN_WITH)
 

@@ -47,21 +47,36 @@ end
 
 --- With times and counts of instructions as N.
 local function without_times(text)
-    return (text:gsub("[%d.]+ [mu]?s, %d+ instructions", "N"))
+    return (text:gsub("[%d.]+ [mu]?s, %d+ instructions", "N"):gsub(": [%d.]+ seconds", ": N seconds"))
+end
+
+--- A command of Sol's own, in the broker's folder.
+local function typed_sol(b, command)
+    local line = "cd %s && exec env XDG_RUNTIME_DIR=%s %s %s"
+    return { "/bin/sh", "-c", line:format(b.dir, b.dir, broker.binary(), command:match "^%S+ (.*)") }
+end
+
+local function check_sol(b, row)
+    local result = broker.run(typed_sol(b, row.command))
+    assert.equal(without_times(row.output), without_times(result.stdout .. result.stderr), row.command)
+end
+
+local function reload(b, n, generation)
+    b:write("sol.lua", policy(b, n))
+    b:signal "HUP"
+    b:log_wait("generation " .. generation .. " is in place")
 end
 
 describe("README.md", function()
     it("has the blocks this spec knows", function()
         assert.equal(2, #policies)
-        assert.equal(4, #consoles)
+        assert.equal(6, #consoles)
     end)
 
     it("shows what happens", function()
         local anywhere = 'listen "mqtt://127.0.0.1:$PORT"'
         broker.with_broker({ listen = anywhere, config = "" }, function(b)
-            b:write("sol.lua", policy(b, 1))
-            b:signal "HUP"
-            b:log_wait "generation 2 is in place"
+            reload(b, 1, 2)
             broker.with_dir(function(dir)
                 local subscribe = commands(consoles[1])[1]
                 local publish = commands(consoles[2])
@@ -78,15 +93,26 @@ describe("README.md", function()
                 subscriber:wait(wait.scaled())
             end)
 
-            local explain = commands(consoles[3])[1]
-            local shell = explain.command:gsub("^%S+", "%%s"):format(b.argv[#b.argv - 2])
-            local result = broker.run({ "/bin/sh", "-c", shell }, { cwd = b.dir })
-            assert.equal(without_times(explain.output), without_times(result.stdout .. result.stderr))
+            reload(b, 2, 3)
+            check(b, commands(consoles[3])[1])
+            b:write("first_spec.lua", blocks("lua test")[1])
+            check_sol(b, commands(consoles[4])[1])
+            check_sol(b, commands(consoles[5])[1])
 
-            b:write("sol.lua", policy(b, 2))
-            b:signal "HUP"
-            b:log_wait "generation 3 is in place"
-            check(b, commands(consoles[4])[1])
+            local trace = commands(consoles[6])[1]
+            broker.with_dir(function(dir)
+                local tracer = broker.spawn(dir, typed_sol(b, trace.command))
+                local me = b:client "me"
+                wait.till("the trace to begin", function()
+                    me:publish("sensors/kitchen/raw", '{"f":68}')
+                    return broker.read_file(dir .. "/out"):find "nobody decided\n"
+                end)
+                tracer:kill(2)
+                tracer:wait(wait.scaled())
+                local said = broker.read_file(dir .. "/out"):match "^.-nobody decided\n"
+                local here = said:gsub(b.dir:gsub("%W", "%%%0") .. "/", "") -- the README's broker knows it so
+                assert.equal(without_times(trace.output), without_times(here))
+            end)
         end)
     end)
 end)
