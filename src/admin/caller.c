@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define READ_BYTES 65536
+#define LOOK_MS    100 /* between two looks at the flag that a signal sets */
 
 /* A connected descriptor, or -errno. */
 static int connect_to(const char *path) {
@@ -100,11 +102,14 @@ static int interrupted(const struct caller *c, bool *is_given_up) {
     return give_up(c) ? 0 : -EPIPE;
 }
 
-/* Waits for more bytes: 0 or -errno. */
+/* Waits for more bytes, or for a signal, which may come just before the wait: so that is
+ * short.  0 or -errno. */
 static int read_more(struct caller *c, bool *is_given_up) {
+    struct pollfd fd = { .fd = c->fd, .events = POLLIN };
+    int r = interrupted(c, is_given_up);
+    if (r < 0 || poll(&fd, 1, c->interrupt ? LOOK_MS : -1) <= 0) return r;
     ssize_t n = recv(c->fd, buf_reserve(&c->in, READ_BYTES), READ_BYTES, 0);
-    if (n < 0 && errno == EINTR) return interrupted(c, is_given_up);
-    if (n <= 0) return -EPIPE;
+    if (n <= 0) return n < 0 && errno == EINTR ? 0 : -EPIPE;
     c->in.len += (size_t)n;
     return 0;
 }

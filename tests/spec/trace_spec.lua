@@ -9,6 +9,7 @@ local wait = require "support.wait"
 local with_broker = broker.with_broker
 
 local POLICY = [[
+workers = 1
 sol.on("publish", "#", function(_, message)
     if message.payload == "wait" then sol.sleep(0.01) end
     message.qos = 0
@@ -63,7 +64,7 @@ describe("a trace", function()
 
     it("tells what grants decide, though no handler is asked", function()
         with_broker({ config = [[
-            default_access = "deny"
+            workers = 1 default_access = "deny"
             sol.on("connected", function(client)
                 client:grant { { "publish", "t/%c" }, { "subscribe", "s/#" }, { "deny", "t/#" }, name = "own" }
             end)
@@ -82,7 +83,7 @@ describe("a trace", function()
         with_broker({ config = POLICY }, function(b)
             local next_record, door = traced(b, { json = "1" })
             local from = #b:log() + 1
-            b:configure [[sol.on("publish", function() return sol.deny(0x97, "new") end)]]
+            b:configure [[workers = 1 sol.on("publish", function() return sol.deny(0x97, "new") end)]]
             b:signal "HUP"
             b:log_wait("generation 2 is in place", from, 15)
             local c = b:client "c"
@@ -135,7 +136,7 @@ end)
 
 describe("sol trace", function()
     it("prints the records of all workers until it is interrupted", function()
-        with_broker({ config = "workers = 3\n" .. POLICY }, function(b)
+        with_broker({ config = POLICY:gsub("workers = 1", "workers = 3") }, function(b)
             broker.with_dir(function(dir)
                 local process = broker.spawn(dir, { b.argv[#b.argv - 2], "trace", b.dir .. "/sol.sock" })
                 local probe = b:client "probe"
