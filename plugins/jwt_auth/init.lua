@@ -54,6 +54,8 @@ local function expectations(options)
     return expected
 end
 
+local function is_token(text) return text:find "^[%w_-]+%.[%w_-]+%.[%w_-]*$" ~= nil end
+
 --- A claim as an attribute: lists and objects as JSON.
 local function plain(value)
     if value == sol.json.null then return nil end
@@ -79,7 +81,7 @@ function M.setup(options)
 
     local function ask(login)
         local token = login[options.from] or ""
-        if options.optional and not token:find "^[%w_-]+%.[%w_-]+%.[%w_-]*$" then return "ignore" end
+        if options.optional and not is_token(token) then return "ignore" end
         local claims, wrong, has_no_keys = sol.jwt.verify(token, expected)
         if has_no_keys then return nil, wrong end
         for name, template in pairs(claims and wanted or {}) do
@@ -92,16 +94,24 @@ function M.setup(options)
         local attributes = {}
         for attribute, claim in pairs(options.attributes) do attributes[attribute] = plain(claims[claim]) end
         return {
-            attributes = attributes, username = claims[options.username], superuser = claims.is_superuser,
-            acl = rules_of(claims[options.acl]),
+            attributes = attributes, superuser = claims.is_superuser, acl = rules_of(claims[options.acl]),
+            username = claims[options.username] or options.from == "username" and (claims.sub or "") or nil,
             expires = options.disconnect and claims.exp and claims.exp + options.leeway or nil,
         }
     end
 
-    sol.on("authenticate", sol.authenticator({
-        name = "jwt_auth", cache_ttl = 0, failures = options.failures, pause = options.pause,
-        on_failure = options.on_failure,
-    }, ask), { timeout = 2 * options.timeout + 1, name = "jwt_auth" })
+    local decide = sol.authenticator({ name = "jwt_auth", cache_ttl = 0, failures = options.failures,
+        pause = options.pause, on_failure = options.on_failure }, ask)
+    sol.on("authenticate", function(client, credentials)
+        local name = credentials.username
+        if options.from ~= "username" or not name or not is_token(name) then return decide(client, credentials) end
+        -- A token is a secret and must not go about as a name, in logs least of all.
+        local login = { client_id = credentials.client_id, username = name, password = credentials.password }
+        credentials.username = ""
+        local verdict = decide(client, login)
+        if login.username ~= name then credentials.username = login.username end
+        return verdict
+    end, { timeout = 2 * options.timeout + 1, name = "jwt_auth" })
 end
 
 return M

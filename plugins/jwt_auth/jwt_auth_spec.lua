@@ -101,13 +101,22 @@ describe("jwt_auth", function()
     end)
 
     it("ends a connection when its token does", function()
-        with_plugin([[key_file = "secret", algorithms = "HS256", from = "username", optional = true]], function(run, b)
+        with_plugin([[key_file = "secret", algorithms = "HS256", from = "username", optional = true })
+            sol.on("refused", function(client) print(client.id .. " is refused by the name of " .. client.username) end)
+            print({ ]], function(run, b)
             local exp = "exp = math.ceil(sol.time() + 2)"
-            local c = b:client("c", { version = 5, username = token(run, "{" .. exp .. "}") })
+            local secret = token(run, "{" .. exp .. ", sub = 'ada' }")
+            local c = b:client("c", { version = 5, username = secret })
+            assert.equal("ada", run [[return sol.client("c").username]])
+            b:client("f", { version = 5, username = secret .. "x", connack = 0x86 })
+            b:client("g", { version = 5, username = token(run, "{" .. exp .. "}") })
+            assert.equal("", run [[return sol.client("g").username]])
             assert.equal("true", run [[return sol.client("c").attributes.expires_at > sol.time()]])
             c:expect_disconnect(0xA0)
             b:client("d", { username = "no token" }):ping() -- optional: the next handler decides
             b:client("e", { username = token(run, "{}"), version = 5, connack = 0x86 })
+            b:log_wait "f is refused by the name of (\n)"
+            assert.is_nil(b:log():find(secret, 1, true))
         end, { secret = VECTORS:match '"secret": "(.-)"' .. "\n" })
     end)
 

@@ -97,6 +97,9 @@ void connect_refuse(struct connecting *q, uint8_t reason_code, const char *reaso
     log_info(q->conn->worker->log, "connect", "CONNECT of client %.*s refused: 0x%02X %s",
              SLICE_FMT(q->request.packet.client_id), reason_code, reason ? reason : why);
     refuse(q->conn, &(struct farewell){ reason_code, reason, q->server_reference, NULL });
+    /* A hook may have hidden a name that is a secret. */
+    const struct pkt_connect *p = &q->request.packet;
+    client_set_username(q->client, p->has_username ? p->username : SLICE_NONE);
     hooks_tell(q->conn->worker->hooks, HOOK_REFUSED, q->client,
                &(struct fact){ .action = "connect",
                                .reason_code = reason_code,
