@@ -25,6 +25,10 @@ local POLICY = [[
         local name = login.username
         asked[name] = (asked[name] or 0) + 1
         if name == "raises" then error("a defect") end
+        if name == "blank" then -- the hash of an empty password
+            return { password_hash = "PBKDF2$sha512$1$c2FsdA==$AO9Czb/JjSnbIJdmCORVVn/d3xQfbrA"
+                .. "7WoWt3SWXT10jdb1QgrgD6PTPqIrhvSUlb8vd0jGGdlZv8nl3kjAq7g==" }
+        end
         if login.password ~= "secret" then return false end
         if name == "rules" then return { acl = load("return " .. login.clientid)() } end
         if says[name] == nil then return nil, "backend down" end
@@ -50,6 +54,9 @@ describe("sol.authenticator", function()
             assert.equal("ada", run [[return sol.client("alias").username]])
             login(b, "other", 0x8A)
             login(b, "eve", 0x86)
+            login(b, "blank", 0, "")
+            login(b, "blank", 0x86, "x")
+            b:client("blank", { version = 5, username = "blank", connack = 0x86 }) -- none is not an empty one
             login(b, "over", 0x86)
             assert.equal("nil", run [[return asked.eval]]) -- without a name and a password
 
