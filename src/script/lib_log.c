@@ -59,7 +59,7 @@ static int raise_here(lua_State *L) {
     return lua_error(L);
 }
 
-/* ---- fields ------------------------------------------------------------------------ */
+/* ---- fields -------------------------------------------------------------------------- */
 
 /* Is the last of several arguments a table of fields? */
 static bool has_fields(lua_State *L, int first) {

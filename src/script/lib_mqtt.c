@@ -16,7 +16,7 @@
 
 #define SECONDS_MAX UINT32_MAX
 
-/* ---- options of a packet --------------------------------------------------------------------- */
+/* ---- options of a packet ------------------------------------------------------------- */
 
 /* Pushes the string `name` of the table at `arg`, and lends it. [-0, +1, v] */
 static struct slice push_field(lua_State *L, int arg, const char *name) {
@@ -119,8 +119,7 @@ static int l_publish(lua_State *L) {
     return push_packet(L, &p, version);
 }
 
-/* ---- what a server sends -----------------------------------------------------------------------
- */
+/* ---- what a server sends ------------------------------------------------------------- */
 
 static void set_integer(lua_State *L, const char *name, lua_Integer n) {
     lua_pushinteger(L, n);     /* table, n */
@@ -257,7 +256,7 @@ static int l_decode(lua_State *L) {
     return 1;
 }
 
-/* ---- others ---------------------------------------------------------------------------------- */
+/* ---- others -------------------------------------------------------------------------- */
 
 /* farewell(socket, bytes): to be sent if it can when the socket is closed, however. */
 static int l_farewell(lua_State *L) {

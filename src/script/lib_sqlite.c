@@ -60,7 +60,7 @@ struct query {
 
 static const struct object_type database_type;
 
-/* ---- connections and the line ---------------------------------------------------------------- */
+/* ---- connections and the line -------------------------------------------------------- */
 
 static void query_free(struct query *q);
 
@@ -168,7 +168,7 @@ static void serve(struct database *db) {
     }
 }
 
-/* ---- a query --------------------------------------------------------------------------------- */
+/* ---- a query ------------------------------------------------------------------------- */
 
 static void run(struct job *job) {
     struct query *q = CONTAINER_OF(job, struct query, job);
@@ -252,8 +252,7 @@ static void done(struct job *job) {
     query_free(q);
 }
 
-/* ---- functions ---------------------------------------------------------------------------------
- */
+/* ---- functions ----------------------------------------------------------------------- */
 
 /* The argument as a value; lends its text. [-0, +0, v] */
 static void check_value(lua_State *L, int arg, struct sqlite_value *v) {
@@ -316,7 +315,9 @@ static int database_query(lua_State *L) {
     if (is_full(db)) return vm_fail(L, "too many queries wait for this file");
     if (!task_can_wait(L)) task_wait(L, NULL, NULL); /* raises */
 
+    bool was = vm_uncap(vm_of(L)); /* nothing may raise any more */
     struct query *q = query_make(L, db, sql, top);
+    vm_of(L)->is_capped = was;
     op_begin(L, &q->op, db->timeout_ms);
     line_up(db, q);
     serve(db);

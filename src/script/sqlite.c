@@ -36,7 +36,7 @@ struct sqlite_conn {
     struct sqlite_question *question; /* lent: being answered */
 };
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values -------------------------------------------------------------------------- */
 
 void sqlite_value_add(struct buf *row, const struct sqlite_value *v) {
     uint8_t kind = (uint8_t)v->kind;
@@ -85,7 +85,7 @@ void sqlite_question_deinit(struct sqlite_question *q) {
     q->rows_len = 0;
 }
 
-/* ---- what goes wrong ------------------------------------------------------------------------ */
+/* ---- what goes wrong ----------------------------------------------------------------- */
 
 /* The first counts. */
 __attribute__((format(printf, 2, 3))) static void fail(struct sqlite_question *q,
@@ -124,7 +124,7 @@ static int on_authorize(void *obj, int action, const char *name, const char *b, 
     return action == SQLITE_ATTACH && (!name || *name) ? SQLITE_DENY : SQLITE_OK;
 }
 
-/* ---- life ----------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------- */
 
 struct sqlite_conn *sqlite_conn_new(const struct sqlite_file *file) {
     struct sqlite_conn *conn = xcalloc(1, sizeof *conn);
@@ -195,8 +195,7 @@ static bool conn_ready(struct sqlite_conn *conn, struct sqlite_question *q) {
     return conn_open(conn, q);
 }
 
-/* ---- statements --------------------------------------------------------------------------------
- */
+/* ---- statements ---------------------------------------------------------------------- */
 
 /* The statement at `i` becomes the first. */
 static sqlite3_stmt *to_front(struct sqlite_conn *conn, unsigned i) {

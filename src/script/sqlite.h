@@ -20,7 +20,7 @@ struct sqlite_file {
     int busy_ms;      /* how long to wait for whoever has locked it */
 };
 
-/* ---- values ------------------------------------------------------------------------------ */
+/* ---- values -------------------------------------------------------------------------- */
 
 enum sqlite_kind { SQLITE_IS_NULL, SQLITE_IS_INTEGER, SQLITE_IS_FLOAT, SQLITE_IS_TEXT };
 
@@ -36,7 +36,7 @@ void sqlite_value_add(struct buf *row, const struct sqlite_value *v);
 /* Walks the values: start with *at == 0; false at the end.  Lends text of the row. */
 bool sqlite_value_next(struct slice row, size_t *at, struct sqlite_value *out);
 
-/* ---- questions ----------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------- */
 
 struct sqlite_question {
     /* set by who asks */
@@ -58,7 +58,7 @@ struct sqlite_question {
 /* Frees what it holds and leaves an empty one. */
 void sqlite_question_deinit(struct sqlite_question *q);
 
-/* ---- connections ----------------------------------------------------------------------------- */
+/* ---- connections --------------------------------------------------------------------- */
 
 /* Opens nothing yet.  Copies `file`. */
 struct sqlite_conn *sqlite_conn_new(const struct sqlite_file *file);
