@@ -149,9 +149,20 @@ local function serve(s, link, has_session)
     link.lost:wait()
 end
 
-local Ending = { __close = function(held) give_up(held.s) end }
+local run
 
-local function run(s)
+--- A task may end otherwise than by being over: on a machine that is too busy its budget runs out.
+local Ending = { __close = function(held)
+    local s = held.s
+    if s.is_over or native.is_retired() then
+        give_up(s)
+        return
+    end
+    if s.link then Link.lose(s, s.link, "cut off") end
+    after(s.options.retry, function() run(s) end)
+end }
+
+function run(s)
     local _ <close> = setmetatable({ s = s }, Ending)
     local o = s.options
     local delay = o.retry

@@ -108,9 +108,12 @@ function Link.enqueue(s, entry)
     s.first = min(s.first, entry.number)
 end
 
-local function dequeue(s, entry)
-    s.queue[entry.number] = nil
+local function dequeue(s, entry) s.queue[entry.number] = nil end
+
+--- The first of the queue, or nil.
+local function head(s)
     while s.first <= s.last and not s.queue[s.first] do s.first = s.first + 1 end
+    return s.queue[s.first]
 end
 
 --- A message has come to its end.
@@ -142,26 +145,31 @@ local function unfit(link, entry)
     if entry.deadline and now() >= entry.deadline then return "expired" end
 end
 
+--- The bytes of an entry, or nil and why it cannot go.
+local function publish_packet(link, entry)
+    local why = unfit(link, entry)
+    if why then return nil, why end
+    if entry.deadline then entry.expiry = max(1, (entry.deadline - now() + 0.999) // 1 | 0) end
+    local bytes = native.mqtt_publish(link.version, entry)
+    if link.max_packet and #bytes > link.max_packet then return nil, "packet too large for the server" end
+    return bytes
+end
+
 --- The bytes of the first entry that may go now, and the entry; nil when none may.
 local function take_publish(s, link)
-    while s.first <= s.last do
-        local entry = s.queue[s.first]
+    for entry in head, s do
         if entry.qos > 0 and s.in_flight >= link.window then return nil end
-        local why = unfit(link, entry)
         if entry.qos > 0 and not entry.id then entry.id = Link.take_id(s, entry) end
         if entry.qos > 0 and not entry.id then return nil end
-        if entry.deadline then entry.expiry = max(1, (entry.deadline - now() + 0.999) // 1 | 0) end
-        local bytes = not why and native.mqtt_publish(link.version, entry)
-        if bytes and link.max_packet and #bytes > link.max_packet then why = "packet too large for the server" end
-        if why then
-            Link.finish(s, entry, nil, why)
-        else
-            dequeue(s, entry)
+        local bytes, why = publish_packet(link, entry)
+        if bytes then
             entry.state = "sent"
             entry.in_flight = entry.qos > 0
             if entry.in_flight then s.in_flight = s.in_flight + 1 end
+            dequeue(s, entry)
             return bytes, entry
         end
+        Link.finish(s, entry, nil, why)
     end
 end
 
@@ -362,19 +370,18 @@ function Link.leave(s, link, subscription)
     if id then Link.control(s, link, unsubscribe_packet(link, id, subscription.filter)) end
 end
 
---- What the last link left half done.
-local function resume(s, link, has_session)
-    if not has_session then s.received = {} end
-    s.in_flight = 0
-    local entries, subscriptions = {}, {}
+--- The messages that the last link left half done; it may have ended anywhere.
+local function resume_messages(s, link, has_session)
+    local entries = {}
     for id, h in pairs(s.ids) do
         if h.state == "leaving" then s.ids[id] = nil end
-        if h.state == "sent" or h.state == "released" then entries[#entries + 1] = h end
+        if h.topic then entries[#entries + 1] = h end
     end
+    s.in_flight = 0
     for _, entry in ipairs(entries) do
         entry.in_flight = false
-        if entry.state == "sent" then
-            entry.dup = has_session
+        if entry.state ~= "released" then
+            entry.dup = has_session and (entry.dup or entry.state == "sent")
             Link.enqueue(s, entry)
         elseif has_session then
             entry.in_flight, s.in_flight = true, s.in_flight + 1
@@ -383,6 +390,15 @@ local function resume(s, link, has_session)
             Link.finish(s, entry, true) -- the server has it: that was its PUBREC
         end
     end
+    s.pending = s.in_flight
+    for _ in pairs(s.queue) do s.pending = s.pending + 1 end
+end
+
+--- What the last link left half done.
+local function resume(s, link, has_session)
+    local subscriptions = {}
+    if not has_session then s.received = {} end
+    resume_messages(s, link, has_session)
     for _, subscription in ipairs(s.subscriptions) do
         if not has_session or s.is_new or subscription.state ~= "made" then
             subscriptions[#subscriptions + 1] = subscription

@@ -13,6 +13,7 @@
 #include "script/lib.h"
 #include "script/obj_message.h"
 #include "script/options.h"
+#include "script/script.h"
 
 #define SECONDS_MAX UINT32_MAX
 
@@ -274,6 +275,12 @@ static int l_worker_number(lua_State *L) {
     return 1;
 }
 
+/* is_retired(): another generation of policy has taken over, or the broker ends */
+static int l_is_retired(lua_State *L) {
+    lua_pushboolean(L, script_of(L)->is_retired); /* answer */
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
     { "mqtt_properties", l_properties },
     { "mqtt_connect", l_connect },
@@ -281,6 +288,7 @@ static const luaL_Reg functions[] = {
     { "mqtt_decode", l_decode },
     { "farewell", l_farewell },
     { "worker_number", l_worker_number },
+    { "is_retired", l_is_retired },
     { NULL, NULL },
 };
 

@@ -5,8 +5,8 @@
 
 #include <lua.h>
 
-/* Adds mqtt_properties, mqtt_connect, mqtt_publish, mqtt_decode, farewell and worker_number
- * to the table on top. [-0, +0, m] */
+/* Adds mqtt_properties, mqtt_connect, mqtt_publish, mqtt_decode, farewell, worker_number and
+ * is_retired to the table on top. [-0, +0, m] */
 void lib_mqtt_add(lua_State *L);
 
 #endif
