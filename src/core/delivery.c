@@ -312,7 +312,7 @@ static void deliver_qos0(struct session *s, const struct outgoing *o) {
 }
 
 bool session_is_ready(const struct session *s) {
-    return s->conn && s->ring_sent == s->ring_len && window_open(s) && !s->held;
+    return s->conn && s->ring_sent == s->ring_len && window_open(s) && !held_any(s);
 }
 
 void delivery_now(struct session *s, const struct outgoing *o) {
@@ -362,7 +362,7 @@ static void replay_one(struct session *s, struct replay *r) {
 
 /* Room on the wire, and nothing waiting that these would push out of the queue. */
 static bool may_replay(const struct session *s) {
-    return s->conn && s->replay && s->ring_sent == s->ring_len && !s->held && !s->asking &&
+    return s->conn && s->replay && s->ring_sent == s->ring_len && !held_any(s) && !held_asks(s) &&
            window_open(s);
 }
 

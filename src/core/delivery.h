@@ -19,7 +19,12 @@ void delivery_tell_dropped(struct session *s, struct message *m, const char *rea
 
 /* Sessions with more for the deliver hooks than one run takes go on. */
 void held_again(struct worker *w);
-/* Cancels what waits and drops the queue. */
+/* Do deliveries wait for the one before them? */
+bool held_any(const struct session *s);
+/* Is a hook being asked about one? */
+bool held_asks(const struct session *s);
+/* Cancels what waits and drops the queue.  Whoever has asked may still be at work: s->holding
+ * goes with the session. */
 void held_deinit(struct session *s);
 
 #endif

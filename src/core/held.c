@@ -29,6 +29,30 @@ struct held {
     struct hook_call call;
 };
 
+/* What a session needs for that; made with the first. */
+struct holding {
+    struct held *first, **tail;   /* owned: to be shown to the deliver hooks, in order */
+    struct hook_call *asking;     /* the call in progress, or NULL */
+    size_t bytes;                 /* weights of the messages in the queue */
+    uint32_t len;                 /* of the queue */
+    struct session *next, **link; /* worker->held_sessions: goes on next turn */
+};
+
+static struct holding *holding_of(struct session *s) {
+    if (s->holding) return s->holding;
+    s->holding = xcalloc(1, sizeof *s->holding);
+    s->holding->tail = &s->holding->first;
+    return s->holding;
+}
+
+bool held_any(const struct session *s) {
+    return s->holding && s->holding->first;
+}
+
+bool held_asks(const struct session *s) {
+    return s->holding && s->holding->asking;
+}
+
 static void held_free(struct held *h) {
     hook_call_deinit(&h->call);
     message_unref(h->message);
@@ -37,12 +61,12 @@ static void held_free(struct held *h) {
     free(h);
 }
 
-static struct held *held_pop(struct session *s) {
-    struct held *h = s->held;
-    s->held = h->next;
-    if (!s->held) s->held_tail = &s->held;
-    s->held_len--;
-    s->held_bytes -= message_weight(h->message);
+static struct held *held_pop(struct holding *all) {
+    struct held *h = all->first;
+    all->first = h->next;
+    if (!all->first) all->tail = &all->first;
+    all->len--;
+    all->bytes -= message_weight(h->message);
     return h;
 }
 
@@ -152,13 +176,13 @@ static bool held_go(struct held *h) {
     struct worker *w = s->worker;
     while (h->ask) {
         held_prepare(h, on_held_verdict);
-        s->asking = &h->call; /* what comes meanwhile queues behind */
+        s->holding->asking = &h->call; /* what comes meanwhile queues behind */
         w->hooks->run(w->hooks, &h->call);
         bool has_ended = slots_find(&w->sessions, s->handle) != s;
         bool waits = h->call.verdict == VERDICT_WAIT;
         if (waits && !has_ended) return false;
         if (waits) h->call.hooks->cancel(h->call.hooks, &h->call);
-        s->asking = NULL;
+        s->holding->asking = NULL;
         if (held_passes(h) && !has_ended) continue;
         held_refuse(h);
         return true;
@@ -167,40 +191,42 @@ static bool held_go(struct held *h) {
     return true;
 }
 
-static void held_unlist(struct session *s) {
-    if (!s->held_link) return;
-    if (s->held_next) s->held_next->held_link = s->held_link;
-    *s->held_link = s->held_next;
-    s->held_link = NULL;
+static void held_unlist(struct holding *all) {
+    if (!all->link) return;
+    if (all->next) all->next->holding->link = all->link;
+    *all->link = all->next;
+    all->link = NULL;
 }
 
 /* The others come first: goes on with the next turn. */
 static void held_list(struct session *s) {
     struct worker *w = s->worker;
-    s->held_next = w->held_sessions;
-    s->held_link = &w->held_sessions;
-    if (s->held_next) s->held_next->held_link = &s->held_next;
+    struct holding *all = s->holding;
+    all->next = w->held_sessions;
+    all->link = &w->held_sessions;
+    if (all->next) all->next->holding->link = &all->next;
     w->held_sessions = s;
     loop_defer(w->loop, &w->held_again);
 }
 
 /* Hooks may cause messages that end up here again, so one run takes a bounded number. */
 static void held_run(struct session *s) {
-    for (unsigned n = 0; s->held && !s->asking && !s->held_link; n++) {
+    struct holding *all = s->holding;
+    for (unsigned n = 0; all->first && !all->asking && !all->link; n++) {
         if (n == HELD_PER_RUN)
             held_list(s);
-        else if (!held_go(held_pop(s)))
+        else if (!held_go(held_pop(all)))
             return;
     }
 }
 
 void held_again(struct worker *w) {
     struct session *list = w->held_sessions;
-    if (list) list->held_link = &list;
+    if (list) list->holding->link = &list;
     w->held_sessions = NULL;
     while (list) {
         struct session *s = list;
-        held_unlist(s);
+        held_unlist(s->holding);
         held_run(s);
         session_pump(s);
     }
@@ -209,7 +235,7 @@ void held_again(struct worker *w) {
 static void on_held_verdict(struct hook_call *call) {
     struct held *h = call->obj;
     struct session *s = h->session;
-    s->asking = NULL;
+    s->holding->asking = NULL;
     if (!held_passes(h))
         held_refuse(h);
     else if (!held_go(h))
@@ -219,16 +245,18 @@ static void on_held_verdict(struct hook_call *call) {
 }
 
 void held_deinit(struct session *s) {
-    struct hook_call *call = s->asking;
+    struct holding *all = s->holding;
+    if (!all) return;
+    struct hook_call *call = all->asking;
     if (call && call->verdict == VERDICT_WAIT) {
         struct held *h = call->obj;
         call->hooks->cancel(call->hooks, call);
         if (call->event == HOOK_DELIVER) h->message = call->message;
         held_free(h);
     }
-    s->asking = NULL;
-    held_unlist(s);
-    while (s->held) held_free(held_pop(s));
+    all->asking = NULL;
+    held_unlist(all);
+    while (all->first) held_free(held_pop(all));
 }
 
 bool session_hides(const struct session *s, const struct message *m) {
@@ -238,13 +266,14 @@ bool session_hides(const struct session *s, const struct message *m) {
 
 /* Through the hooks that ask for it. */
 static void show(struct session *s, const struct outgoing *o) {
-    if (!o->ask && !s->held && !s->asking) {
+    if (!o->ask && !held_any(s) && !held_asks(s)) {
         delivery_now(s, o);
         return;
     }
+    struct holding *all = holding_of(s);
     const struct limits *l = s->client->limits;
-    if (s->held_len >= l->max_queued ||
-        s->held_bytes + message_weight(o->message) > l->max_queued_bytes) {
+    if (all->len >= l->max_queued ||
+        all->bytes + message_weight(o->message) > l->max_queued_bytes) {
         COUNT(s->worker, dropped_queue_full);
         delivery_tell_dropped(s, o->message, "too many messages wait for deliver hooks");
         return;
@@ -257,10 +286,10 @@ static void show(struct session *s, const struct outgoing *o) {
     h->ask = o->ask;
     h->qos = o->qos;
     h->retain = o->retain;
-    *s->held_tail = h;
-    s->held_tail = &h->next;
-    s->held_len++;
-    s->held_bytes += message_weight(o->message);
+    *all->tail = h;
+    all->tail = &h->next;
+    all->len++;
+    all->bytes += message_weight(o->message);
     held_run(s);
 }
 

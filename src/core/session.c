@@ -32,7 +32,6 @@ static struct session *session_make(struct worker *w, struct client *c) {
     s->client = client_ref(c);
     s->first_id = 1;
     s->window = 1;
-    s->held_tail = &s->held;
     s->replay_tail = &s->replay;
     s->handle = slots_add(&w->sessions, s);
     return s;
@@ -162,6 +161,7 @@ void sessions_reap(struct worker *w) {
         w->ended = s->next;
         client_unref(s->client);
         attrs_deinit(&s->attrs);
+        xfree(s->holding);
         free(s);
     }
 }

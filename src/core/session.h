@@ -51,7 +51,7 @@ struct pending_will {
 };
 
 /* A delivery that waits for its deliver hook, or for one before it; delivery.c. */
-struct held;
+struct holding;
 /* Retained messages still to be sent for a new subscription; delivery.c. */
 struct replay;
 
@@ -85,24 +85,20 @@ struct session {
     /* outgoing */
     struct delivery *ring; /* owned; ring_cap is 0 or a power of two */
     uint32_t ring_cap, ring_head, ring_len;
-    uint32_t ring_sent;     /* entries with a packet id: the first of the ring */
-    uint32_t ring_again;    /* of those, so many at the front are out on this connection;
-                               the rest must be sent again first */
-    uint32_t ring_open;     /* sent on this connection and not acknowledged: against window */
-    uint16_t first_id;      /* packet id of the entry at the head */
-    uint16_t window;        /* the client's Receive Maximum and max_inflight */
-    uint32_t ring_releases; /* PUBRELs to be sent again on this connection */
-    uint32_t ring_gaps;     /* dropped entries at the front of those waiting */
-    uint32_t waiting_qos0;  /* QoS 0 entries that wait */
-    size_t queued_bytes;    /* weights of the messages in state DELIVERY_QUEUED */
-    size_t open_bytes;      /* of those in state DELIVERY_SENT: against window_bytes */
-    size_t window_bytes;    /* max_inflight_bytes; SIZE_MAX: no limit */
-    struct held *held, **held_tail; /* owned: to be shown to the deliver hooks, in order */
-    struct hook_call *asking;       /* the deliver call in progress, or NULL */
-    uint32_t held_len;
-    size_t held_bytes;                      /* weights of the held messages */
-    struct session *held_next, **held_link; /* worker->held_sessions: goes on next turn */
-    struct replay *replay, **replay_tail;   /* owned */
+    uint32_t ring_sent;      /* entries with a packet id: the first of the ring */
+    uint32_t ring_again;     /* of those, so many at the front are out on this connection;
+                                the rest must be sent again first */
+    uint32_t ring_open;      /* sent on this connection and not acknowledged: against window */
+    uint16_t first_id;       /* packet id of the entry at the head */
+    uint16_t window;         /* the client's Receive Maximum and max_inflight */
+    uint32_t ring_releases;  /* PUBRELs to be sent again on this connection */
+    uint32_t ring_gaps;      /* dropped entries at the front of those waiting */
+    uint32_t waiting_qos0;   /* QoS 0 entries that wait */
+    size_t queued_bytes;     /* weights of the messages in state DELIVERY_QUEUED */
+    size_t open_bytes;       /* of those in state DELIVERY_SENT: against window_bytes */
+    size_t window_bytes;     /* max_inflight_bytes; SIZE_MAX: no limit */
+    struct holding *holding; /* owned, private to held.c; NULL: no deliver hook was ever asked */
+    struct replay *replay, **replay_tail; /* owned */
     /* incoming */
     struct pidset received; /* QoS 2 packet ids between PUBLISH and PUBREL */
     struct pidset elder;    /* those of them from earlier connections: against no quota */
