@@ -7,11 +7,7 @@
  * Core may cancel a call at any time it waits, also from within the very handler that was
  * woken (it disconnects its own client, say): the invocation then runs to its end with
  * `call` NULL and answers nobody.  So one that waits, or may be left alone, holds
- * references of its own to client and message; the others make do with the call's.
- *
- * Lending an object to scripts and ending the loan costs more than a small handler.  So
- * the latest call that is over leaves its objects open, until other Lua is about to run
- * (vm->before_entry): the next call of its kind finds them open. */
+ * references of its own to client and message; the others make do with the call's. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/invoke.h"
 
@@ -21,250 +17,11 @@
 #include "script/count.h"
 #include "script/handlers.h"
 #include "script/invocation.h"
-#include "script/lib_client.h"
+#include "script/loans.h"
 #include "script/watch.h"
 
 #include <stdlib.h>
 #include <time.h>
-
-/* ---- loans ----------------------------------------------------------------------- */
-
-enum { OPEN_MESSAGE = 1, OPEN_ACCESS = 2 };
-
-static void open_live(struct invocation *inv, unsigned which, int pin) {
-    if (!(inv->open & which)) live_begin(inv->task->co, TASK_PIN(pin));
-    inv->open |= (uint8_t)which;
-}
-
-/* Ends the loans of `which` as far as they are open. */
-static void close_live(struct invocation *inv, unsigned which) {
-    which &= inv->open;
-    if (which & OPEN_MESSAGE) live_end(inv->task->co, TASK_PIN(PIN_MESSAGE));
-    if (which & OPEN_ACCESS) live_end(inv->task->co, TASK_PIN(PIN_ACCESS));
-    inv->open &= (uint8_t)~which;
-}
-
-/* vm->before_entry: what the latest call has left open. */
-static void close_latest(struct vm *vm) {
-    struct script *s = vm->script;
-    if (s->latest) close_live(s->latest, s->latest->open);
-    s->latest = NULL;
-    vm->before_entry = NULL;
-}
-
-/* The call is over.  Below other Lua nothing may stay open. */
-static void leave_open(struct invocation *inv) {
-    struct vm *vm = inv->script->vm;
-    if (!inv->open) return;
-    if (vm->running) {
-        close_live(inv, inv->open);
-        return;
-    }
-    if (vm->before_entry) close_latest(vm);
-    inv->script->latest = inv;
-    vm->before_entry = close_latest;
-}
-
-/* A call begins: what is still open of the latest one is its, if both are this
- * invocation's. */
-static void take_open(struct invocation *inv) {
-    struct script *s = inv->script;
-    if (!s->latest) return;
-    if (s->latest != inv) close_live(s->latest, s->latest->open);
-    s->latest = NULL;
-    s->vm->before_entry = NULL;
-}
-
-/* ---- arguments ------------------------------------------------------------------- */
-
-/* Pins the values of a live object, which are on top of the VM's stack. */
-static void pin_live(struct invocation *inv, int first) {
-    for (int i = LIVE_VALUES - 1; i >= 0; i--) task_pin(inv->script->vm->L, inv->task, first + i);
-}
-
-static struct message_box *message_box(struct invocation *inv) {
-    if (!inv->task->pins[PIN_MESSAGE].ref) {
-        message_box_push(inv->script->vm->L); /* message and its values */
-        pin_live(inv, PIN_MESSAGE);           /* */
-    }
-    return inv->task->pins[PIN_MESSAGE].block;
-}
-
-static struct access_box *access_box(struct invocation *inv) {
-    lua_State *L = inv->script->vm->L;
-    if (!inv->task->pins[PIN_ACCESS].ref) {
-        message_box(inv);
-        access_box_push(L); /* request and its values */
-        lua_rawgeti(L, LUA_REGISTRYINDEX, inv->task->pins[PIN_MESSAGE].ref); /* ..., message */
-        lua_setiuservalue(L, -LIVE_VALUES - 1, ACCESS_MESSAGE); /* request and its values */
-        pin_live(inv, PIN_ACCESS);                              /* */
-    }
-    return inv->task->pins[PIN_ACCESS].block;
-}
-
-static enum request_kind request_of(const struct event *event) {
-    switch (event->arg) {
-    case ARG_CONNECT: return REQUEST_CONNECT;
-    case ARG_CREDENTIALS: return REQUEST_CREDENTIALS;
-    case ARG_EXCHANGE: return REQUEST_EXCHANGE;
-    case ARG_SUBSCRIPTION: return REQUEST_SUBSCRIPTION;
-    default: return REQUEST_FILTER;
-    }
-}
-
-static void lend_request(struct invocation *inv, void *request) {
-    enum request_kind kind = request_of(inv->event);
-    struct pin *p = &inv->task->pins[PIN_REQUEST + kind];
-    if (!p->ref) {
-        request_box_push(inv->script->vm->L, kind);                       /* request */
-        task_pin(inv->script->vm->L, inv->task, PIN_REQUEST + (int)kind); /* */
-    }
-    ((struct request_box *)p->block)->request = request;
-    inv->has_request = true;
-}
-
-static void lend_message(struct invocation *inv, struct message *m, const char *read_only) {
-    if (!m) return;
-    inv->message = m;
-    struct message_box *box = message_box(inv);
-    message_box_fill(inv->task->co, TASK_PIN(PIN_MESSAGE), box, inv->script->vm->worker, m,
-                     read_only);
-    open_live(inv, OPEN_MESSAGE, PIN_MESSAGE);
-}
-
-static void lend_access(struct invocation *inv, const struct access_request *q) {
-    struct access_box *box = access_box(inv);
-    access_box_fill(inv->task->co, TASK_PIN(PIN_ACCESS), box, q);
-    open_live(inv, OPEN_ACCESS, PIN_ACCESS);
-}
-
-/* Lends the call's objects to the task's userdata. */
-static void lend(struct invocation *inv) {
-    struct hook_call *call = inv->call;
-    switch ((enum event_arg)inv->event->arg) {
-    case ARG_NOTHING:
-    case ARG_INFO: return;
-    case ARG_MESSAGE: lend_message(inv, call->message, NULL); return;
-    case ARG_TOLD: lend_message(inv, call->fact->message, "what is told has happened"); return;
-    case ARG_ACCESS:
-        lend_message(inv, call->access.message, "authorize decides, publish changes");
-        lend_access(inv, &call->access);
-        return;
-    case ARG_CONNECT:
-    case ARG_CREDENTIALS: lend_request(inv, call->connect); return;
-    case ARG_EXCHANGE: lend_request(inv, call->auth); return;
-    case ARG_SUBSCRIPTION:
-    case ARG_FILTER: lend_request(inv, call->subscribe); return;
-    }
-}
-
-/* Core's request is no longer there. */
-static void take_request_back(struct invocation *inv) {
-    if (!inv->has_request) return;
-    struct pin *p = &inv->task->pins[PIN_REQUEST + request_of(inv->event)];
-    ((struct request_box *)p->block)->request = NULL;
-    inv->has_request = false;
-}
-
-/* The scripts have had their say. */
-static void take_back(struct invocation *inv) {
-    struct task *t = inv->task;
-    take_request_back(inv);
-    if (inv->message) message_box_clear(t->co, TASK_PIN(PIN_MESSAGE), t->pins[PIN_MESSAGE].block);
-    leave_open(inv);
-}
-
-/* It may outlive what its call lends it. */
-static void hold_refs(struct invocation *inv) {
-    if (inv->holds_refs) return;
-    inv->holds_refs = true;
-    if (inv->client) client_ref(inv->client);
-    if (inv->message) message_ref(inv->message);
-}
-
-static void let_go(struct invocation *inv) {
-    if (inv->holds_refs) {
-        client_unref(inv->client);
-        message_unref(inv->message);
-    }
-    inv->holds_refs = false;
-    inv->client = NULL;
-    inv->message = NULL;
-}
-
-static void set_info(lua_State *L, const char *name, const char *text) {
-    if (!text) return;
-    lua_pushstring(L, text);   /* info, text */
-    lua_setfield(L, -2, name); /* info */
-}
-
-static void set_number(lua_State *L, const char *name, lua_Integer value) {
-    lua_pushinteger(L, value); /* info, value */
-    lua_setfield(L, -2, name); /* info */
-}
-
-/* Pushes a fact as a table. [-0, +1, m] */
-static void push_info(lua_State *L, enum hook_event event, const struct fact *f) {
-    lua_createtable(L, 0, 4); /* info */
-    switch (event) {
-    case HOOK_SUBSCRIBED:
-        set_number(L, "qos", f->qos);
-        /* fall through */
-    case HOOK_UNSUBSCRIBED:
-        set_info(L, "reason", f->reason);
-        vm_push_slice(L, f->topic);    /* info, filter */
-        lua_setfield(L, -2, "filter"); /* info */
-        break;
-    case HOOK_CONNECTED:
-        lua_pushboolean(L, f->session_present); /* info, present */
-        lua_setfield(L, -2, "session_present"); /* info */
-        break;
-    case HOOK_REFUSED:
-        set_info(L, "action", f->action);
-        if (f->topic.at) {
-            vm_push_slice(L, f->topic);   /* info, topic */
-            lua_setfield(L, -2, "topic"); /* info */
-        }
-        set_info(L, "reason", f->reason);
-        set_number(L, "reason_code", f->reason_code);
-        break;
-    default:
-        set_info(L, "reason", f->reason);
-        set_number(L, "reason_code", f->reason_code);
-        lua_pushboolean(L, f->is_normal); /* info, normal */
-        lua_setfield(L, -2, "normal");    /* info */
-    }
-}
-
-static void push_generations(lua_State *L, const struct fact *f) {
-    lua_createtable(L, 0, 2); /* info */
-    set_number(L, "generation", f->generation);
-    set_number(L, "old_generation", f->old_generation);
-}
-
-/* Pushes a handler's arguments on the task's coroutine and gives their number. [-0, +n, m] */
-static int push_args(lua_State *co, struct invocation *inv) {
-    const struct fact *fact = HOOK_IS_FACT(inv->id) ? inv->call->fact : NULL;
-    if (inv->event->arg == ARG_NOTHING) {
-        if (inv->id != HOOK_RELOAD) return 0;
-        push_generations(co, fact); /* ..., info */
-        return 1;
-    }
-    client_push(co, inv->client); /* ..., client */
-    switch ((enum event_arg)inv->event->arg) {
-    case ARG_MESSAGE: lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); return 2;
-    case ARG_INFO: push_info(co, inv->id, fact); return 2;
-    case ARG_TOLD:
-        if (inv->message)
-            lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); /* ..., client, message */
-        else
-            lua_pushnil(co);
-        lua_pushstring(co, fact->reason); /* ..., client, message, reason */
-        return 3;
-    case ARG_ACCESS: lua_pushvalue(co, TASK_PIN(PIN_ACCESS)); return 2;
-    default: lua_pushvalue(co, TASK_PIN(PIN_REQUEST + (int)request_of(inv->event))); return 2;
-    }
-}
 
 /* ---- life ------------------------------------------------------------------------- */
 
@@ -278,15 +35,6 @@ static struct invocation *invocation_new(struct script *s) {
     inv->task->woken = on_woken;
     inv->task->obj = inv;
     return inv;
-}
-
-/* Lends what the call is about, and nothing else is open. */
-static void begin_loans(struct invocation *inv) {
-    take_open(inv);
-    lend(inv);
-    unsigned lent =
-        (inv->message ? OPEN_MESSAGE : 0) | (inv->event->arg == ARG_ACCESS ? OPEN_ACCESS : 0);
-    if (inv->open != lent) close_live(inv, inv->open & ~lent);
 }
 
 static struct invocation *invocation_begin(struct script *s, struct hook_call *call) {
@@ -303,7 +51,7 @@ static struct invocation *invocation_begin(struct script *s, struct hook_call *c
     inv->is_used = true;
     inv->answer.verdict = VERDICT_NONE;
     inv->answer.reason_code = 0;
-    begin_loans(inv);
+    loans_begin(inv);
     return inv;
 }
 
@@ -326,8 +74,7 @@ static void invocation_end(struct invocation *inv) {
     }
     if (inv->status != TASK_DONE) task_reset(inv->task);
     if (inv->trace) watch_over(inv);
-    take_back(inv);
-    let_go(inv);
+    loans_end(inv);
     xfree(inv->reason);
     xfree(inv->server_reference);
     inv->reason = inv->server_reference = NULL;
@@ -369,7 +116,7 @@ void invocations_cancel(struct script *s) {
 }
 
 void invocations_free(struct script *s) {
-    close_latest(s->vm);
+    loans_close_latest(s->vm);
     while (s->free_invocations) {
         struct invocation *inv = s->free_invocations;
         s->free_invocations = inv->next;
@@ -445,7 +192,7 @@ void handler_trampoline(struct closure *self, unsigned loop_events) {
     lua_State *co = inv->task->co;
     (void)loop_events;
     lua_rawgeti(co, LUA_REGISTRYINDEX, h->fn_ref); /* mark, pins, fn */
-    inv->status = task_start(inv->task, push_args(co, inv));
+    inv->status = task_start(inv->task, loans_push(co, inv));
 }
 
 static uint64_t clock_us(void) {
@@ -456,7 +203,7 @@ static uint64_t clock_us(void) {
 
 static void run_timed(struct invocation *inv, struct handler *h) {
     if (inv->script->watchers) watch_enter(inv, h);
-    if (inv->trace) hold_refs(inv); /* it is looked at once more when the call has moved on */
+    if (inv->trace) loans_hold(inv); /* it is looked at once more when the call has moved on */
     uint64_t start = clock_us();
     h->closure.fn(&h->closure, 0);
     uint64_t us = clock_us() - start;
@@ -520,7 +267,7 @@ static bool park(struct invocation *inv) {
     }
     inv->has_waited = true;
     inv->handler->stats.waits++;
-    hold_refs(inv);
+    loans_hold(inv);
     watch_park(inv);
     if (HOOK_IS_FACT(inv->id))
         inv->call = NULL; /* gone when we return */
@@ -570,7 +317,7 @@ static unsigned next_handler(struct invocation *inv) {
     const struct handler_list *list = &inv->script->events[inv->id];
     if (inv->next_handler >= list->len || HOOK_IS_FACT(inv->id)) return list->len;
     const struct slice *topic =
-        inv->event->arg == ARG_MESSAGE ? &message_box(inv)->live.topic : NULL;
+        inv->event->arg == ARG_MESSAGE ? &loans_message_box(inv)->live.topic : NULL;
     return handlers_next(inv->script, inv->call, topic, inv->next_handler);
 }
 
@@ -650,7 +397,7 @@ static void tell(struct script *s, struct hook_call *call) {
     unsigned at = handlers_next(s, call, NULL, 0);
     for (; at < list->len; at = handlers_next(s, call, NULL, at + 1)) {
         struct invocation *inv = invocation_begin(s, call);
-        hold_refs(inv); /* a handler may end what a fact is about */
+        loans_hold(inv); /* a handler may end what a fact is about */
         go_on(inv, at);
     }
 }
@@ -694,8 +441,8 @@ void invoke_cancel(struct hooks *h, struct hook_call *call) {
     if (!inv) return;
     call->task = NULL;
     inv->call = NULL;
-    hold_refs(inv);
-    take_request_back(inv);
+    loans_hold(inv);
+    loans_end_request(inv);
     if (inv->task->is_running) return; /* it will find that nobody listens */
     struct script *s = inv->script;
     invocation_end(inv);

@@ -282,14 +282,10 @@ static int l_is_retired(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    { "mqtt_properties", l_properties },
-    { "mqtt_connect", l_connect },
-    { "mqtt_publish", l_publish },
-    { "mqtt_decode", l_decode },
-    { "farewell", l_farewell },
-    { "worker_number", l_worker_number },
-    { "is_retired", l_is_retired },
-    { NULL, NULL },
+    { "mqtt_properties", l_properties }, { "mqtt_connect", l_connect },
+    { "mqtt_publish", l_publish },       { "mqtt_decode", l_decode },
+    { "farewell", l_farewell },          { "worker_number", l_worker_number },
+    { "is_retired", l_is_retired },      { NULL, NULL },
 };
 
 void lib_mqtt_add(lua_State *L) {
