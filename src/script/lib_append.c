@@ -193,10 +193,12 @@ static int append_write(lua_State *L) {
     struct worker *w = lib_worker(L, "a file's write");
     struct append_file *f = box->file;
     if (f->pending.len + text.len > f->max_pending) return vm_fail(L, "full");
-    f->worker = w;
-    f->job.home = &w->inbox;
     buf_add_slice(&f->pending, text);
-    if (!f->is_writing && f->pending.len) begin(f);
+    if (!f->is_writing && f->pending.len) { /* a helper reads the job meanwhile */
+        f->worker = w;
+        f->job.home = &w->inbox;
+        begin(f);
+    }
     lua_pushboolean(L, 1); /* file, text, true */
     return 1;
 }

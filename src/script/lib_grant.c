@@ -267,16 +267,18 @@ static void trip_home(struct visit *v) {
     free(e);
 }
 
-static struct trip *send(struct worker *w, struct client_place to, struct grant *g,
-                         const char *name) {
+/* Takes `g`, which ends `ttl_ms` after its arrival unless that is 0; without one, revokes `name`.
+ */
+static void send(struct worker *w, struct client_place to, struct grant *g, uint64_t ttl_ms,
+                 const char *name) {
     struct trip *e = xcalloc(1, sizeof *e);
     e->visit.there = trip_there;
     e->visit.home = trip_home;
     e->handle = to.handle;
     e->grant = g;
+    e->ttl_ms = ttl_ms;
     e->name = name ? xstrdup(name) : NULL;
     mail_visit(w, to.home, &e->visit);
-    return e;
 }
 
 /* The client of an argument if it lives here, and has not gone. */
@@ -295,7 +297,7 @@ static bool give(struct worker *w, struct client_place to, struct grant *g, cons
     g->until_reload = t->until_reload;
     g->generation = review_generation(w);
     if (!c) {
-        send(w, to, g, NULL)->ttl_ms = t->ttl_ms;
+        send(w, to, g, t->ttl_ms, NULL);
         return true;
     }
     if (t->ttl_ms) g->expires_ms = loop_now_ms(w->loop) + t->ttl_ms;
@@ -337,7 +339,7 @@ int client_revoke(lua_State *L) {
         lua_pushinteger(L, review_revoke(c, name)); /* ..., number */
         return 1;
     }
-    send(w, from, NULL, name);
+    send(w, from, NULL, 0, name);
     lua_pushboolean(L, true); /* ..., true */
     return 1;
 }

@@ -59,7 +59,7 @@ struct script {
     struct evaluation *evaluations; /* an operator's (console.c) */
     struct invocation *present;     /* being run, innermost */
     struct invocation *free_invocations;
-    struct invocation *latest;     /* lent: whose objects are open still; or NULL (invoke.c) */
+    struct invocation *latest;     /* lent: whose objects are open still; or NULL (loans.c) */
     struct watcher *watchers;      /* who wants to know what is run (watch.h) */
     unsigned untimed;              /* mask: a call is timed when these bits of its count are 0 */
     unsigned calls_parked;         /* invocations that wait, over all events */

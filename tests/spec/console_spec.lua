@@ -154,7 +154,7 @@ describe("the console", function()
     end)
 
     it("says who waits, for what, since when", function()
-        local config = [[hook_timeout = 3600
+        local config = [[workers = 1 hook_timeout = 3600
             sol.on("publish", "slow", function() sol.sleep(3600) end)
             local gate = sol.semaphore(1)
             sol.on("start", function() gate:acquire() end)
@@ -171,7 +171,7 @@ describe("the console", function()
 
     it("counts what hooks cost", function()
         local config = [[
-            sol.on("publish", "a", function() end)
+            workers = 1 sol.on("publish", "a", function() end)
             sol.on("publish", "b", function() local s = 0 for i = 1, 1e5 do s = s + i end end)]]
         with_broker({ config = config }, function(b)
             local c = b:client "c"
@@ -185,7 +185,8 @@ describe("the console", function()
     end)
 
     it("names what the loop runs", function()
-        with_broker({ config = "sol.every(3600, function() end) sol.on('publish', function() end)" }, function(b)
+        local config = "workers = 1 sol.every(3600, function() end) sol.on('publish', function() end)"
+        with_broker({ config = config }, function(b)
             b:client "c"
             local before = eval(b, "closures()")
             for _, pattern in ipairs { " hook +%S+sol%.lua:2", " timer +sol%.every %S+sol%.lua:2 +3%d%d%d",

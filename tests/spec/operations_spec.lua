@@ -41,7 +41,7 @@ describe("docs/operations.md", function()
         local policy = text:match("```lua\n(.-)```"):gsub("localhost:1883", "127.0.0.1:$PORT")
         local shown = commands "console"
         assert.equal(6, #shown)
-        broker.with_broker({ listen = (policy:gsub("\n$", "")) }, function(b)
+        broker.with_broker({ listen = (policy:gsub("\n$", "")), config = "workers = 1" }, function(b)
             check(b, table.remove(shown, 1))
             local waiting = 0
             for _, id in ipairs { "press", "lathe" } do

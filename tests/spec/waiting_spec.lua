@@ -193,6 +193,7 @@ describe("sol.sleep in the other hooks", function()
 
     it("waits in deliver and keeps the order of the subscriber", function()
         policy([[
+            workers = 1
             local go = false
             sol.on("publish", "go", function() go = true end)
             sol.on("deliver", function(client, m)
