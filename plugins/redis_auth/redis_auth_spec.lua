@@ -115,12 +115,7 @@ describe("redis_auth", function()
             ["{ on_failure = 'pass' }"] = 'on_failure must be "deny", "allow" or "ignore"',
             ["{ keys = '' }"] = 'unknown option "keys" (= ""); did you mean "key"?',
         } do
-            broker.with_dir(function(dir)
-                broker.write_file(dir .. "/sol.lua", 'plugin("redis_auth", ' .. options .. ")")
-                local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                assert.not_equal(0, result.status)
-                assert.truthy(result.stderr:find(says, 1, true), result.stderr)
-            end)
+            broker.refuses('plugin("redis_auth", ' .. options .. ")", says)
         end
     end)
 end)

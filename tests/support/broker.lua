@@ -282,6 +282,17 @@ end
 --- Run the broker's binary with these arguments: {stdout=, stderr=, status=}.
 function M.sol(...) return M.run { binary(), ... } end
 
+--- `sol check` must refuse this policy and say `says`.
+function M.refuses(policy, says)
+    M.with_dir(function(dir)
+        write_file(dir .. "/sol.lua", policy)
+        local result = M.sol("check", "-c", dir .. "/sol.lua")
+        if result.status ~= 1 or not result.stderr:find(says, 1, true) then
+            wait.fail("sol check ended with %d and said:\n%sto:\n%s", result.status, result.stderr, policy)
+        end
+    end)
+end
+
 M.write_file, M.read_file, M.binary = write_file, read_file, binary
 
 return M
