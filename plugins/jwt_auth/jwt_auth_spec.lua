@@ -29,6 +29,7 @@ end)()]]
 
 local function config(options)
     return ([[
+        workers = 1 -- each looks for keys by itself
         allow_anonymous = true
         local v = sol.json.decode(sol.read_file "vectors.json")
         plugin("jwt_auth", { %s })

@@ -17,7 +17,7 @@ struct message;
 struct worker;
 
 enum mail_type {
-    MAIL_OPEN,     /* struct mail: every worker has its policy, clients may come */
+    MAIL_OPEN,     /* struct mail: all workers have got as far as this one (worker_open) */
     MAIL_STOP,     /* struct mail */
     MAIL_POLICY,   /* struct mail_policy */
     MAIL_HELPED,   /* struct job (helpers.h) */

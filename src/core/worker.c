@@ -340,20 +340,27 @@ static void post(struct worker *w, enum mail_type type, struct mail *mail) {
     mailbox_post(&w->inbox, mail);
 }
 
-void worker_open(struct worker *w) {
-    if (w->stopping) return;
-    for (unsigned i = 0; i < w->listeners_len; i++)
-        listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
-    hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
-}
-
-/* The last worker whose policy is in place opens the doors of all: no client is served
- * where another's part of the policy, a subscription of its own say, is still to come. */
-static void ready(struct worker *w) {
+/* The last worker to get here lets all go on, with MAIL_OPEN. */
+static void meet(struct worker *w) {
     struct broker *b = w->broker;
-    if (atomic_fetch_add(&b->ready, 1) + 1 < b->workers_len) return;
+    if ((atomic_fetch_add(&b->met, 1) + 1) % b->workers_len) return;
     for (unsigned i = 0; i < b->workers_len; i++)
         post(&b->workers[i], MAIL_OPEN, xcalloc(1, sizeof(struct mail)));
+}
+
+/* The workers meet twice.  When the policy is in place on all of them the start handlers run,
+ * so what those publish reaches every worker's subscriptions.  When these have run, the doors
+ * open: no client comes in before what they set up. */
+void worker_open(struct worker *w) {
+    if (w->stopping) return;
+    if (!w->has_started) {
+        w->has_started = true;
+        hooks_tell(w->hooks, HOOK_START, NULL, &(struct fact){ .generation = 1 });
+        meet(w);
+        return;
+    }
+    for (unsigned i = 0; i < w->listeners_len; i++)
+        listener_start(w->listeners[i], w->loop, w->log, on_accept, w->listener_doors[i]);
 }
 
 void worker_begin(struct worker *w) {
@@ -364,7 +371,7 @@ void worker_begin(struct worker *w) {
         w->sys = sys_new(w);
     }
     if (w->id == 0) on_sweep(&w->sweep.closure, 0);
-    ready(w);
+    meet(w);
 }
 
 static void *worker_run(void *obj) {

@@ -71,9 +71,10 @@ struct broker {
     unsigned gate_totals_len;
     uint64_t seed[2]; /* of the hash that says where a session lives */
     /* any thread */
-    _Alignas(CACHE_LINE) _Atomic unsigned ready; /* workers whose first policy is in place */
-    _Atomic unsigned generation;                 /* of the policy; 1 at start */
-    _Atomic unsigned in_place;                   /* the last one said to be in place everywhere */
+    _Alignas(CACHE_LINE) _Atomic unsigned met; /* arrivals where the workers wait for one another
+                                                  (worker.c) */
+    _Atomic unsigned generation;               /* of the policy; 1 at start */
+    _Atomic unsigned in_place;                 /* the last one said to be in place everywhere */
     _Atomic uint64_t connected;      /* clients, now: one count, so that max_connections is one */
     _Atomic uint64_t most_connected; /* at one time */
     /* main thread */
@@ -128,6 +129,7 @@ struct worker {
     struct reviews *reviews; /* owned; private to review.c; NULL: none so far */
     uint64_t grants_made;    /* without a name, since the start */
     bool anonymous;          /* what allow_anonymous amounts to */
+    bool has_started;        /* the start handlers have been told */
     bool stopping;
     struct timer stop_timer;
     struct timer sweep; /* retained messages that have expired go */

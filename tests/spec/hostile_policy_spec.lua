@@ -119,7 +119,7 @@ describe("a handler that waits or yields", function()
     end)
 
     it("leaves coroutines behind for the collector", function()
-        eval.with({ config = "vm_memory = 32 << 20" }, function(run, b)
+        eval.with({ config = "hook_budget = 30 vm_memory = 32 << 20" }, function(run, b)
             for _ = 1, 20 do
                 assert.equal("ok", run [[
                     for _ = 1, 2000 do

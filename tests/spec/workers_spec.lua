@@ -413,6 +413,19 @@ describe("policies with several workers", function()
         end)
     end)
 
+    it("let nobody in before the start handlers have run", function()
+        several([[
+            hook_budget = 30
+            sol.on("start", function()
+                local till = sol.now() + 0.3
+                while sol.now() < till do end
+                sol.publish("state", "up", { retain = true })
+            end)
+        ]], function(b)
+            for i = 1, 12 do b:client("c" .. i):subscribe("state"):expect_publish("state", "up", { retain = true }) end
+        end)
+    end)
+
     it("hold an exchange of enhanced authentication where the client lives", function()
         several([[
             sol.on("auth", function(client, exchange)
