@@ -8,7 +8,7 @@ local proc = require "support.proc"
 local wait = require "support.wait"
 local with_broker = broker.with_broker
 
-local function policy(text, spec) with_broker({ config = text }, spec) end
+local function policy(text, spec) with_broker({ config = text, hook_budget = 0.1 }, spec) end
 
 -- What may go wrong in a handler that starts on line 2 of sol.lua, and what the log says of it.
 local FAILURES = {

@@ -93,8 +93,10 @@ function KINDS.sol(b, opts)
     if opts.bare then return { "/usr/bin/env", runtime, binary() } end
     local listen = b:expand(opts.listen or [[listen "mqtt://127.0.0.1:$PORT"]])
     local config = b:expand(opts.config or "")
-    -- On the first line, so that errors keep their line numbers.  Sanitizers make handlers slow.
-    if not config:find "hook_budget" then listen = ("hook_budget = %g "):format(wait.scaled(0.1)) .. listen end
+    -- On the first line, so that errors keep their line numbers.  Sanitizers make handlers slow;
+    -- specs of handlers that never end need not wait for that.
+    local budget = opts.hook_budget or wait.scaled(0.1)
+    if not config:find "hook_budget" then listen = ("hook_budget = %g "):format(budget) .. listen end
     if M.workers and not config:find("workers%s*=") then listen = M.workers .. " " .. listen end
     b:write("sol.lua", listen .. "\n" .. config .. "\n")
     local argv = { "/usr/bin/env", runtime, binary(), table.unpack(opts.args or {}) }
