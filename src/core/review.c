@@ -352,8 +352,9 @@ unsigned review_generation(const struct worker *w) {
     return generation ? generation : 1;
 }
 
+/* One that comes from a worker further ahead is not: its policy is on the way here. */
 static bool is_outdated(const struct grant *g, const void *generation) {
-    return g->until_reload && g->generation != *(const unsigned *)generation;
+    return g->until_reload && g->generation < *(const unsigned *)generation;
 }
 
 bool review_grant(struct client *c, struct grant *g) {
@@ -416,8 +417,8 @@ void review_resumed(struct session *s) {
     if (s->subs) regrade(s);
 }
 
-void review_policy(struct worker *w) {
-    static const unsigned none; /* is no generation */
+void review_policy(struct worker *w, unsigned generation) {
     uint32_t at = 0;
-    for (struct client *c; (c = slots_next(&w->clients, &at));) take_away(c, is_outdated, &none);
+    for (struct client *c; (c = slots_next(&w->clients, &at));)
+        take_away(c, is_outdated, &generation);
 }

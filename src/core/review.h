@@ -52,8 +52,9 @@ void review_forget(struct client *c);
 
 /* ---- what happens to a worker --------------------------------------------------- */
 
-/* Another policy is in place: grants of the one before that were to end with it do. */
-void review_policy(struct worker *w);
+/* The policy of this generation is in place: grants of those before that were to end with theirs
+ * do. */
+void review_policy(struct worker *w, unsigned generation);
 /* Ends all that is under way; shutdown. */
 void review_cancel_all(struct worker *w);
 

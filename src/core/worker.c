@@ -117,7 +117,7 @@ void worker_set_policy(struct worker *w, struct mail_policy *mail) {
     unsigned generation = mail->generation;
     use_policy(w, mail->config, mail->hooks);
     route_cache_clear(w);
-    review_policy(w);
+    review_policy(w, generation);
     if (speaks(w))
         log_set(w->log, (enum log_level)w->config->log_level,
                 (enum log_format)w->config->log_format);

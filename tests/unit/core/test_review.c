@@ -10,17 +10,35 @@
 
 enum { ALL = GRANT_PUBLISH | GRANT_READ };
 
-static void give_until(struct client *c, const char *name, const char *pattern, uint64_t until_ms) {
+static struct grant *make(const char *name, const char *pattern) {
     struct grant_entry e = {
         .pattern = slice_str(pattern), .max_size = UINT32_MAX, .actions = ALL, .max_qos = 2
     };
-    struct grant *g = grant_new(name, &e, 1);
+    return grant_new(name, &e, 1);
+}
+
+static void give_until(struct client *c, const char *name, const char *pattern, uint64_t until_ms) {
+    struct grant *g = make(name, pattern);
     g->expires_ms = until_ms;
     assert_true(review_grant(c, g));
 }
 
 static void give(struct client *c, const char *name, const char *pattern) {
     give_until(c, name, pattern, GRANT_NEVER);
+}
+
+/* As a policy of this generation gives it, here or on another worker. */
+static void give_until_reload(struct client *c, const char *name, unsigned generation) {
+    struct grant *g = make(name, "a/#");
+    g->until_reload = true;
+    g->generation = generation;
+    assert_true(review_grant(c, g));
+}
+
+static bool has_grant(const struct client *c, const char *name) {
+    const struct grant *g = c->grants ? c->grants->first : NULL;
+    while (g && strcmp(g->name, name) != 0) g = g->next;
+    return g != NULL;
 }
 
 /* Nobody may anything but by a grant. */
@@ -114,6 +132,25 @@ static void what_is_revoked_counts_at_once(void **state) {
     assert_int_equal(p.client->session->subs_len, 0);
     peer_drop(&p);
     peer_drop(&root);
+}
+
+/* Workers take a new policy one after the other. */
+static void a_grant_until_reload_ends_with_its_own_policy(void **state) {
+    struct rig *r = strict(state);
+    struct peer p;
+    join(&p, r, MQTT_5, "p", true);
+    give_until_reload(p.client, "mine", 1);
+    give_until_reload(p.client, "ahead", 2); /* of a worker that has the next one already */
+    assert_true(has_grant(p.client, "mine") && has_grant(p.client, "ahead"));
+    review_policy(r->worker, 2);
+    atomic_store(&r->worker->generation, 2);
+    assert_false(has_grant(p.client, "mine"));
+    assert_true(has_grant(p.client, "ahead"));
+    give_until_reload(p.client, "late", 1); /* of a worker that has the old one still */
+    assert_false(has_grant(p.client, "late"));
+    review_policy(r->worker, 3);
+    assert_false(has_grant(p.client, "ahead"));
+    peer_drop(&p);
 }
 
 static void deny(struct fake *f, struct hook_call *call) {
@@ -329,6 +366,7 @@ int main(void) {
         RIG(a_grant_expires_on_the_brokers_clock),
         RIG(all_that_was_granted_can_expire),
         RIG(what_is_revoked_counts_at_once),
+        RIG(a_grant_until_reload_ends_with_its_own_policy),
         RIG(retained_messages_under_way_are_not_sent_any_more),
         RIG(a_deny_that_comes_later_counts_for_what_is_subscribed),
         RIG(hooks_may_keep_what_has_lost_its_grant),
