@@ -39,6 +39,14 @@ static int bad(lua_State *L, lua_Integer n, const char *fmt, ...) {
     return lua_error(L);
 }
 
+/* Pushes a field of the table at `index` as it lies there, and gives its type.  No metamethod may
+ * run: it could take away what has been lent already. [-0, +1, m] */
+static int push_raw(lua_State *L, int index, const char *name) {
+    index = lua_absindex(L, index);
+    lua_pushstring(L, name);     /* name */
+    return lua_rawget(L, index); /* value */
+}
+
 /* `value` of what is offered under a name. */
 struct word {
     const char *name;
@@ -96,7 +104,7 @@ static uint32_t check_integer(lua_State *L, lua_Integer n, const char *name, lua
  * nothing. [-0, +0|1, v] */
 static bool has_condition(lua_State *L, lua_Integer n, const struct grant_entry *e,
                           const char *name, uint8_t concerns) {
-    if (lua_getfield(L, -1, name) == LUA_TNIL) { /* entry, nil */
+    if (push_raw(L, -1, name) == LUA_TNIL) { /* entry, nil */
         lua_pop(L, 1);                           /* entry */
         return false;
     }
@@ -143,7 +151,7 @@ static void check_action(lua_State *L, lua_Integer n, struct grant_entry *e) {
     lua_pop(L, 1); /* entry */
     e->is_deny = (word & DENY_WORD) != 0;
     e->actions = word & ALL_ACTIONS;
-    if (lua_getfield(L, -1, "action") != LUA_TNIL) { /* entry, narrower */
+    if (push_raw(L, -1, "action") != LUA_TNIL) { /* entry, narrower */
         if (!e->is_deny) bad(L, n, "action: is for \"deny\"; the others say theirs first");
         e->actions = check_word(L, n, denied, "action");
     }
@@ -197,20 +205,20 @@ static void check_keys(lua_State *L, lua_Integer len) {
 /* Reads the terms of the table at index 2; the name stays on the stack. [-0, +1, v] */
 static struct terms check_terms(lua_State *L) {
     struct terms t = { 0 };
-    if (lua_getfield(L, 2, "ttl") != LUA_TNIL) { /* ttl */
+    if (push_raw(L, 2, "ttl") != LUA_TNIL) { /* ttl */
         lua_Number ttl = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
         if (!(ttl > 0 && ttl <= TTL_MAX))
             luaL_error(L, "client:grant: ttl must be seconds, above 0 and up to 1e9");
         t.ttl_ms = (uint64_t)(ttl * 1000 + 0.999);
     }
     lua_pop(L, 1);                                        /* */
-    if (lua_getfield(L, 2, "until_reload") != LUA_TNIL) { /* until_reload */
+    if (push_raw(L, 2, "until_reload") != LUA_TNIL) { /* until_reload */
         if (!lua_isboolean(L, -1))
             luaL_error(L, "client:grant: until_reload must be true or false");
         t.until_reload = lua_toboolean(L, -1);
     }
     lua_pop(L, 1);                                        /* */
-    if (lua_getfield(L, 2, "name") == LUA_TNIL) return t; /* nil */
+    if (push_raw(L, 2, "name") == LUA_TNIL) return t; /* nil */
     struct slice name = vm_to_slice(L, -1);               /* name */
     if (!name.len || name.len > NAME_MAX_BYTES || name.at[0] == '#' || memchr(name.at, 0, name.len))
         luaL_error(L,

@@ -512,6 +512,18 @@ describe("what is no grant", function()
         end)
     end)
 
+    it("is not made of what a metamethod says", function()
+        with("", function(run)
+            assert.equal("0 own 2", run [[client:revoke "x"
+                local asked = 0
+                local trap = { __index = function() asked = asked + 1 end }
+                client:grant(setmetatable({ setmetatable({ "publish", "a" }, trap),
+                    setmetatable({ "deny", "b" }, trap), name = "own" }, trap))
+                local newest = client:grants()[1]
+                return asked, newest.name, #newest ]])
+        end)
+    end)
+
     it("is said by sol.reauthorize", function()
         with("", function(run)
             for code, said in pairs {
