@@ -267,8 +267,7 @@ static bool bind(struct sqlite_conn *conn, sqlite3_stmt *stmt, struct sqlite_que
     return true;
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------- */
 
 static void take_value(sqlite3_stmt *stmt, int column, struct buf *row) {
     struct sqlite_value v = { .kind = SQLITE_IS_NULL };
@@ -306,15 +305,23 @@ static bool is_too_large(const struct sqlite_question *q) {
     return q->values.len + rows > q->result_max;
 }
 
+/* Takes the row there is; false: the result is too large. */
+static bool take_row(sqlite3_stmt *stmt, struct sqlite_question *q) {
+    q->rows_len++;
+    for (int c = 0; c < q->columns_len; c++) { /* of one row, too: it may have 2000 columns */
+        take_value(stmt, c, &q->values);
+        if (is_too_large(q)) return false;
+    }
+    return true;
+}
+
 /* The names come after the first step, which prepares a statement anew if need be. */
 static void step(struct sqlite_conn *conn, sqlite3_stmt *stmt, struct sqlite_question *q) {
     sqlite3_int64 before = sqlite3_total_changes64(conn->db);
     int r = sqlite3_step(stmt);
     if (r == SQLITE_ROW || r == SQLITE_DONE) take_names(stmt, q);
     for (; r == SQLITE_ROW; r = sqlite3_step(stmt)) {
-        for (int c = 0; c < q->columns_len; c++) take_value(stmt, c, &q->values);
-        q->rows_len++;
-        if (!is_too_large(q)) continue;
+        if (take_row(stmt, q)) continue;
         fail(q, "result too large");
         return;
     }

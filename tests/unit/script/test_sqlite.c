@@ -98,6 +98,18 @@ static void a_void_question_is_given_up(void **state) {
     assert_int_equal(run(r, "SELECT * FROM sqlite_schema"), 0);
 }
 
+/* Within a row as well: zeroblob is made when it is taken. */
+static void a_result_is_bounded(void **state) {
+    struct rig *r = *state;
+    struct sqlite_question q = { 0 };
+    char sql[1024] = "select zeroblob(1000000)";
+    for (int i = 0; i < 40; i++) strcat(sql, ", zeroblob(1000000)");
+    ask(r, &q, sql);
+    assert_string_equal(q.error, "result too large");
+    assert_in_range(q.values.len, 1, 4 << 20);
+    sqlite_question_deinit(&q);
+}
+
 static void more_statements_than_are_kept_make_no_difference(void **state) {
     char sql[64];
     for (int round = 0; round < 2; round++)
@@ -135,6 +147,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(values_come_back_as_they_were, rig_up, rig_down),
         cmocka_unit_test_setup_teardown(a_void_question_is_given_up, rig_up, rig_down),
+        cmocka_unit_test_setup_teardown(a_result_is_bounded, rig_up, rig_down),
         cmocka_unit_test_setup_teardown(more_statements_than_are_kept_make_no_difference, rig_up,
                                         rig_down),
         cmocka_unit_test_setup_teardown(a_transaction_left_open_is_undone, rig_up, rig_down),
