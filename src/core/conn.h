@@ -81,7 +81,7 @@ struct conn {
     bool will_on_close;        /* until a DISCONNECT says otherwise */
 };
 
-/* Takes the descriptor. `peer` is copied, `listener` lent for the worker's life. */
+/* Takes the descriptor; copies `peer` and `listener` (its URL). */
 void conn_open(struct worker *w, const struct stream_type *type, int fd, const char *peer,
                const char *listener);
 

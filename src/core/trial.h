@@ -56,8 +56,8 @@ void trial_init(struct trial *t, struct worker *w, struct client *client);
  * freed.  Also from within done. */
 void trial_deinit(struct trial *t);
 
-/* Each asks one question; a trial may be asked several, one after the other.  Lent: the packet,
- * during the call; `listener` (URL), for the worker's life.  trial_connect makes the client, and
+/* Each asks one question; a trial may be asked several, one after the other.  Lent during
+ * the call: the packet and `listener` (URL).  trial_connect makes the client, and
  * needs none; 0, or -errno. */
 int trial_connect(struct trial *t, const char *listener, const struct pkt_connect *p);
 void trial_publish(struct trial *t, const struct pkt_publish *p);
