@@ -5,7 +5,8 @@
  *
  * Lending an object to scripts and ending the loan costs more than a small handler.  So
  * the latest call that is over leaves its objects open, until other Lua is about to run
- * (vm->before_entry): the next call of its kind finds them open. *
+ * (vm->before_entry): the next call of its kind finds them open.
+ *
  * A call that waits, or may be left alone, holds references of its own to client and
  * message; the others make do with the call's.  One VM's thread. */
 /* SPDX-License-Identifier: BSD-2-Clause */
