@@ -105,7 +105,7 @@ static uint32_t check_integer(lua_State *L, lua_Integer n, const char *name, lua
 static bool has_condition(lua_State *L, lua_Integer n, const struct grant_entry *e,
                           const char *name, uint8_t concerns) {
     if (push_raw(L, -1, name) == LUA_TNIL) { /* entry, nil */
-        lua_pop(L, 1);                           /* entry */
+        lua_pop(L, 1);                       /* entry */
         return false;
     }
     if (e->is_deny) bad(L, n, "%s: what denies has no conditions", name);
@@ -211,15 +211,15 @@ static struct terms check_terms(lua_State *L) {
             luaL_error(L, "client:grant: ttl must be seconds, above 0 and up to 1e9");
         t.ttl_ms = (uint64_t)(ttl * 1000 + 0.999);
     }
-    lua_pop(L, 1);                                        /* */
+    lua_pop(L, 1);                                    /* */
     if (push_raw(L, 2, "until_reload") != LUA_TNIL) { /* until_reload */
         if (!lua_isboolean(L, -1))
             luaL_error(L, "client:grant: until_reload must be true or false");
         t.until_reload = lua_toboolean(L, -1);
     }
-    lua_pop(L, 1);                                        /* */
+    lua_pop(L, 1);                                    /* */
     if (push_raw(L, 2, "name") == LUA_TNIL) return t; /* nil */
-    struct slice name = vm_to_slice(L, -1);               /* name */
+    struct slice name = vm_to_slice(L, -1);           /* name */
     if (!name.len || name.len > NAME_MAX_BYTES || name.at[0] == '#' || memchr(name.at, 0, name.len))
         luaL_error(L,
                    "client:grant: name must be a string of 1 to %d bytes, without zeros, that "

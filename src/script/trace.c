@@ -13,7 +13,11 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { TEXT_MAX = 160 }; /* bytes of a value that are shown */
+enum {
+    TEXT_MAX = 160,    /* bytes of a value that are shown */
+    FIELDS_MAX = 1000, /* that are looked at: a message may have many times as many properties */
+    NOTES_MAX = 100    /* of a handler: one that waits in a loop would make them without an end */
+};
 
 static uint64_t clock_ns(clockid_t id) {
     struct timespec t;
@@ -60,11 +64,13 @@ static char *shown(struct slice value) {
 static void add(struct trace_fields *f, char *name, char *text, struct slice value) {
     static const uint64_t seed[2] = { 0x736f6c, 0x7472616365 };
     f->at = xrealloc(f->at, (f->len + 1) * sizeof *f->at);
-    f->at[f->len++] = (struct trace_field){ name, text, siphash13(seed, value) };
+    f->at[f->len++] =
+        (struct trace_field){ .name = name, .text = text, .hash = siphash13(seed, value) };
 }
 
 void trace_field_text(struct trace_fields *f, struct slice value, const char *name, ...) {
     va_list args;
+    if (f->len == FIELDS_MAX) return;
     va_start(args, name);
     char *full = format(name, args);
     va_end(args);
@@ -73,6 +79,7 @@ void trace_field_text(struct trace_fields *f, struct slice value, const char *na
 
 void trace_field_plain(struct trace_fields *f, const char *text, const char *name, ...) {
     va_list args;
+    if (f->len == FIELDS_MAX) return;
     va_start(args, name);
     char *full = format(name, args);
     va_end(args);
@@ -102,6 +109,11 @@ void trace_fields_deinit(struct trace_fields *f) {
 
 /* Takes `text`. */
 static void note(struct trace_notes *notes, enum trace_note_type type, char *text, uint64_t ns) {
+    if (notes->len == NOTES_MAX) {
+        notes->left_out++;
+        free(text);
+        return;
+    }
     notes->at = xrealloc(notes->at, (notes->len + 1) * sizeof *notes->at);
     notes->at[notes->len++] = (struct trace_note){ type, text, ns };
 }
@@ -186,9 +198,17 @@ void trace_begin(struct trace *t, const struct handler *h, struct trace_fields *
     *before = (struct trace_fields){ NULL, 0 };
 }
 
-static struct trace_field *field_find(struct trace_fields *f, const char *name) {
-    for (unsigned i = 0; i < f->len; i++)
-        if (strcmp(f->at[i].name, name) == 0) return &f->at[i];
+/* The first field of that name, from *at on and then from the beginning, that was not taken yet:
+ * user properties may share a name.  *at is behind it then: most come in the same order. */
+static const struct trace_field *field_take(struct trace_fields *f, const char *name,
+                                            unsigned *at) {
+    for (unsigned n = 0; n < f->len; n++) {
+        unsigned i = (*at + n) % f->len;
+        if (f->at[i].is_taken || strcmp(f->at[i].name, name) != 0) continue;
+        f->at[i].is_taken = true;
+        *at = i + 1;
+        return &f->at[i];
+    }
     return NULL;
 }
 
@@ -202,14 +222,16 @@ static void add_change(struct trace_run *r, const char *name, const struct trace
 }
 
 static void compare(struct trace_run *r, struct trace_fields *after) {
+    unsigned at = 0;
     for (unsigned i = 0; i < after->len; i++) {
-        const struct trace_field *now = &after->at[i], *was = field_find(&r->before, now->name);
+        const struct trace_field *now = &after->at[i],
+                                 *was = field_take(&r->before, now->name, &at);
         bool same = was && was->hash == now->hash && strcmp(was->text, now->text) == 0;
         if (!same) add_change(r, now->name, was, now);
     }
     for (unsigned i = 0; i < r->before.len; i++) {
         const struct trace_field *was = &r->before.at[i];
-        if (!field_find(after, was->name)) add_change(r, was->name, was, NULL);
+        if (!was->is_taken) add_change(r, was->name, was, NULL);
     }
 }
 

@@ -19,6 +19,7 @@ struct handler;
 struct trace_field {
     char *name, *text; /* owned */
     uint64_t hash;
+    bool is_taken; /* private: it has its counterpart */
 };
 
 struct trace_fields {
@@ -26,8 +27,8 @@ struct trace_fields {
     unsigned len;
 };
 
-/* Append one field; the name is given as printf has it: a string, and a value that is shown
- * as it stands (copied). */
+/* Append one field, as long as there are no more than a thousand; the name is given as printf has
+ * it: a string, and a value that is shown as it stands (copied). */
 void trace_field_text(struct trace_fields *f, struct slice value, const char *name, ...)
     __attribute__((format(printf, 3, 4)));
 void trace_field_plain(struct trace_fields *f, const char *text, const char *name, ...)
@@ -55,6 +56,7 @@ struct trace_note {
 struct trace_notes {
     struct trace_note *at; /* owned */
     unsigned len;
+    unsigned left_out; /* there were too many */
 };
 
 /* One handler's run. */

@@ -62,6 +62,11 @@ static void put_note(struct buf *out, const struct trace_note *note) {
     put(out, "\n");
 }
 
+static void put_notes(struct buf *out, const struct trace_notes *notes) {
+    for (unsigned i = 0; i < notes->len; i++) put_note(out, &notes->at[i]);
+    if (notes->left_out) buf_printf(out, "      (%u more left out)\n", notes->left_out);
+}
+
 static void put_changes(struct buf *out, const struct trace_run *r) {
     for (unsigned i = 0; i < r->changes_len; i++) {
         put(out, "      ");
@@ -93,7 +98,7 @@ static void put_run(struct buf *out, const struct trace *t, const struct trace_r
     buf_printf(out, ", %s%llu instructions\n", r->instructions == COUNT_MAX ? "over " : "",
                (unsigned long long)r->instructions);
     put_changes(out, r);
-    for (unsigned i = 0; i < r->notes.len; i++) put_note(out, &r->notes.at[i]);
+    put_notes(out, &r->notes);
 }
 
 static void put_head(struct buf *out, const struct trace *t) {
@@ -134,7 +139,7 @@ static void put_end(struct buf *out, const struct trace *t) {
 
 void trace_put_text(struct buf *out, const struct trace *t) {
     put_head(out, t);
-    for (unsigned i = 0; i < t->notes.len; i++) put_note(out, &t->notes.at[i]);
+    put_notes(out, &t->notes);
     for (unsigned i = 0; i < t->runs_len; i++) put_run(out, t, &t->runs[i]);
     put_end(out, t);
 }
@@ -215,6 +220,7 @@ static void put_json_run(struct buf *out, const struct trace_run *r) {
     put_json_changes(out, r);
     put_json_notes(out, &r->notes, NOTE_WAIT, "waits");
     put_json_notes(out, &r->notes, NOTE_CACHE, "caches");
+    if (r->notes.left_out) buf_printf(out, ",\"left_out\":%u", r->notes.left_out);
     put(out, "}");
 }
 

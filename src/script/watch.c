@@ -20,6 +20,7 @@
 #include "script/obj_props.h"
 #include "script/settings.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -121,7 +122,9 @@ static void show_attributes(struct trace_fields *f, const struct attr *list, con
             continue;
         case ATTR_STRING: trace_field_text(f, a->string, "%s.%s", of, a->name); continue;
         case ATTR_INT: snprintf(number, sizeof number, "%lld", (long long)a->integer); break;
-        case ATTR_REAL: snprintf(number, sizeof number, "%.14g", a->real); break;
+        case ATTR_REAL: /* JSON has no others */
+            snprintf(number, sizeof number, isfinite(a->real) ? "%.14g" : "\"%g\"", a->real);
+            break;
         }
         trace_field_plain(f, number, "%s.%s", of, a->name);
     }

@@ -142,16 +142,61 @@ static void long_values_are_cut_but_compared_whole(void **state) {
     rig_close(&r);
 }
 
+/* Each is compared with its own counterpart. */
+static void user_properties_may_share_a_name(void **state) {
+    struct rig r;
+    struct listener l = { 0 };
+    (void)state;
+    rig_open(&r,
+             "local function set(last) return function(_, m) m.properties.user_properties =\n"
+             "    { { 'a', '1' }, { 'b', '2' }, { 'a', last } } end end\n"
+             "sol.on('publish', set '3') sol.on('publish', set '3') sol.on('publish', set '4')");
+    listen_to(&l, &r);
+    publish(&r, "t", "x");
+    const char *second = strstr(text_of(&l.text), "a: nil -> \"3\"\n");
+    assert_non_null(second);
+    const char *change = strstr(second + 10, " -> "); /* behind its own */
+    assert_non_null(change);
+    assert_int_equal(strncmp(change - 6, "a: \"3\" -> \"4\"\n", 14), 0);
+    assert_null(strstr(change + 1, " -> "));
+    listener_deinit(&l);
+    rig_close(&r);
+}
+
+/* A client's message may have any number of properties, a handler may ask a cache for ever. */
+static void a_record_is_bounded(void **state) {
+    struct rig r;
+    struct listener l = { 0 };
+    (void)state;
+    rig_open(&r, "local cache = sol.cache { size = 10, ttl = 60 }\n"
+                 "sol.on('publish', function(_, m)\n"
+                 "    for i = 1, 150 do cache:get('k', function() return 1 end) end\n"
+                 "    local all = {} for i = 1, 5000 do all[i] = { 'p' .. i, 'x' } end\n"
+                 "    m.properties.user_properties = all end, { priority = 1 })\n"
+                 "sol.on('publish', function(_, m) m.properties.user_properties = nil end)");
+    listen_to(&l, &r);
+    publish(&r, "t", "x");
+    assert_says(&l.text, "      (50 more left out)\n");
+    assert_says(&l.json, "],\"left_out\":50}");
+    assert_says(&l.text, "properties.user_properties.p900: nil -> \"x\"\n");
+    assert_null(strstr(text_of(&l.text), "user_properties.p1001:"));
+    listener_deinit(&l);
+    rig_close(&r);
+}
+
 static void attributes_are_among_what_changes(void **state) {
     struct rig r;
     struct listener l = { 0 };
     (void)state;
     rig_open(&r, "sol.on('publish', function(c)\n"
-                 "    c.attributes.role = 'admin' c.attributes.n = 3 end)\n");
+                 "    c.attributes.role = 'admin' c.attributes.n = 3\n"
+                 "    c.attributes.x = 0.5 c.attributes.most = 1 / 0 end)\n");
     listen_to(&l, &r);
     publish(&r, "t", "x");
     assert_says(&l.text, "client.attributes.role: nil -> \"admin\"\n");
     assert_says(&l.text, "client.attributes.n: nil -> 3\n");
+    assert_says(&l.text, "client.attributes.x: nil -> 0.5\n");
+    assert_says(&l.json, "\"before\":null,\"after\":\"inf\"}"); /* JSON has no such number */
     listener_deinit(&l);
     rig_close(&r);
 }
@@ -380,6 +425,8 @@ int main(void) {
         cmocka_unit_test(a_record_names_handlers_changes_and_who_decided),
         cmocka_unit_test(what_is_assigned_again_is_no_change),
         cmocka_unit_test(long_values_are_cut_but_compared_whole),
+        cmocka_unit_test(user_properties_may_share_a_name),
+        cmocka_unit_test(a_record_is_bounded),
         cmocka_unit_test(attributes_are_among_what_changes),
         cmocka_unit_test(a_failure_is_told_with_its_place_and_what_it_means),
         cmocka_unit_test(authorize_falls_to_a_setting),
