@@ -53,12 +53,10 @@ static bool copy_table(lua_State *from, int index, lua_State *to, int depth) {
     luaL_checkstack(from, 4, "a table");
     lua_newtable(to);                                       /* copy */
     for (lua_pushnil(from); ok && lua_next(from, index);) { /* from: name, value */
-        ok = copy(from, -2, to, depth + 1);                 /* to: copy, name */
-        if (ok && copy(from, -1, to, depth + 1))            /* to: copy, name, value */
-            lua_rawset(to, -3);                             /* to: copy */
-        else
-            ok = false;
-        lua_pop(from, 1); /* from: name */
+        /* to: copy, name, value; a null is no name: to set it would raise in the other state */
+        ok = copy(from, -2, to, depth + 1) && !lua_isnil(to, -1) && copy(from, -1, to, depth + 1);
+        if (ok) lua_rawset(to, -3); /* to: copy */
+        lua_pop(from, 1);           /* from: name */
     }
     return ok;
 }

@@ -478,6 +478,11 @@ describe("the world", function()
         has(error_of(b.connect, b, {}), "a stub cannot use the broker that asks it")
         b:stub("http", function() return { body = print } end)
         has(error_of(b.connect, b, {}), "a stub may give plain values only")
+        b = broker [[local db = sol.pg.pool { user = "u", host = "h" }
+            sol.on("connect", function() db:execute("select $1", { [sol.json.null] = 1 }) end)]]
+        b:stub("pg", function() return {} end)
+        has(error_of(b.connect, b, {}), "only plain values can be asked of a test")
+        b:advance(1)
         has(error_of(b.stub, b, "htpp", print), 'expected http, redis, pg, socket or dns, got "htpp"')
     end)
 end)
