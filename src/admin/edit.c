@@ -84,7 +84,8 @@ static unsigned char on_tab(EditLine *line, int key) {
     unsigned n, result = CC_ERROR;
     (void)key;
     e->complete(e->obj, slice_of(info->buffer, (size_t)(info->cursor - info->buffer)), &answer);
-    struct slice words = buf_slice(&answer);
+    buf_add(&answer, "", 1); /* behind the number there may be nothing */
+    struct slice words = slice_of(answer.at, answer.len - 1);
     if (words.len && next_word(&words, &word)) {
         size_t have = (size_t)strtoul((const char *)word.at, NULL, 10);
         struct slice common = common_prefix(words, &n);
