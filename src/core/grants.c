@@ -228,12 +228,6 @@ uint64_t grants_next_expiry(const struct grants *all) {
     return next;
 }
 
-bool grant_denies(const struct grant *g) {
-    unsigned i = 0;
-    while (i < g->len && !g->at[i].is_deny) i++;
-    return i < g->len;
-}
-
 /* ---- matching ------------------------------------------------------------- */
 
 /* Does the topic begin with the first `len` bytes of the filter?  Names differ at their ends

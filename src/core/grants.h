@@ -94,8 +94,6 @@ unsigned grants_remove(struct grants *all, bool (*goes)(const struct grant *g, c
                        const void *what);
 /* When the next one expires; GRANT_NEVER. */
 uint64_t grants_next_expiry(const struct grants *all);
-/* Does one deny, and so perhaps what was free before? */
-bool grant_denies(const struct grant *g);
 
 /* ---- decisions ------------------------------------------------------------- */
 

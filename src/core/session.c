@@ -20,11 +20,6 @@ struct session *session_find(struct worker *w, struct slice client_id) {
     return map_find(&w->by_id, client_id);
 }
 
-bool session_is_connected(struct worker *w, struct slice client_id) {
-    const struct session *s = session_find(w, client_id);
-    return s && s->conn;
-}
-
 /* Filed under its handle only. */
 static struct session *session_make(struct worker *w, struct client *c) {
     struct session *s = xcalloc(1, sizeof *s);

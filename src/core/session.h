@@ -116,8 +116,6 @@ void sessions_reap(struct worker *w);
 
 /* The session of a client id, or NULL. */
 struct session *session_find(struct worker *w, struct slice client_id);
-/* Has this client id an open connection? */
-bool session_is_connected(struct worker *w, struct slice client_id);
 /* A new session for the client, filed under its id; takes over nothing. */
 struct session *session_new(struct worker *w, struct client *c);
 /* One that `fn` takes the messages of; the client stands for nobody (inner.h). */

@@ -96,7 +96,7 @@ void trace_field_bool(struct trace_fields *f, bool value, const char *name) {
     trace_field_plain(f, value ? "true" : "false", "%s", name);
 }
 
-void trace_fields_deinit(struct trace_fields *f) {
+static void fields_deinit(struct trace_fields *f) {
     for (unsigned i = 0; i < f->len; i++) {
         free(f->at[i].name);
         free(f->at[i].text);
@@ -157,7 +157,7 @@ static void run_deinit(struct trace_run *r) {
         free(r->changes[i].after);
     }
     free(r->changes);
-    trace_fields_deinit(&r->before);
+    fields_deinit(&r->before);
     notes_deinit(&r->notes);
     free(r->name);
     free(r->filters);
@@ -242,12 +242,12 @@ void trace_end(struct trace *t, enum verdict verdict, uint8_t reason_code,
         trace_pause(t);
         trace_waited(t);
         if (after) compare(r, after);
-        trace_fields_deinit(&r->before);
+        fields_deinit(&r->before);
         r->verdict = verdict;
         r->reason_code = reason_code;
         r->is_over = true;
     }
-    if (after) trace_fields_deinit(after);
+    if (after) fields_deinit(after);
 }
 
 void trace_fail(struct trace *t, const char *text) {

@@ -36,7 +36,6 @@ void trace_field_plain(struct trace_fields *f, const char *text, const char *nam
 /* Likewise, under a plain name. */
 void trace_field_number(struct trace_fields *f, uint64_t value, const char *name);
 void trace_field_bool(struct trace_fields *f, bool value, const char *name);
-void trace_fields_deinit(struct trace_fields *f);
 
 /* ---- the record ------------------------------------------------------------------ */
 

@@ -28,7 +28,8 @@ const char *trace_decider(const struct trace *t) {
     return t->by_default;
 }
 
-void trace_put_duration(struct buf *out, uint64_t ns) {
+/* A duration as people read it: "12.3 us", "50.2 ms", "1.50 s". */
+static void put_duration(struct buf *out, uint64_t ns) {
     if (ns < 1000000)
         buf_printf(out, "%.1f us", (double)ns / 1e3);
     else if (ns < 1000000000)
@@ -55,7 +56,7 @@ static void put_note(struct buf *out, const struct trace_note *note) {
     };
     put(out, words[note->type]);
     if (note->type == NOTE_WAIT) {
-        trace_put_duration(out, note->ns);
+        put_duration(out, note->ns);
         put(out, " in ");
     }
     put_escaped(out, note->text);
@@ -94,7 +95,7 @@ static void put_run(struct buf *out, const struct trace *t, const struct trace_r
     else
         put_verdict(out, r->verdict, r->reason_code);
     put(out, ", ");
-    trace_put_duration(out, r->ns);
+    put_duration(out, r->ns);
     buf_printf(out, ", %s%llu instructions\n", r->instructions == COUNT_MAX ? "over " : "",
                (unsigned long long)r->instructions);
     put_changes(out, r);

@@ -18,8 +18,6 @@ void trace_put_json(struct buf *out, const struct trace *t);
 /* Who decided: the name of a handler, a grant, a setting; NULL: nobody did.  Lent. */
 const char *trace_decider(const struct trace *t);
 
-/* A duration as people read it: "12.3 us", "50.2 ms", "1.50 s". */
-void trace_put_duration(struct buf *out, uint64_t ns);
 /* A JSON string; null for NULL. */
 void trace_put_json_string(struct buf *out, const char *text);
 
