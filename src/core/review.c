@@ -130,8 +130,9 @@ static void review_free(struct review *r) {
 /* ---- one review ----------------------------------------------------------- */
 
 /* Not when it is asked for: everybody may be judged again at one go. */
-static void list_filters(struct review *r, const struct session *s) {
+static void list_filters(struct review *r, struct session *s) {
     r->is_begun = true;
+    *(r->all ? &s->is_full_review_due : &s->is_review_due) = false;
     for (const struct subscription *sub = s->subs; sub; sub = sub->next) {
         AUTO(buf_deinit) struct buf filter = BUF_INIT;
         subs_filter(sub, &filter);
@@ -249,9 +250,12 @@ static struct reviews *reviews_of(struct worker *w) {
     return all;
 }
 
+/* One that has not begun yet sees what has changed meanwhile, too. */
 static void begin(struct session *s, bool all) {
     struct worker *w = s->worker;
     if (w->stopping || !s->subs) return;
+    if (s->is_full_review_due || (!all && s->is_review_due)) return;
+    *(all ? &s->is_full_review_due : &s->is_review_due) = true;
     struct review *r = xcalloc(1, sizeof *r);
     r->worker = w;
     r->session = s->handle;

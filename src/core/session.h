@@ -77,6 +77,8 @@ struct session {
     struct conn *conn;         /* lent; NULL while unconnected */
     struct subscription *subs; /* owned by the index */
     uint32_t subs_len;         /* of them */
+    bool is_review_due;        /* private to review.c: one is queued, of what stands by grants, */
+    bool is_full_review_due;   /* or of all subscriptions */
     struct attr *attrs;        /* owned list: client.session */
     inner_fn *inner;           /* takes its messages: it has no client; NULL: it has */
     void *inner_obj;           /* borrowed: inner's */

@@ -293,6 +293,26 @@ static void few_reviews_wait_at_a_time_and_all_have_their_turn(void **state) {
     for (unsigned i = 0; i < SESSIONS; i++) client_unref(all[i]);
 }
 
+/* A policy may take a grant away with every message. */
+static void a_review_that_is_due_is_not_queued_again(void **state) {
+    struct rig *r = *state;
+    struct peer p;
+    join(&p, r, MQTT_5, "p", true);
+    assert_int_equal(subscribe(&p, "a", 0), 0);
+    fake_on(&r->hooks, HOOK_AUTHORIZE, wait_for_reviews);
+    for (unsigned i = 0; i < 10; i++) review_session(p.client->session);
+    rig_settle(r);
+    assert_int_equal(r->hooks.waiting_len, 1);
+    for (unsigned i = 0; i < 10; i++) review_session(p.client->session); /* it has begun */
+    rig_settle(r);
+    assert_int_equal(r->hooks.waiting_len, 2);
+    fake_answer(&r->hooks, VERDICT_ALLOW, 0);
+    fake_answer(&r->hooks, VERDICT_DENY, 0);
+    rig_settle(r);
+    assert_int_equal(p.client->session->subs_len, 0);
+    peer_drop(&p);
+}
+
 /* The rig sees to it that nothing waits when the broker has gone. */
 static void reviews_end_with_the_broker(void **state) {
     struct rig *r = strict(state);
@@ -372,6 +392,7 @@ int main(void) {
         RIG(hooks_may_keep_what_has_lost_its_grant),
         RIG(a_session_may_end_while_it_is_judged),
         RIG(few_reviews_wait_at_a_time_and_all_have_their_turn),
+        RIG(a_review_that_is_due_is_not_queued_again),
         RIG(reviews_end_with_the_broker),
         RIG(a_session_is_resumed_without_its_grants),
         RIG(grants_move_with_their_client),
