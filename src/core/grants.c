@@ -299,6 +299,7 @@ struct survey {
     struct grant_answer partly; /* ALLOW: by the first that reaches into it */
     bool is_excepted;           /* something of it is denied */
     uint8_t qos;                /* the most that any entry gives */
+    uint8_t least_qos;          /* and the least */
 };
 
 /* True when nothing of the filter is left to decide: *a says how. */
@@ -308,11 +309,12 @@ static bool survey_entry(struct survey *s, const struct grant *g, const struct g
     if (!all && (!overlaps(e, s->filter) || !(e->is_deny || (e->actions & GRANT_READ))))
         return false;
     if (!e->is_deny && e->max_qos > s->qos) s->qos = e->max_qos;
+    if (!e->is_deny && e->max_qos < s->least_qos) s->least_qos = e->max_qos;
     if (!all && e->is_deny) s->is_excepted = true;
     if (!all && !e->is_deny && !s->partly.entry) s->partly = decided(g, e);
     if (!all) return false;
     *a = e->is_deny && s->partly.entry ? s->partly : decided(g, e);
-    bool is_whole = !e->is_deny && !s->is_excepted;
+    bool is_whole = !e->is_deny && !s->is_excepted && s->least_qos == s->qos;
     a->standing = is_whole ? STANDING_GRANTED : STANDING_PARTLY;
     a->qos = s->qos;
     return true;
@@ -320,7 +322,7 @@ static bool survey_entry(struct survey *s, const struct grant *g, const struct g
 
 struct grant_answer grants_subscribe(const struct grants *all, struct slice filter,
                                      uint64_t now_ms) {
-    struct survey s = { .filter = filter };
+    struct survey s = { .filter = filter, .least_qos = 2 };
     struct grant_answer a;
     for (const struct grant *g = all->first; g; g = g->next) {
         if (g->expires_ms <= now_ms) continue;

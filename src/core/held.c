@@ -78,13 +78,19 @@ static struct grant_answer granted(const struct session *s, const struct message
     return grants_deliver(all, message_topic(m), loop_now_ms(s->worker->loop));
 }
 
+/* Does default_access let through what nobody decides?  Not where authorize hooks could have
+ * refused the subscription and were not asked, since a grant reached into it. */
+static bool is_open(const struct worker *w) {
+    return w->config->default_access && !hooks_want(w->hooks, HOOK_AUTHORIZE);
+}
+
 /* False: the client may not have it.  Where grants settle it no authorize hook is asked. */
 static bool may_have(const struct session *s, struct outgoing *o) {
     const bool hooks_decide = (o->ask & HOOK_BIT_AUTHORIZE_DELIVER) != 0;
     const struct grant_answer a = granted(s, o->message);
     if (a.verdict == VERDICT_DENY) return false;
     if (a.verdict == VERDICT_NONE)
-        return hooks_decide || o->standing != STANDING_PARTLY || s->worker->config->default_access;
+        return hooks_decide || o->standing != STANDING_PARTLY || is_open(s->worker);
     o->ask &= ~HOOK_BIT_AUTHORIZE_DELIVER;
     if (a.qos < o->qos) o->qos = a.qos;
     return true;
@@ -131,16 +137,22 @@ static const char *invalid(const struct held *h, size_t most_bytes) {
     return why;
 }
 
+/* What the authorize hooks have not decided: they may have granted it meanwhile. */
+static bool held_granted(struct held *h) {
+    const struct grant_answer a = granted(h->session, h->message);
+    if (a.verdict == VERDICT_NONE) return h->session->worker->config->default_access;
+    if (a.verdict == VERDICT_ALLOW && a.qos < h->qos) h->qos = a.qos;
+    return a.verdict == VERDICT_ALLOW;
+}
+
 /* The verdict is there: takes the message back; false when the delivery is refused. */
 static bool held_passes(struct held *h) {
     struct worker *w = h->session->worker;
     enum verdict v = h->call.verdict;
     if (h->call.event == HOOK_DELIVER) h->message = h->call.message;
     if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
-    if (h->call.event == HOOK_AUTHORIZE && v == VERDICT_NONE)
-        v = granted(h->session, h->message).verdict; /* hooks may have granted it meanwhile */
     if (h->call.event == HOOK_AUTHORIZE)
-        return v == VERDICT_ALLOW || (v == VERDICT_NONE && w->config->default_access);
+        return v == VERDICT_ALLOW || (v == VERDICT_NONE && held_granted(h));
     if (h->message == h->before) return true;
     size_t most = config_most_bytes(w->config);
     if (most < h->weight) most = h->weight;

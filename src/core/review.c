@@ -63,11 +63,17 @@ static void set_standing(struct session *s, struct subscription *sub, struct sli
     session_replay_stands(s, filter, standing);
 }
 
+/* Its standing by a grant: what gives less than the subscription has is kept to at each
+ * delivery, since the client has been told its QoS. */
+static uint8_t standing_by_grant(const struct subscription *sub, const struct grant_answer *a) {
+    return a->qos < sub->options.qos ? STANDING_PARTLY : a->standing;
+}
+
 /* Its standing by the present grants: none is ended here, and no hook asked.  What has lost
  * its grant is checked at each delivery. */
 static uint8_t standing_now(const struct subscription *sub, const struct grant_answer *a) {
-    if (stands_by_grant(sub)) return a->verdict == VERDICT_ALLOW ? a->standing : STANDING_PARTLY;
-    return standing_of(a, false);
+    if (!stands_by_grant(sub)) return standing_of(a, false);
+    return a->verdict == VERDICT_ALLOW ? standing_by_grant(sub, a) : STANDING_PARTLY;
 }
 
 static void regrade(struct session *s) {
@@ -178,7 +184,7 @@ static void settle(struct review *r, struct session *s) {
         end_subscription(r, s);
         return;
     }
-    set_standing(s, sub, r->filter, standing_of(&a, by_grant));
+    set_standing(s, sub, r->filter, by_grant ? standing_by_grant(sub, &a) : standing_of(&a, false));
 }
 
 static void on_verdict(struct hook_call *call);

@@ -112,6 +112,23 @@ describe("a grant", function()
         end)
     end)
 
+    it("says how high the QoS may be where a wider one gives more, and comes later", function()
+        with("", function(run, _, new, root)
+            local c = new("c", [[{ "read", "r/0", qos = 0 }, { "read", "r/#" }, name = "g"]]):subscribe("r/#", 2)
+            root:publish("r/0", "1", { qos = 1 }):publish("r/1", "2", { qos = 1 })
+            c:expect_publish("r/0", "1", { qos = 0 })
+            c:expect_publish("r/1", "2", { qos = 1 }):ack()
+            for _, how in ipairs { "", [[sol.client "c":revoke "g"]] } do
+                run(how .. [[ sol.client "c":grant { { "read", "r/#", qos = 0 }, name = "g" }]])
+                root:publish("r/1", "3", { qos = 1 })
+                c:expect_publish("r/1", "3", { qos = 0 })
+                run [[sol.client "c":grant { { "read", "r/#" }, name = "g" }]]
+                root:publish("r/1", "4", { qos = 1 })
+                c:expect_publish("r/1", "4", { qos = 1 }):ack()
+            end
+        end)
+    end)
+
     it("is asked before older ones, its entries in order, and a deny is one of them", function()
         with("", function(run, _, new)
             local c = new("c", [[{ "deny", "a/secret/#" }, { "all", "a/#" }, { "deny", "a/b" }, name = "base"]])
@@ -233,6 +250,31 @@ describe("authorize handlers", function()
             for line in b:log():gmatch "asked: ([^\n]+)" do asked[#asked + 1] = line end
             assert.same({ "subscribe free/#", "deliver free/x", "publish free", "publish lazy", "publish other" },
                 asked)
+        end)
+    end)
+
+    it("keep what they were not asked about from who may read a part of it", function()
+        local handler = [[default_access = "allow"
+            sol.on("authorize", function(client) if client.id == "c" then return sol.deny() end end)]]
+        for config, comes in pairs { [handler] = false, [ [[default_access = "allow"]] ] = true } do
+            with(config, function(_, _, new, root)
+                local c = new("c", [[{ "read", "r/#" }]]):subscribe("x", 0, { rc = comes and 0 or 0x87 })
+                c:unsubscribe("x"):subscribe("#", 0)
+                root:publish("x", "perhaps"):publish("r/x", "yes")
+                if comes then c:expect_publish("x", "perhaps") end
+                c:expect_publish("r/x", "yes"):expect_nothing()
+            end)
+        end
+    end)
+
+    it("may grant a delivery, at a lower QoS", function()
+        with([[sol.on("authorize", function(client)
+                if client.id == "c" then client:grant { { "read", "r/#", qos = 0 } } end
+            end, { actions = { "deliver" } })]], function(_, _, new, root)
+            local c = new("c", [[{ "read", "other" }]]):subscribe("#", 1)
+            root:publish("r/x", "1", { qos = 1 }):publish("r/x", "2", { qos = 1 })
+            c:expect_publish("r/x", "1", { qos = 0 })
+            c:expect_publish("r/x", "2", { qos = 0 }):expect_nothing()
         end)
     end)
 end)

@@ -208,6 +208,13 @@ static void a_subscription_gets_the_most_that_its_entries_give(void **state) {
     assert_int_equal(of_filter(&all, "#").qos, 2);
     assert_int_equal(grants_deliver(&all, SLICE("a/b"), NOW).qos, 1);
     assert_int_equal(grants_deliver(&all, SLICE("a/c"), NOW).qos, 0);
+    give(&all, &ada, "rest", (const char *[]){ "read #" }, 1);
+    assert_int_equal(of_filter(&all, "#").standing, STANDING_GRANTED);
+    give(&all, &ada, "less", (const char *[]){ "read a/d" }, 1);
+    all.first->at[0].max_qos = 0;
+    assert_int_equal(of_filter(&all, "#").qos, 2);
+    assert_int_equal(of_filter(&all, "#").standing, STANDING_PARTLY);
+    assert_int_equal(of_filter(&all, "a/d").standing, STANDING_GRANTED);
     forget(&all);
 }
 
