@@ -112,6 +112,24 @@ describe("delayed", function()
         assert.equal(3, #all:messages())
         publishes(d, 0)
     end)
+
+    it("keeps no room for clients that have gone with their sessions", function()
+        local b, all = with "max_pending = 2"
+        local stays = b:connect { client_id = "stays", session_expiry = 3600 }
+        assert.equal(0, stays:publish("$delayed/60/t", "stays"))
+        stays:disconnect()
+        for i = 1, 5 do
+            local c = b:connect { client_id = "passer-by " .. i }
+            assert.equal(0, c:publish("$delayed/3600/t", "x"), i)
+            assert.equal(0x97, c:publish("$delayed/3600/t", "x"), i)
+            c:disconnect()
+            b:advance(2)
+        end
+        b:advance(60)
+        all:expect("t", "stays")
+        b:advance(3600)
+        all:expect_none()
+    end)
 end)
 
 describe("delayed does not load", function()

@@ -13,6 +13,7 @@ local M = { defaults = { max_delay = 86400, max_pending = 10000, max_per_client 
 local PREFIX = "delayed/" -- of the names in client.session
 local FULL = sol.deny(0x97, "too many delayed messages")
 local TOO_LONG = 65535    -- what a session's value may have
+local SWEEP_EACH = 1      -- second, at most
 
 --- The delay in seconds and the topic; or nil and what is wrong.
 local function parse(topic, max_delay)
@@ -50,10 +51,32 @@ function Waiting:add(id, n, len)
     self.of_client[id] = of_client > 0 and of_client or nil
 end
 
---- The time has come: whatever is left of the client and its session decides.
-function Waiting:publish(id, name, len)
+function Waiting:forget(id, name, len)
     self:add(id, -1, len)
     self.armed[name] = nil
+end
+
+--- What waits for clients that have gone, sessions and all, makes room: else whoever comes under
+--- one name after the other would fill it for everybody, for as long as the longest delay.
+function Waiting:sweep()
+    if sol.now() < self.next_sweep then return end
+    self.next_sweep = sol.now() + SWEEP_EACH
+    for name, one in pairs(self.armed) do
+        if not sol.client(one.id) then
+            one.timer:cancel()
+            self:forget(one.id, name, one.len)
+        end
+    end
+end
+
+--- Is there room for so many bytes more?
+function Waiting:has_room(options, len)
+    return self.count < options.max_pending and self.bytes + len <= options.max_bytes
+end
+
+--- The time has come: whatever is left of the client and its session decides.
+function Waiting:publish(id, name, len)
+    self:forget(id, name, len)
     local client = sol.client(id)
     local text = client and client.session[name]
     if not text then return sol.log.info("delayed message of %s: gone with its session", id) end
@@ -66,8 +89,8 @@ end
 
 function Waiting:arm(id, name, len, seconds)
     self:add(id, 1, len)
-    self.armed[name] = true
-    sol.after(math.max(0, seconds), function() self:publish(id, name, len) end)
+    local timer = sol.after(math.max(0, seconds), function() self:publish(id, name, len) end)
+    self.armed[name] = { id = id, len = len, timer = timer }
 end
 
 --- After a reload: the sessions know what waits.
@@ -86,16 +109,17 @@ function M.setup(options)
     for name, value in pairs(options) do
         if value <= 0 then error(name .. ": expected a number above 0", 0) end
     end
-    local waiting = setmetatable({ count = 0, bytes = 0, of_client = {}, armed = {} }, Waiting)
+    local waiting = setmetatable({ count = 0, bytes = 0, of_client = {}, armed = {}, next_sweep = 0 }, Waiting)
 
     sol.on("publish", "$delayed/#", function(client, message)
         local delay, target = parse(message.topic, options.max_delay)
         if not delay then return sol.deny(0x90, target) end
         local text = packed(message, target, sol.time() + delay)
         if #text > TOO_LONG then return sol.deny(0x97, "too long to be delayed") end
-        if waiting.count >= options.max_pending or waiting.bytes + #text > options.max_bytes
-            or (waiting.of_client[client.id] or 0) >= options.max_per_client then
-            return FULL
+        if (waiting.of_client[client.id] or 0) >= options.max_per_client then return FULL end
+        if not waiting:has_room(options, #text) then
+            waiting:sweep()
+            if not waiting:has_room(options, #text) then return FULL end
         end
         local name = PREFIX .. sol.uuid()
         client.session[name] = text
