@@ -59,15 +59,22 @@ local NAMES = {
     payload = function(at) return at.document end,
 }
 
+-- What there is no such value of is nil: an object as a string would say where it lies in memory.
 local AS = {
     number = tonumber,
-    string = tostring,
+    string = function(v) return type(v) ~= "table" and tostring(v) or nil end,
     integer = function(v)
         v = tonumber(v)
         return v and math.tointeger(v // 1)
     end,
     boolean = function(v) return v == true or v == "true" or v == "on" or v == "1" or v == 1 end,
 }
+
+--- value * scale + offset; as a float where integers would overflow.
+local function scaled(value, scale, offset)
+    local result, rough = value * scale + offset, (value + 0.0) * scale + offset
+    return math.abs(rough) < 2 ^ 53 and result or rough
+end
 
 local OPTIONS = { path = "string", default = "any", scale = "number", offset = "number", round = "number",
     map = "table", as = "string" }
@@ -92,7 +99,7 @@ local function lookup(spec)
         if value ~= nil and spec.map then value = spec.map[value] end
         if value ~= nil and counts then
             value = tonumber(value)
-            if value and (spec.scale or spec.offset) then value = value * (spec.scale or 1) + (spec.offset or 0) end
+            if value and (spec.scale or spec.offset) then value = scaled(value, spec.scale or 1, spec.offset or 0) end
             if value and digits then value = tonumber(digits:format(value)) end
         end
         if value ~= nil and as then value = as(value) end

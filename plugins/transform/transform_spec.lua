@@ -40,6 +40,17 @@ describe("transform", function()
         end)
     end)
 
+    it("makes no string of an object, and of large numbers no others", function()
+        try([[{ from = "t", payload = { s = { path = "v", as = "string", default = "none" },
+            n = { path = "v", scale = 2, offset = 1 } } }]], function(becomes)
+            becomes("t", '{"v":{}}', "t", '{"s":"none"}')
+            becomes("t", '{"v":[1]}', "t", '{"s":"none"}')
+            becomes("t", '{"v":true}', "t", '{"s":"true"}')
+            becomes("t", '{"v":20}', "t", '{"n":41,"s":"20"}')
+            becomes("t", '{"v":9223372036854775807}', "t", '{"n":1.8446744073709552e+19,"s":"9223372036854775807"}')
+        end)
+    end)
+
     it("changes what is there: keep, set, remove", function()
         try([[
             { from = "set", set = { ["a.b.c"] = "$.x", x = "$.a", ["list[2]"] = "two" },
