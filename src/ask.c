@@ -29,7 +29,7 @@ static const char usage[] =
     "  --qos 0|1|2\n"
     "  --listener URL       the listener it comes by; otherwise the first one\n"
     "  --as-connected       do not ask about its CONNECT\n"
-    "  -c, --config FILE    the policy (sol.lua)\n"
+    "  -c, --config FILE    the policy; without it, none\n"
     "      --live [SOCKET]  ask the running broker, by its admin socket\n"
     "      --json           an object a line\n"
     "The exit status is 0 for allowed, 1 for refused, 2 for a question that cannot be asked.\n"
@@ -128,9 +128,13 @@ static int read_option(struct ask *a, struct words *w, const char *arg) {
     return unknown(arg);
 }
 
+static bool is_help(const char *arg) {
+    return strcmp(arg, "-h") == 0 || strcmp(arg, "--help") == 0;
+}
+
 static int read_word(struct ask *a, struct words *w) {
     const char *arg = *w->at++;
-    if (strcmp(arg, "-h") == 0 || strcmp(arg, "--help") == 0) {
+    if (is_help(arg)) {
         fputs(usage, stdout);
         return EXIT_SUCCESS;
     }
@@ -149,7 +153,7 @@ int ask_read(int argc, char **argv, struct ask *a) {
         inquiry_set_action(&a->inquiry, SLICE("trace"));
     else if (w.at < w.end && **w.at != '-' && !inquiry_set_action(&a->inquiry, slice_str(*w.at++)))
         return complain("explain what, \"%s\"? connect, publish or subscribe", w.at[-1]);
-    else if (w.at == argv + 1 && (w.at == w.end || strcmp(*w.at, "--help") != 0))
+    else if (w.at == argv + 1 && (w.at == w.end || !is_help(*w.at)))
         return complain("explain what? connect, publish or subscribe");
     while (r == ASK_GO_ON && w.at < w.end) r = read_word(a, &w);
     if (r != ASK_GO_ON) return r;

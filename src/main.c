@@ -26,7 +26,8 @@
 #include <unistd.h>
 
 static const char usage[] =
-    "usage: sol [-c FILE] [-v] [-w]     run the broker\n"
+    "usage: sol [run] [-c FILE] [-v] [-w]\n"
+    "                                   run the broker\n"
     "       sol check [-c FILE]         check a policy file and exit\n"
     "       sol test FILE...            run tests of policies (sol test --help)\n"
     "       sol passwd [-c] [-D] [-b] FILE USER [PASSWORD]\n"

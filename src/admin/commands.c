@@ -6,14 +6,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 int reload_main(int argc, char **argv) {
     struct caller c;
     struct buf answer = BUF_INIT;
     char *why;
     if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
-        fputs("usage: sol reload [SOCKET]\n", stderr);
-        return 2;
+        bool is_help = strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0;
+        fputs("usage: sol reload [SOCKET]\n", is_help ? stdout : stderr);
+        return is_help ? EXIT_SUCCESS : 2;
     }
     if (!caller_open(&c, argv[1], &why)) {
         fprintf(stderr, "sol: %s\n", why);

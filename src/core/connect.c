@@ -94,8 +94,9 @@ void connect_refuse(struct connecting *q, uint8_t reason_code, const char *reaso
         trial_refused(q->conn->trial, q, reason_code, reason ? reason : why);
         return;
     }
+    struct slice id = q->request.packet.client_id; /* empty: not assigned yet */
     log_info(q->conn->worker->log, "connect", "CONNECT of client %.*s refused: 0x%02X %s",
-             SLICE_FMT(q->request.packet.client_id), reason_code, reason ? reason : why);
+             SLICE_FMT(id.len ? id : SLICE("-")), reason_code, reason ? reason : why);
     refuse(q->conn, &(struct farewell){ reason_code, reason, q->server_reference, NULL });
     /* A hook may have hidden a name that is a secret. */
     const struct pkt_connect *p = &q->request.packet;

@@ -233,6 +233,12 @@ describe("sol reload", function()
             assert.truthy(result.stderr:find "No such file", result.stderr)
         end)
     end)
+
+    it("says how it is called", function()
+        local asked, wrong = broker.sol("reload", "--help"), broker.sol("reload", "--now")
+        assert.same({ 0, "usage: sol reload [SOCKET]\n" }, { asked.status, asked.stdout })
+        assert.same({ 2, asked.stdout }, { wrong.status, wrong.stderr })
+    end)
 end)
 
 describe("a broker with --watch", function()
