@@ -301,7 +301,7 @@ local function connect(given)
     check(options)
     local s = { options = options, url = url_of(options), queue = {}, first = 1, last = 0, in_flight = 0,
         pending = 0, ids = {}, last_id = 0, received = {}, subscriptions = {}, last_subscription = 0, ready = {},
-        is_new = true }
+        is_new = true, reported = "nothing yet" }
     if is_loading() then
         -- other workers connect when something is asked of them
         after(0, function() if s.is_wanted or native.worker_number() == 0 then start(s) end end, { each_worker = true })

@@ -206,13 +206,19 @@ static void take_options(lua_State *L, int index, struct handler *h) {
 
 /* ---- sol.on ------------------------------------------------------------------------ */
 
-/* "file:line" of the function at `index`; free() it. */
+/* "file:line" of the function at `index`; of one that a function of ours has made, where the
+ * policy asked for it.  free() it. */
 static char *place_of(lua_State *L, int index) {
     lua_Debug ar;
     char text[LUA_IDSIZE + 16];
     lua_pushvalue(L, index);   /* ..., fn */
     lua_getinfo(L, ">S", &ar); /* ... */
-    snprintf(text, sizeof text, "%s:%d", ar.short_src, ar.linedefined);
+    int line = ar.linedefined;
+    for (int level = 1; *ar.source != '@' && lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        line = ar.currentline;
+    }
+    snprintf(text, sizeof text, "%s:%d", ar.short_src, line);
     return xstrdup(text);
 }
 

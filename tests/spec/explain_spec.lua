@@ -88,6 +88,15 @@ describe("sol explain publish", function()
         has(r.stdout, "publish: dropped, by rename (sol.lua:13)\n")
     end)
 
+    it("names the policy's line where a function of sol's has made the handler", function()
+        local r = explain([[
+            sol.observe({ "connected" }, function() end, { name = "seen" })
+            sol.on("authenticate", sol.authenticator({ cache_ttl = 0 }, function() return true end))
+        ]], "publish", "--topic", "t", table.unpack(ME))
+        has(r.stdout, "\n  sol.lua:2 priority 0: allow, ")
+        has(r.stdout, "\n  seen (sol.lua:1) priority 0: ")
+    end)
+
     it("names the setting, or the limit, when no handler decides", function()
         local r = as_me("publish", "--topic", "else", "--payload=x")
         assert.equal(1, r.status)

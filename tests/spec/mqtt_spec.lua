@@ -245,6 +245,7 @@ describe("sol.mqtt", function()
                     assert(line:publish("t", "1", { qos = 1 }))
                     return hear().payload
                 ]])
+                b:log_wait "sol.mqtt tcp://127.0.0.1:%d+: connected"
                 far:kill9():start()
                 assert.equal("2", code [[
                     local got
