@@ -29,7 +29,7 @@ static const char usage[] =
     "  --qos 0|1|2\n"
     "  --listener URL       the listener it comes by; otherwise the first one\n"
     "  --as-connected       do not ask about its CONNECT\n"
-    "  -c, --config FILE    the policy; without it, none\n"
+    "  -c, --config FILE    the policy; without it the defaults are asked\n"
     "      --live [SOCKET]  ask the running broker, by its admin socket\n"
     "      --json           an object a line\n"
     "The exit status is 0 for allowed, 1 for refused, 2 for a question that cannot be asked.\n"

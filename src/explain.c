@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 /* ---- a broker of its own -------------------------------------------------------------- */
 
@@ -169,6 +170,8 @@ static int rehearse(const struct ask *a) {
                                     [EXPLAIN_IMPOSSIBLE] = ASK_IMPOSSIBLE };
     struct stage s = { .inquiry = &a->inquiry, .started_ns = real_ns() };
     char *error = NULL;
+    if (!a->config && access("sol.lua", R_OK) == 0)
+        fputs("there is a sol.lua here; to ask it: -c sol.lua\n", stderr);
     s.rehearsal = rehearsal_new(
         &(struct rehearsal_opts){ .path = a->config, .sink = on_log, .sink_obj = &s }, &error);
     if (!s.rehearsal) {

@@ -97,6 +97,16 @@ describe("sol explain publish", function()
         has(r.stdout, "\n  seen (sol.lua:1) priority 0: ")
     end)
 
+    it("tells of the sol.lua it has not been given", function()
+        broker.with_dir(function(dir)
+            broker.write_file(dir .. "/sol.lua", "default_access = 'deny'")
+            local asking = 'sol=$(realpath "$0") && cd "$1" && exec "$sol" explain publish --client c --topic t'
+            local r = broker.run { "/bin/sh", "-c", asking, os.getenv "SOL_BIN", dir }
+            assert.equal(0, r.status)
+            has(r.stderr, "there is a sol.lua here; to ask it: -c sol.lua\n")
+        end)
+    end)
+
     it("names the setting, or the limit, when no handler decides", function()
         local r = as_me("publish", "--topic", "else", "--payload=x")
         assert.equal(1, r.status)
