@@ -87,9 +87,10 @@ void live_end(lua_State *L, int at) {
 
 /* The string at the top is the topic. [-1, +0, m] */
 static void keep_topic(lua_State *L, struct live *live) {
-    live->topic = vm_to_slice(L, -1);
+    struct slice topic = vm_to_slice(L, -1);
+    object_show(L, 1, "topic"); /* ...; that may raise: only now something holds the string */
+    live->topic = topic;
     live->shows_topic = true;
-    object_show(L, 1, "topic"); /* ... */
 }
 
 void live_push_topic(lua_State *L, struct live *live) {
@@ -105,12 +106,12 @@ void live_set_topic(lua_State *L, struct live *live) {
 
 void live_set_qos(lua_State *L, struct live *live, uint8_t qos) {
     lua_pushinteger(L, qos); /* ..., qos */
-    live->qos = qos;
     object_show(L, 1, "qos");
+    live->qos = qos;
 }
 
 void live_set_retain(lua_State *L, struct live *live, bool retain) {
     lua_pushboolean(L, retain); /* ..., retain */
-    live->retain = retain;
     object_show(L, 1, "retain");
+    live->retain = retain;
 }
