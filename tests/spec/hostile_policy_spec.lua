@@ -120,7 +120,8 @@ describe("a handler that waits or yields", function()
 
     it("leaves coroutines behind for the collector", function()
         eval.with({ config = "hook_budget = 30 vm_memory = 32 << 20" }, function(run, b)
-            for _ = 1, 20 do
+            -- ThreadSanitizer keeps memory for every coroutine that never ends.
+            for _ = 1, broker.is_lean() and 20 or 3 do
                 assert.equal("ok", run [[
                     for _ = 1, 2000 do
                         coroutine.wrap(function()
