@@ -31,7 +31,9 @@ struct log {
     void *sink_obj; /* lent */
 };
 
+/* Before the log is shared: lines go to `fd` (borrowed). */
 void log_init(struct log *log, int fd, enum log_level level, enum log_format format);
+/* Any thread, at any time. */
 void log_set(struct log *log, enum log_level level, enum log_format format);
 
 /* Writes one line when `level` is enabled:

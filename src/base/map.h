@@ -26,6 +26,7 @@ struct map {
     uint64_t seed[2];
 };
 
+/* Empty; allocates when the first object comes.  `key` names an object as long as it is in. */
 void map_init(struct map *m, map_key_fn *key);
 /* Frees the table, not the objects. */
 void map_deinit(struct map *m);

@@ -33,6 +33,7 @@ struct slots {
     uint32_t used; /* objects present */
 };
 
+/* Empty; allocates when the first object comes. */
 void slots_init(struct slots *t);
 /* Likewise, its slots numbered from `base`, a multiple of SLOTS_MAX: so the handles of
  * several owners differ, and say whose they are. */

@@ -16,6 +16,7 @@ struct aliases {
     uint16_t out_max;        /* what the client takes, bounded by ours */
 };
 
+/* Frees both tables; zeroed ones are fine. */
 void aliases_deinit(struct aliases *a);
 
 /* An incoming PUBLISH with alias `id` and `topic` (may be empty): gives the topic meant in

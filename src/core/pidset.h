@@ -15,6 +15,7 @@ struct pidset {
     uint32_t len;
 };
 
+/* Frees it; a zeroed one is empty and valid. */
 void pidset_deinit(struct pidset *s);
 /* Makes `s` equal to `other`. */
 void pidset_copy(struct pidset *s, const struct pidset *other);

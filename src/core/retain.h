@@ -10,6 +10,7 @@
 
 struct retain;
 
+/* An empty store, for all workers; to be freed after their threads. */
 struct retain *retain_new(void);
 void retain_free(struct retain *r);
 

@@ -50,6 +50,7 @@ static inline void route_unref(struct worker *w, struct route *r) {
     if (--r->refs == 0) route_drop(w, r);
 }
 
+/* Of a worker, before its thread and after it. */
 void route_cache_init(struct worker *w);
 /* Forget everything (hooks were replaced, or shutdown). */
 void route_cache_clear(struct worker *w);

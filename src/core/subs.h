@@ -54,6 +54,7 @@ struct route_share {
 /* The number of parts the tree's validity is split into. */
 enum { SUBS_PARTS = 1024 };
 
+/* An empty index, for all workers; to be freed after their threads, without subscriptions. */
 struct subs *subs_new(void);
 void subs_free(struct subs *s);
 

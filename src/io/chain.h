@@ -25,6 +25,7 @@ struct chain {
     size_t len;                /* bytes still to write */
 };
 
+/* An empty pool; deinit frees what it keeps, after the chains that use it. */
 void chain_pool_init(struct chain_pool *p);
 void chain_pool_deinit(struct chain_pool *p);
 

@@ -37,6 +37,7 @@ struct fetch;
 /* The outcome, lent; the fetch is over. */
 typedef void fetch_fn(void *obj, const struct fetch_reply *reply);
 
+/* Lends `loop`, on whose thread everything here happens. */
 struct fetcher *fetcher_new(struct loop *loop);
 /* Fetches under way are dropped, not answered.  NULL is fine. */
 void fetcher_free(struct fetcher *f);

@@ -42,6 +42,7 @@ enum pool_result {
     POOL_FULL       /* neither */
 };
 
+/* None yet; lends `loop`, by which idle connections are watched and closed. */
 struct pools *pools_new(struct loop *loop);
 /* Closes what is idle.  Nothing may be in use or queued. */
 void pools_free(struct pools *all);

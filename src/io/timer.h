@@ -24,6 +24,7 @@ struct wheel {
     struct timer_list running; /* taken, in order */
 };
 
+/* Empty, standing at `now_ms`. */
 void wheel_init(struct wheel *w, uint64_t now_ms);
 /* Detaches every timer. */
 void wheel_deinit(struct wheel *w);

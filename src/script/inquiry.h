@@ -22,6 +22,7 @@ struct inquiry {
     bool is_json;
 };
 
+/* Frees its texts; a zeroed one is fine. */
 void inquiry_deinit(struct inquiry *q);
 
 /* True for the word of an action. */

@@ -29,6 +29,7 @@ struct matcher {
     struct capture captures[PATTERN_CAPTURES];
 };
 
+/* Lends `src` and `pat` until the last call; raises on `L` what the others raise. */
 void matcher_init(struct matcher *m, lua_State *L, struct slice src, struct slice pat);
 /* Matches the pattern from `p` on at `s`: the end of the match, or NULL. [-0, +0, e] */
 const char *matcher_run(struct matcher *m, const char *s, const char *p);

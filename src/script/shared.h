@@ -62,6 +62,7 @@ size_t dict_used(struct dict *d);
 
 /* Errors are static texts, NULL is success.  `ttl_ms` 0: for ever. */
 
+/* *out is owned (shared_value_deinit): nil when there is none, or an error. */
 const char *dict_get(struct dict *d, struct slice key, struct shared_value *out);
 
 enum dict_verb { DICT_SET, DICT_ADD, DICT_REPLACE };
@@ -105,6 +106,7 @@ const char *dict_len(struct dict *d, struct slice key, size_t *len);
 
 /* ---- all of it ------------------------------------------------------------------ */
 
+/* Forgets every key. */
 void dict_flush_all(struct dict *d);
 /* Frees at most `max` (0: all) whose time is over; gives their number. */
 size_t dict_flush_expired(struct dict *d, size_t max);

@@ -11,6 +11,7 @@ struct suggest {
     char best[SUGGEST_MAX];
 };
 
+/* Nothing is near `word` (lent) yet. */
 void suggest_init(struct suggest *s, const char *word);
 /* Considers one known name. */
 void suggest_offer(struct suggest *s, const char *name);

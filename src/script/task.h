@@ -125,6 +125,7 @@ struct task *task_running(const struct vm *vm);
 /* Calls fn for every task in use; it may put the task back. */
 void tasks_each(struct vm *vm, void (*fn)(struct task *t, void *obj), void *obj);
 
+/* No task yet.  Right after vm_new. */
 void tasks_init(struct vm *vm);
 /* Frees pool and bookkeeping; no task may be in use.  Before vm_close. */
 void tasks_deinit(struct vm *vm);
