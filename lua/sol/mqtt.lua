@@ -23,16 +23,7 @@ local PRIVATE = {} -- key of what a connection or a subscription keeps
 
 -- ---- options -------------------------------------------------------------------------------
 
-local OPTIONS = {
-    host = { "string", default = "127.0.0.1" },
-    port = { "integer", 1, 65535 },
-    socket = { "string" },
-    tls = { "boolean" },
-    ca = { "string" },
-    cert = { "string" },
-    key = { "string" },
-    server_name = { "string" },
-    verify = { "boolean" },
+local OPTIONS = native.server_options {
     version = { "integer", 4, 5, default = 5 },
     client_id = { "string" },
     username = { "string" },
@@ -103,13 +94,6 @@ local function check(options)
     options.port = options.port or options.tls and 8883 or 1883
     options.client_id = options.client_id or "sol-" .. hex.encode(random(8))
     options.session_expiry = options.session_expiry or options.clean and 0 or FOR_EVER
-end
-
-local function url_of(options)
-    if options.socket then return "unix://" .. options.socket end
-    local host = options.host
-    if host:find(":", 1, true) then host = "[" .. host .. "]" end
-    return ("%s://%s:%d"):format(options.tls and "tls" or "tcp", host, options.port)
 end
 
 -- ---- keeping it up -------------------------------------------------------------------------------
@@ -299,7 +283,7 @@ end
 local function connect(given)
     local options = options_of("sol.mqtt.connect", given, OPTIONS)
     check(options)
-    local s = { options = options, url = url_of(options), queue = {}, first = 1, last = 0, in_flight = 0,
+    local s = { options = options, url = native.server_url(options), queue = {}, first = 1, last = 0, in_flight = 0,
         pending = 0, ids = {}, last_id = 0, received = {}, subscriptions = {}, last_subscription = 0, ready = {},
         is_new = true, reported = "nothing yet" }
     if is_loading() then

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- options.lua -- native.options: what the functions written in Lua check their options with.
+-- options.lua -- native.options: what the functions written in Lua check their options with;
+-- and what they have in common that connect to a server.
 
 local _, native = ...
 
@@ -62,6 +63,32 @@ function native.check_seconds(what, arg, value, default)
     if value == nil then return default end
     if type(value) == "number" and value >= 0 then return value end
     error(("bad argument #%d to '%s' (expected seconds, 0 or more)"):format(arg, what), 3)
+end
+
+local SERVER = {
+    host = { "string", default = "127.0.0.1" },
+    port = { "integer", 1, 65535 },
+    socket = { "string" },
+    tls = { "boolean" },
+    ca = { "string" },
+    cert = { "string" },
+    key = { "string" },
+    server_name = { "string" },
+    verify = { "boolean" },
+}
+
+--- `known` with the options that say where a server is and how it is to be trusted.
+function native.server_options(known)
+    for name, rule in pairs(SERVER) do known[name] = rule end
+    return known
+end
+
+--- Their URL for sol.socket.connect; `options.port` is set.
+function native.server_url(options)
+    if options.socket then return "unix://" .. options.socket end
+    local host = options.host
+    if host:find(":", 1, true) then host = "[" .. host .. "]" end
+    return ("%s://%s:%d"):format(options.tls and "tls" or "tcp", host, options.port)
 end
 
 return {}

@@ -23,16 +23,7 @@ local M = { null = null }
 
 -- ---- options ----------------------------------------------------------------------------
 
-local OPTIONS = {
-    host = { "string", default = "127.0.0.1" },
-    port = { "integer", 1, 65535, default = 6379 },
-    socket = { "string" },
-    tls = { "boolean" },
-    ca = { "string" },
-    cert = { "string" },
-    key = { "string" },
-    server_name = { "string" },
-    verify = { "boolean" },
+local OPTIONS = native.server_options {
     username = { "string" },
     password = { "string" },
     db = { "integer", default = 0 },
@@ -48,13 +39,7 @@ local function check(options)
     if options.username and not options.password then
         error("sol.redis: option \"username\" needs a \"password\"", 3)
     end
-end
-
-local function url_of(options)
-    if options.socket then return "unix://" .. options.socket end
-    local host = options.host
-    if host:find(":", 1, true) then host = "[" .. host .. "]" end
-    return ("%s://%s:%d"):format(options.tls and "tls" or "tcp", host, options.port)
+    options.port = options.port or 6379
 end
 
 --- What sol.socket is asked for.  Who is somebody else, or elsewhere, has another pool.
@@ -419,7 +404,7 @@ local function greeting(options)
 end
 
 local function open(options)
-    local socket, err = connect(url_of(options), socket_options(options))
+    local socket, err = connect(native.server_url(options), socket_options(options))
     if not socket then return nil, err end
     local self = setmetatable({
         socket = socket, timeout = options.timeout, max_reply = options.max_reply, queue = {},
