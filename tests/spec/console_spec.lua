@@ -250,7 +250,8 @@ describe("the console", function()
 
     it("edits lines on a terminal, completes them and remembers them", function()
         with_broker({ config = "" }, function(b)
-            local command = ("%s console %s/sol.sock"):format(broker.binary(), b.dir)
+            -- exec: a shell beside it would be interrupted with it.
+            local command = ("exec %s console %s/sol.sock"):format(broker.binary(), b.dir)
             local terminal = broker.spawn(b.dir, { "/usr/bin/env", "TERM=xterm", "XDG_STATE_HOME=" .. b.dir,
                 "script", "-qec", command, "/dev/null" })
             local seen = 1
