@@ -33,7 +33,7 @@ struct route *route_again(struct worker *w, struct slice topic, struct route **m
 void route_forget(struct worker *w, struct route **memo);
 /* Is the route what a fresh look-up would give?  (Hooks aside: see `policy`.) */
 static inline bool route_is_current(const struct worker *w, const struct route *r) {
-    return subs_current(w->broker->subs, r->to.part, r->to.epoch, r->to.epoch_wide);
+    return subs_current(w->broker->subs, &r->to.age);
 }
 
 /* A reference keeps a route while it is in use: hooks and closing connections may renew or

@@ -1,17 +1,23 @@
 /* subs.c -- the subscription index: adding and removing.
  *
  * A filter without wildcards is one entry of the map `exact`.  The others are paths in a
- * trie of levels:
+ * forest of levels.  A root stands for what a filter begins with: its levels before the first
+ * wildcard, two at most.
  *
- *     a/+/c   a/#          root --a--> [ ] --+--> [ ] --c--> [subscribers]
- *                                       \---#--> [subscribers]
+ *     a/+/c   a/#          root "a/" --+--> [ ] --c--> [subscribers]
+ *                                   \---#--> [subscribers]
+ *     a/b/c/#              root "a/b/" --c--> [ ] --#--> [subscribers]
  *
- * The children of all trie nodes lie in one map under (parent, level), but for `+` and `#`,
- * which the parent points to: a lookup follows at most three branches a level.  A shared
+ * So a topic a/b/c is looked for in three trees, those of "", "a/" and "a/b/", and no change
+ * below other roots can concern it: each beginning belongs to one of SUBS_PARTS parts, by
+ * hash, whose epoch every change bumps.  Parts share the locks and maps of SHARDS shards, so
+ * threads that change different parts rarely meet.
+ *
+ * The children of all nodes of a shard lie in one map under (parent, level), but for `+` and
+ * `#`, which the parent points to: a lookup follows at most three branches a level.  A shared
  * subscription, $share/GROUP/FILTER, is a node of its own in the map `shares`, listed by the node
- * of FILTER.  Invariant: a node without subscribers, shares and children does not exist, but for
- * the root.  Every change bumps the epoch of the part its filter's first level falls in, or
- * epoch_wide when that level is a wildcard. */
+ * of FILTER and in the same shard.  Invariant: a node without subscribers, shares and children
+ * does not exist. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/subs.h"
 
@@ -22,24 +28,68 @@
 
 #include <stdlib.h>
 
+enum { SPINS = 2000 }; /* some ten microseconds */
+
 /* ---- parts and epochs --------------------------------------------------- */
 
 static bool is_level(struct slice level, char wildcard) {
     return level.len == 1 && level.at[0] == wildcard;
 }
 
-static bool is_wide(struct slice filter) {
-    return filter.at[0] == '#' || filter.at[0] == '+';
+static uint32_t step(uint32_t hash, uint8_t c) {
+    return (hash ^ c) * 16777619u;
+}
+
+/* FNV-1a: not keyed, a collision only costs a rebuilt route or a wait. */
+struct prefixes subs_prefixes(struct slice text) {
+    enum { LONGEST = SUBS_PREFIXES - 1, MASK = SUBS_PARTS - 1 };
+    uint32_t h = 2166136261u;
+    struct prefixes p = { .part = { h & MASK } };
+    for (size_t i = 0; i < text.len && p.last < LONGEST; i++) {
+        uint8_t c = text.at[i];
+        bool begins = i == 0 || text.at[i - 1] == '/';
+        if (begins && (c == '+' || c == '#')) return p;
+        h = step(h, c);
+        if (c != '/') continue;
+        p.len[++p.last] = i + 1;
+        p.part[p.last] = h & MASK;
+    }
+    if (p.last == LONGEST) return p;
+    p.len[++p.last] = text.len + 1;
+    p.part[p.last] = step(h, '/') & MASK;
+    return p;
+}
+
+/* What a filter is about, and where it belongs. */
+struct place {
+    struct slice filter, inner; /* the same when it is not shared */
+    size_t prefix;              /* bytes of `inner` that name the root */
+    uint16_t part;
+    bool is_shared, is_exact;
+};
+
+static struct place place_of(struct slice filter) {
+    struct place place = { .filter = filter };
+    struct slice group;
+    bool valid;
+    place.is_shared = topic_shared(filter, &group, &place.inner, &valid);
+    if (!place.is_shared) place.inner = filter;
+    struct prefixes p = subs_prefixes(place.inner);
+    place.prefix = p.len[p.last];
+    place.part = p.part[p.last];
+    place.is_exact = !topic_has_wildcard(place.inner);
+    return place;
 }
 
 static void bump(struct subs *s, const struct filter_node *n) {
-    atomic_fetch_add_explicit(n->part == PART_WIDE ? &s->epoch_wide : &s->epoch[n->part], 1,
-                              memory_order_release);
+    atomic_fetch_add_explicit(&s->epoch[n->part], 1, memory_order_release);
 }
 
-bool subs_current(const struct subs *s, uint32_t part, uint64_t epoch, uint64_t epoch_wide) {
-    return atomic_load_explicit(&s->epoch[part], memory_order_acquire) == epoch &&
-           atomic_load_explicit(&s->epoch_wide, memory_order_acquire) == epoch_wide;
+bool subs_current(const struct subs *s, const struct subs_age *age) {
+    for (unsigned i = 0; i < SUBS_PREFIXES; i++)
+        if (atomic_load_explicit(&s->epoch[age->part[i]], memory_order_acquire) != age->epoch[i])
+            return false;
+    return true;
 }
 
 /* ---- nodes -------------------------------------------------------------- */
@@ -57,7 +107,7 @@ static struct slice crowd_key(const void *obj) {
     return slice_of(&((const struct subscription *)obj)->key, sizeof(struct subscription_key));
 }
 
-/* NULL: the root, or no LEVEL. */
+/* NULL: a root, or no LEVEL. */
 static struct filter_node *parent_of(const struct filter_node *n) {
     struct filter_node *parent = NULL;
     if (n->kind == LEVEL) memcpy(&parent, n->key, PARENT);
@@ -72,9 +122,10 @@ static struct share *share_of(struct filter_node *n) {
     return CONTAINER_OF(n, struct share, node);
 }
 
-static struct filter_node *node_new(enum node_kind kind, struct slice key) {
+static struct filter_node *node_new(enum node_kind kind, struct slice key, uint16_t part) {
     struct filter_node *n = xcalloc(1, sizeof *n + key.len);
     n->kind = (uint8_t)kind;
+    n->part = part;
     n->len = (uint16_t)(kind == LEVEL ? key.len - PARENT : key.len);
     memcpy(n->key, key.at, key.len);
     return n;
@@ -92,113 +143,140 @@ static struct filter_node **wildcard_of(struct branch *b, struct slice level) {
     return NULL;
 }
 
-struct filter_node *subs_child(const struct subs *s, const struct filter_node *parent,
+static uint32_t wildcards_of(const struct branch *b) {
+    return (b->plus != NULL) + (b->hash != NULL);
+}
+
+struct filter_node *subs_root(const struct shard *shard, struct slice text, size_t prefix_len) {
+    if (!shard->levels.len) return NULL;
+    uint8_t key[PARENT + prefix_len];
+    level_key(key, NULL, slice_of(text.at, prefix_len < text.len ? prefix_len : text.len));
+    if (prefix_len > text.len) key[PARENT + text.len] = '/';
+    return map_find(&shard->levels, slice_of(key, sizeof key));
+}
+
+struct filter_node *subs_child(const struct shard *shard, const struct filter_node *parent,
                                struct slice level) {
     if (!parent->below) return NULL;
     struct filter_node **wildcard = wildcard_of(parent->below, level);
     if (wildcard) return *wildcard;
+    if (parent->below->children == wildcards_of(parent->below)) return NULL;
     uint8_t key[PARENT + level.len];
     level_key(key, parent, level);
-    return map_find(&s->levels, slice_of(key, sizeof key));
+    return map_find(&shard->levels, slice_of(key, sizeof key));
 }
 
-static struct filter_node *child_new(struct subs *s, struct filter_node *parent, struct slice key) {
-    struct filter_node *n = node_new(LEVEL, key);
-    struct slice level = node_level(n);
-    n->part = parent->part;
-    if (parent == s->root)
-        n->part = level.len && is_wide(level) ? PART_WIDE : (uint16_t)subs_part(level);
-    parent->below->children++;
+/* A LEVEL that the map has, by its key; made when it is not there. */
+static struct filter_node *level_get(struct shard *shard, struct slice key, uint16_t part) {
+    uint64_t hash = map_hash(&shard->levels, key);
+    struct filter_node *n = map_find_hashed(&shard->levels, key, hash);
+    if (n) return n;
+    n = node_new(LEVEL, key, part);
+    map_put_hashed(&shard->levels, n, hash);
+    struct filter_node *parent = parent_of(n);
+    if (parent) parent->below->children++;
     return n;
 }
 
-static struct filter_node *child_get(struct subs *s, struct filter_node *parent,
+static struct filter_node *child_get(struct shard *shard, struct filter_node *parent,
                                      struct slice level) {
     uint8_t bytes[PARENT + level.len];
     struct slice key = slice_of(bytes, sizeof bytes);
     level_key(bytes, parent, level);
     if (!parent->below) parent->below = xcalloc(1, sizeof *parent->below);
     struct filter_node **wildcard = wildcard_of(parent->below, level);
-    if (wildcard) return *wildcard ? *wildcard : (*wildcard = child_new(s, parent, key));
-    uint64_t hash = map_hash(&s->levels, key);
-    struct filter_node *n = map_find_hashed(&s->levels, key, hash);
-    if (n) return n;
-    n = child_new(s, parent, key);
-    map_put_hashed(&s->levels, n, hash);
-    return n;
+    if (!wildcard) return level_get(shard, key, parent->part);
+    if (!*wildcard) {
+        *wildcard = node_new(LEVEL, key, parent->part);
+        parent->below->children++;
+    }
+    return *wildcard;
 }
 
-static void child_del(struct subs *s, struct filter_node *n) {
+static struct filter_node *root_get(struct shard *shard, struct slice prefix, uint16_t part) {
+    uint8_t bytes[PARENT + prefix.len];
+    level_key(bytes, NULL, prefix);
+    return level_get(shard, slice_of(bytes, sizeof bytes), part);
+}
+
+/* Gives the parent, or NULL. */
+static struct filter_node *level_del(struct shard *shard, struct filter_node *n) {
     struct filter_node *parent = parent_of(n);
-    struct filter_node **wildcard = wildcard_of(parent->below, node_level(n));
+    struct filter_node **wildcard = parent ? wildcard_of(parent->below, node_level(n)) : NULL;
     if (wildcard)
         *wildcard = NULL;
     else
-        map_del(&s->levels, node_key(n));
-    if (--parent->below->children == 0) {
+        map_del(&shard->levels, node_key(n));
+    if (parent && --parent->below->children == 0) {
         free(parent->below);
         parent->below = NULL;
     }
     free(n);
+    return parent;
 }
 
-static struct filter_node *plain_find(const struct subs *s, struct slice filter) {
-    if (!topic_has_wildcard(filter)) return map_find(&s->exact, filter);
-    struct filter_node *n = s->root;
+static struct filter_node *plain_find(const struct shard *shard, const struct place *place) {
+    if (place->is_exact) return map_find(&shard->exact, place->inner);
+    struct filter_node *n = subs_root(shard, place->inner, place->prefix);
     struct slice level;
-    for (size_t at = 0; n && topic_next_level(filter, &at, &level);) n = subs_child(s, n, level);
+    for (size_t at = place->prefix; n && topic_next_level(place->inner, &at, &level);)
+        n = subs_child(shard, n, level);
     return n;
 }
 
-static struct filter_node *node_find(const struct subs *s, struct slice filter) {
-    struct slice group, inner;
-    bool valid;
-    if (topic_shared(filter, &group, &inner, &valid)) return map_find(&s->shares, filter);
-    return plain_find(s, filter);
+static struct filter_node *node_find(const struct shard *shard, const struct place *place) {
+    if (place->is_shared) return map_find(&shard->shares, place->filter);
+    return plain_find(shard, place);
 }
 
-static struct filter_node *exact_get(struct subs *s, struct slice filter) {
-    uint64_t hash = map_hash(&s->exact, filter);
-    struct filter_node *n = map_find_hashed(&s->exact, filter, hash);
+static struct filter_node *exact_get(struct shard *shard, struct slice filter, uint16_t part) {
+    uint64_t hash = map_hash(&shard->exact, filter);
+    struct filter_node *n = map_find_hashed(&shard->exact, filter, hash);
     if (n) return n;
-    n = node_new(EXACT, filter);
-    n->part = (uint16_t)subs_part(filter);
-    map_put_hashed(&s->exact, n, hash);
+    n = node_new(EXACT, filter, part);
+    map_put_hashed(&shard->exact, n, hash);
     return n;
 }
 
-static struct filter_node *plain_get(struct subs *s, struct slice filter) {
-    if (!topic_has_wildcard(filter)) return exact_get(s, filter);
-    struct filter_node *n = s->root;
-    struct slice level;
-    for (size_t at = 0; topic_next_level(filter, &at, &level);) n = child_get(s, n, level);
+static struct filter_node *plain_get(struct shard *shard, const struct place *place) {
+    if (place->is_exact) return exact_get(shard, place->inner, place->part);
+    struct slice prefix = slice_of(place->inner.at, place->prefix), level;
+    struct filter_node *n = root_get(shard, prefix, place->part);
+    for (size_t at = place->prefix; topic_next_level(place->inner, &at, &level);)
+        n = child_get(shard, n, level);
     return n;
 }
 
-static struct filter_node *share_get(struct subs *s, struct slice filter, struct slice inner) {
-    struct filter_node *n = map_find(&s->shares, filter);
+/* Says which shard it is in; never 0.  After some ten million the numbers come round. */
+static uint32_t share_id_new(struct shard *shard, uint16_t part) {
+    uint32_t id;
+    do id = ++shard->last_share_id * SHARDS + part % SHARDS;
+    while (id < SHARDS || map_find(&shard->share_ids, slice_of(&id, sizeof id)));
+    return id;
+}
+
+static struct filter_node *share_get(struct shard *shard, const struct place *place) {
+    struct filter_node *n = map_find(&shard->shares, place->filter);
     if (n) return n;
-    struct share *share = xcalloc(1, sizeof *share + filter.len);
+    struct share *share = xcalloc(1, sizeof *share + place->filter.len);
     share->node.kind = SHARE;
-    share->node.len = (uint16_t)filter.len;
-    memcpy(share->node.key, filter.at, filter.len);
-    share->id = ++s->last_share_id;
-    share->inner = plain_get(s, inner);
-    share->node.part = share->inner->part;
+    share->node.part = place->part;
+    share->node.len = (uint16_t)place->filter.len;
+    memcpy(share->node.key, place->filter.at, place->filter.len);
+    share->id = share_id_new(shard, place->part);
+    share->inner = plain_get(shard, place);
     share->next = share->inner->shares;
     share->link = &share->inner->shares;
     if (share->next) share->next->link = &share->next;
     share->inner->shares = share;
-    map_put(&s->shares, &share->node);
-    map_put(&s->share_ids, share);
+    map_put(&shard->shares, &share->node);
+    map_put(&shard->share_ids, share);
     return &share->node;
 }
 
-static struct filter_node *node_get(struct subs *s, struct slice filter) {
-    struct slice group, inner;
-    bool valid;
-    if (topic_shared(filter, &group, &inner, &valid)) return share_get(s, filter, inner);
-    return plain_get(s, filter);
+static struct filter_node *node_get(struct shard *shard, const struct place *place) {
+    if (place->is_shared) return share_get(shard, place);
+    return plain_get(shard, place);
 }
 
 static bool is_unused(const struct filter_node *n) {
@@ -206,35 +284,34 @@ static bool is_unused(const struct filter_node *n) {
 }
 
 /* Removes the node if the invariant says so, then its parents likewise. */
-static void plain_prune(struct subs *s, struct filter_node *n) {
-    if (n->kind == EXACT && is_unused(n)) {
-        map_del(&s->exact, node_key(n));
+static void plain_prune(struct shard *shard, struct filter_node *n) {
+    if (n->kind == LEVEL) {
+        while (n && is_unused(n)) n = level_del(shard, n);
+    } else if (is_unused(n)) {
+        map_del(&shard->exact, node_key(n));
         free(n);
-        return;
     }
-    for (struct filter_node *parent; (parent = parent_of(n)) && is_unused(n); n = parent)
-        child_del(s, n);
 }
 
 /* The last subscriber of `n` has gone. */
-static void node_prune(struct subs *s, struct filter_node *n) {
+static void node_prune(struct shard *shard, struct filter_node *n) {
     if (n->subs_cap) free(n->many);
     n->many = NULL;
     n->subs_cap = 0;
     n->is_crowded = false;
-    s->filters--;
+    shard->filters--;
     if (n->kind != SHARE) {
-        plain_prune(s, n);
+        plain_prune(shard, n);
         return;
     }
     struct share *share = share_of(n);
     struct filter_node *inner = share->inner;
-    map_del(&s->shares, node_key(n));
-    map_del(&s->share_ids, share_key(share));
+    map_del(&shard->shares, node_key(n));
+    map_del(&shard->share_ids, share_key(share));
     if (share->next) share->next->link = share->link;
     *share->link = share->next;
     free(share);
-    plain_prune(s, inner);
+    plain_prune(shard, inner);
 }
 
 /* ---- subscriptions ------------------------------------------------------ */
@@ -248,43 +325,50 @@ static void make_room(struct filter_node *n) {
     if (one) n->many[0] = one;
 }
 
-static void node_push(struct subs *s, struct filter_node *n, struct subscription *sub) {
+static void node_push(struct shard *shard, struct filter_node *n, struct subscription *sub) {
     make_room(n);
     sub->at = n->subs_len++;
     if (n->subs_cap)
         n->many[sub->at] = sub;
     else
         n->one = sub;
-    s->filters += sub->at == 0;
-    s->subscriptions++;
+    shard->filters += sub->at == 0;
+    shard->subscriptions++;
     if (!n->is_crowded && n->subs_len > CROWD) {
         n->is_crowded = true;
-        for (uint32_t i = 0; i < sub->at; i++) map_put(&s->crowd, n->many[i]);
+        for (uint32_t i = 0; i < sub->at; i++) map_put(&shard->crowd, n->many[i]);
     }
-    if (n->is_crowded) map_put(&s->crowd, sub);
+    if (n->is_crowded) map_put(&shard->crowd, sub);
 }
 
 /* The subscription of `session` to this node, or NULL. */
-static struct subscription *node_sub(const struct subs *s, const struct filter_node *n,
+static struct subscription *node_sub(const struct shard *shard, const struct filter_node *n,
                                      struct handle session) {
     if (n->is_crowded) {
         struct subscription_key key = { (struct filter_node *)(uintptr_t)n, session };
-        return map_find(&s->crowd, slice_of(&key, sizeof key));
+        return map_find(&shard->crowd, slice_of(&key, sizeof key));
     }
     for (uint32_t i = 0; i < n->subs_len; i++)
         if (handle_eq(subs_of(n)[i]->key.session, session)) return subs_of(n)[i];
     return NULL;
 }
 
-static void remove_locked(struct subs *s, struct subscription *sub) {
+/* Whoever holds the lock is done in less time than falling asleep takes. */
+static void lock_to_change(struct shard *shard) {
+    for (int i = 0; i < SPINS; i++)
+        if (pthread_rwlock_trywrlock(&shard->lock) == 0) return;
+    pthread_rwlock_wrlock(&shard->lock);
+}
+
+static void remove_locked(struct subs *s, struct shard *shard, struct subscription *sub) {
     struct filter_node *n = sub->key.node;
     bump(s, n);
-    if (n->is_crowded) map_del(&s->crowd, crowd_key(sub));
+    if (n->is_crowded) map_del(&shard->crowd, crowd_key(sub));
     struct subscription *last = subs_of(n)[--n->subs_len];
     last->at = sub->at;
     if (n->subs_cap) n->many[sub->at] = last;
-    s->subscriptions--;
-    if (!n->subs_len) node_prune(s, n);
+    shard->subscriptions--;
+    if (!n->subs_len) node_prune(shard, n);
     if (sub->next) sub->next->link = sub->link;
     *sub->link = sub->next;
     free(sub);
@@ -292,36 +376,44 @@ static void remove_locked(struct subs *s, struct subscription *sub) {
 
 int subs_add(struct subs *s, struct subscription **list, struct handle session, struct slice filter,
              const struct subscribe_options *options, uint32_t identifier) {
-    pthread_rwlock_wrlock(&s->lock);
-    struct filter_node *n = node_get(s, filter);
-    struct subscription *sub = node_sub(s, n, session);
-    int r = sub ? SUBS_REPLACED : SUBS_NEW;
+    struct place place = place_of(filter);
+    struct shard *shard = shard_of(s, place.part);
+    struct subscription *spare = xcalloc(1, sizeof *spare); /* outside of the lock: it takes long */
+    lock_to_change(shard);
+    struct filter_node *n = node_get(shard, &place);
+    struct subscription *sub = node_sub(shard, n, session);
     if (!sub) {
-        sub = xcalloc(1, sizeof *sub);
+        sub = spare;
         sub->key = (struct subscription_key){ n, session };
-        node_push(s, n, sub);
-        sub->next = *list;
-        sub->link = list;
-        if (sub->next) sub->next->link = &sub->next;
-        *list = sub;
+        node_push(shard, n, sub);
     }
     sub->options = *options;
     sub->identifier = identifier;
     bump(s, n);
-    pthread_rwlock_unlock(&s->lock);
-    return r;
+    pthread_rwlock_unlock(&shard->lock);
+    if (sub != spare) {
+        free(spare);
+        return SUBS_REPLACED;
+    }
+    sub->next = *list;
+    sub->link = list;
+    if (sub->next) sub->next->link = &sub->next;
+    *list = sub;
+    return SUBS_NEW;
 }
 
-static struct subscription *find_locked(const struct subs *s, struct handle session,
-                                        struct slice filter) {
-    const struct filter_node *n = node_find(s, filter);
-    return n ? node_sub(s, n, session) : NULL;
+static struct subscription *find_locked(const struct shard *shard, struct handle session,
+                                        const struct place *place) {
+    const struct filter_node *n = node_find(shard, place);
+    return n ? node_sub(shard, n, session) : NULL;
 }
 
 struct subscription *subs_find(struct subs *s, struct handle session, struct slice filter) {
-    pthread_rwlock_rdlock(&s->lock);
-    struct subscription *sub = find_locked(s, session, filter);
-    pthread_rwlock_unlock(&s->lock);
+    struct place place = place_of(filter);
+    struct shard *shard = shard_of(s, place.part);
+    pthread_rwlock_rdlock(&shard->lock);
+    struct subscription *sub = find_locked(shard, session, &place);
+    pthread_rwlock_unlock(&shard->lock);
     return sub;
 }
 
@@ -329,35 +421,43 @@ bool subs_has(struct subs *s, struct handle session, struct slice filter) {
     return subs_find(s, session, filter) != NULL;
 }
 
+/* Where a subscription of this thread's is; its node stays as long as it does. */
+static struct shard *shard_of_sub(struct subs *s, const struct subscription *sub) {
+    return shard_of(s, sub->key.node->part);
+}
+
 void subs_set_standing(struct subs *s, struct subscription *sub, uint8_t standing) {
     if (sub->options.standing == standing) return;
-    pthread_rwlock_wrlock(&s->lock);
+    struct shard *shard = shard_of_sub(s, sub);
+    lock_to_change(shard);
     sub->options.standing = standing;
     bump(s, sub->key.node);
-    pthread_rwlock_unlock(&s->lock);
+    pthread_rwlock_unlock(&shard->lock);
 }
 
 bool subs_del(struct subs *s, struct handle session, struct slice filter) {
-    pthread_rwlock_wrlock(&s->lock);
-    struct subscription *sub = find_locked(s, session, filter);
-    if (sub) remove_locked(s, sub);
-    pthread_rwlock_unlock(&s->lock);
+    struct place place = place_of(filter);
+    struct shard *shard = shard_of(s, place.part);
+    lock_to_change(shard);
+    struct subscription *sub = find_locked(shard, session, &place);
+    if (sub) remove_locked(s, shard, sub);
+    pthread_rwlock_unlock(&shard->lock);
     return sub != NULL;
 }
 
 void subs_del_all(struct subs *s, struct subscription **list) {
-    if (!*list) return;
-    pthread_rwlock_wrlock(&s->lock);
-    while (*list) remove_locked(s, *list);
-    pthread_rwlock_unlock(&s->lock);
+    while (*list) {
+        struct shard *shard = shard_of_sub(s, *list);
+        lock_to_change(shard);
+        remove_locked(s, shard, *list);
+        pthread_rwlock_unlock(&shard->lock);
+    }
 }
 
 static void add_levels(const struct filter_node *n, struct buf *out) {
     const struct filter_node *parent = parent_of(n);
-    if (parent_of(parent)) {
-        add_levels(parent, out);
-        buf_add(out, "/", 1);
-    }
+    if (parent) add_levels(parent, out);
+    if (parent && parent_of(parent)) buf_add(out, "/", 1);
     buf_add_slice(out, node_level(n));
 }
 
@@ -371,41 +471,52 @@ void subs_filter(const struct subscription *sub, struct buf *out) {
 
 /* ---- life --------------------------------------------------------------- */
 
+static void shard_init(struct shard *shard) {
+    pthread_rwlock_init(&shard->lock, NULL);
+    map_init(&shard->exact, node_key);
+    map_init(&shard->levels, node_key);
+    map_init(&shard->shares, node_key);
+    map_init(&shard->share_ids, share_key);
+    map_init(&shard->crowd, crowd_key);
+}
+
+static void shard_deinit(struct shard *shard) {
+    must(shard->subscriptions == 0);
+    map_deinit(&shard->exact);
+    map_deinit(&shard->levels);
+    map_deinit(&shard->shares);
+    map_deinit(&shard->share_ids);
+    map_deinit(&shard->crowd);
+    pthread_rwlock_destroy(&shard->lock);
+}
+
 struct subs *subs_new(void) {
-    struct subs *s = xcalloc(1, sizeof *s);
-    pthread_rwlock_init(&s->lock, NULL);
-    map_init(&s->exact, node_key);
-    map_init(&s->levels, node_key);
-    map_init(&s->shares, node_key);
-    map_init(&s->share_ids, share_key);
-    map_init(&s->crowd, crowd_key);
-    s->root = node_new(LEVEL, slice_of("\0\0\0\0\0\0\0\0", PARENT));
+    struct subs *s = xcalloc_lines(1, sizeof *s);
+    for (unsigned i = 0; i < SHARDS; i++) shard_init(&s->shards[i]);
     return s;
 }
 
 void subs_free(struct subs *s) {
-    if (!s) return;
-    must(s->subscriptions == 0);
-    map_deinit(&s->exact);
-    map_deinit(&s->levels);
-    map_deinit(&s->shares);
-    map_deinit(&s->share_ids);
-    map_deinit(&s->crowd);
-    free(s->root);
-    pthread_rwlock_destroy(&s->lock);
+    for (unsigned i = 0; s && i < SHARDS; i++) shard_deinit(&s->shards[i]);
     free(s);
 }
 
+/* Adds up what each shard counts there. */
+static size_t sum_of(struct subs *s, size_t member) {
+    size_t sum = 0;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        struct shard *shard = &s->shards[i];
+        pthread_rwlock_rdlock(&shard->lock);
+        sum += *(size_t *)(void *)((char *)shard + member);
+        pthread_rwlock_unlock(&shard->lock);
+    }
+    return sum;
+}
+
 size_t subs_count(struct subs *s) {
-    pthread_rwlock_rdlock(&s->lock);
-    size_t n = s->subscriptions;
-    pthread_rwlock_unlock(&s->lock);
-    return n;
+    return sum_of(s, offsetof(struct shard, subscriptions));
 }
 
 size_t subs_filters(struct subs *s) {
-    pthread_rwlock_rdlock(&s->lock);
-    size_t n = s->filters;
-    pthread_rwlock_unlock(&s->lock);
-    return n;
+    return sum_of(s, offsetof(struct shard, filters));
 }

@@ -1,9 +1,9 @@
 /* subs.h -- who wants which topic.
  *
- * Exact filters lie in a hash, wildcard filters in a trie of levels, and each of them knows
- * the groups that share it ($share/GROUP/FILTER); each worker reads
- * them through its route cache (route.h), which stays valid while the epoch of its part
- * of the tree is unchanged.  Any thread; the lock lives in subs.c. */
+ * Exact filters lie in a hash, wildcard filters in trees of levels, and each of them knows
+ * the groups that share it ($share/GROUP/FILTER).  Each worker reads them through its route
+ * cache (route.h): a route stays valid while the epochs of the parts it came from are
+ * unchanged.  Any thread; the locks live in subs.c. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_SUBS_H
 #define SOL_CORE_SUBS_H
@@ -51,8 +51,15 @@ struct route_share {
     uint32_t id;        /* of the share, for subs_share */
 };
 
-/* The number of parts the tree's validity is split into. */
-enum { SUBS_PARTS = 1024 };
+/* A filter belongs to one of the parts, by the levels it begins with; a topic looks for its
+ * subscribers in that many of them. */
+enum { SUBS_PARTS = 1024, SUBS_PREFIXES = 3 };
+
+/* The parts of the index that an answer came from, and how often each had changed by then. */
+struct subs_age {
+    uint16_t part[SUBS_PREFIXES];
+    uint64_t epoch[SUBS_PREFIXES];
+};
 
 /* An empty index, for all workers; to be freed after their threads, without subscriptions. */
 struct subs *subs_new(void);
@@ -88,10 +95,9 @@ struct route_entries {
     uint32_t cap;               /* entries there is room for */
     struct route_share *shares; /* owned */
     uint32_t shares_len;
-    uint32_t *identifiers;      /* owned; NULL: none */
-    uint64_t remote;            /* bit per worker: others with plain subscribers */
-    uint32_t part;              /* the part of the tree that decides its validity */
-    uint64_t epoch, epoch_wide; /* as they stood */
+    uint32_t *identifiers; /* owned; NULL: none */
+    uint64_t remote;       /* bit per worker: others with plain subscribers */
+    struct subs_age age;
 };
 /* Collects the subscribers of a topic name that live on `worker`, which others have some,
  * and the members of shares wherever they live.  `out` is zeroed, or from an earlier match,
@@ -105,7 +111,7 @@ void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
 /* Frees what `e` owns and leaves it empty. */
 void route_entries_deinit(struct route_entries *e);
 /* Is what subs_match gave still the whole truth?  No lock. */
-bool subs_current(const struct subs *s, uint32_t part, uint64_t epoch, uint64_t epoch_wide);
+bool subs_current(const struct subs *s, const struct subs_age *age);
 
 /* Subscriptions and distinct filters in the index. */
 size_t subs_count(struct subs *s);

@@ -6,12 +6,14 @@
 #define SOL_CORE_SUBS_INDEX_H
 
 #include "base/map.h"
+#include "base/mem.h"
 #include "core/subs.h"
 
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 
-/* A filter without wildcards, one level of those with, or a shared filter.  There may be
+/* A filter without wildcards, a root, one level below it, or a shared filter.  There may be
  * millions: what few of them need lies elsewhere. */
 struct filter_node {
     struct branch *below; /* owned; NULL: no children */
@@ -21,11 +23,12 @@ struct filter_node {
         struct subscription **many; /* owned array of lent ones */
     };
     uint32_t subs_len, subs_cap;
-    uint16_t len;    /* bytes of the filter or level in key */
-    uint16_t part;   /* of the tree that a change here concerns; PART_WIDE: all of it */
+    uint16_t len;    /* bytes of the filter, prefix or level in key */
+    uint16_t part;   /* of the index */
     uint8_t kind;    /* enum node_kind */
     bool is_crowded; /* its subscriptions are in the map `crowd` */
-    uint8_t key[];   /* LEVEL: the parent's address, then the level; else the filter */
+    uint8_t key[];   /* LEVEL: the parent's address (a root has none), then prefix or level; else
+                        the filter */
 };
 
 enum node_kind { EXACT, LEVEL, SHARE };
@@ -46,37 +49,50 @@ struct share {
 
 enum {
     PARENT = sizeof(struct filter_node *), /* bytes at the start of a LEVEL's key */
-    PART_WIDE = SUBS_PARTS,
+    SHARDS = 64,
     CROWD = 32 /* subscriptions of one node that are still searched one by one */
 };
 
-struct subs {
-    pthread_rwlock_t lock;
+/* The parts whose numbers are the same modulo SHARDS. */
+struct shard {
+    alignas(CACHE_LINE) pthread_rwlock_t lock;
+    size_t subscriptions, filters;
+    struct map levels;    /* filter_node by parent and level, or prefix */
     struct map exact;     /* filter_node by filter */
-    struct map levels;    /* filter_node by parent and level */
     struct map shares;    /* filter_node of a share, by its whole filter */
     struct map share_ids; /* share by its id */
     struct map crowd;     /* subscription by subscription_key, those of crowded nodes */
-    struct filter_node *root;
     uint32_t last_share_id;
-    size_t subscriptions, filters;
-    _Atomic uint64_t epoch_wide;
-    _Atomic uint64_t epoch[SUBS_PARTS];
 };
+
+struct subs {
+    struct shard shards[SHARDS];
+    alignas(CACHE_LINE) _Atomic uint64_t epoch[SUBS_PARTS];
+};
+
+static inline struct shard *shard_of(struct subs *s, uint16_t part) {
+    return &s->shards[part % SHARDS];
+}
 
 static inline struct subscription *const *subs_of(const struct filter_node *n) {
     return n->subs_cap ? n->many : &n->one;
 }
 
-/* FNV-1a of the first level: not keyed, a collision only costs a rebuilt route. */
-static inline uint32_t subs_part(struct slice topic) {
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < topic.len && topic.at[i] != '/'; i++) h = (h ^ topic.at[i]) * 16777619u;
-    return h & (SUBS_PARTS - 1);
-}
+/* How a topic or plain filter begins: its first none, one and two levels, each with the slash
+ * behind it, as far as there are levels and before the first wildcard. */
+struct prefixes {
+    unsigned last;                /* the longest: 0 to 2 */
+    size_t len[SUBS_PREFIXES];    /* bytes; one more than there are when all is prefix */
+    uint16_t part[SUBS_PREFIXES]; /* that filters with this for their longest belong to */
+};
+
+struct prefixes subs_prefixes(struct slice text);
+
+/* The root for this prefix of `text`, lent, or NULL. */
+struct filter_node *subs_root(const struct shard *shard, struct slice text, size_t prefix_len);
 
 /* The child of `parent` for this level of a filter, lent; NULL: it has none. */
-struct filter_node *subs_child(const struct subs *s, const struct filter_node *parent,
+struct filter_node *subs_child(const struct shard *shard, const struct filter_node *parent,
                                struct slice level);
 
 #endif

@@ -65,20 +65,19 @@ static void collect(struct found *f, const struct filter_node *n) {
 }
 
 /* Recursion is as deep as the trie, which max_topic_levels bounds. */
-static void walk(const struct subs *s, const struct filter_node *n, struct slice topic, size_t at,
-                 struct found *f) {
+static void walk(const struct shard *shard, const struct filter_node *n, struct slice topic,
+                 size_t at, struct found *f) {
     struct slice level;
-    bool is_system = n == s->root && topic.len && topic.at[0] == '$'; /* [MQTT-4.7.2-1] */
     const struct branch *below = n->below;
-    if (below && !is_system) collect(f, below->hash); /* also the parent level itself */
+    if (below) collect(f, below->hash); /* also the parent level itself */
     if (!topic_next_level(topic, &at, &level)) {
         collect(f, n);
         return;
     }
     if (!below) return;
-    struct filter_node *child = subs_child(s, n, level);
-    if (child) walk(s, child, topic, at, f);
-    if (below->plus && !is_system) walk(s, below->plus, topic, at, f);
+    struct filter_node *child = subs_child(shard, n, level);
+    if (child) walk(shard, child, topic, at, f);
+    if (below->plus) walk(shard, below->plus, topic, at, f);
 }
 
 /* Of one session those without No Local first, see struct route_entry. */
@@ -188,27 +187,69 @@ void route_entries_deinit(struct route_entries *e) {
 }
 
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
+    struct shard *shard = &s->shards[id % SHARDS];
     struct found f;
     found_init(&f, 0, OVERLAPPING_ONCE);
     entries_reset(out);
-    pthread_rwlock_rdlock(&s->lock);
-    struct share *share = map_find(&s->share_ids, slice_of(&id, sizeof id));
+    pthread_rwlock_rdlock(&shard->lock);
+    struct share *share = map_find(&shard->share_ids, slice_of(&id, sizeof id));
     if (share) collect_share(&f, share);
     build(&f, out);
-    pthread_rwlock_unlock(&s->lock);
+    pthread_rwlock_unlock(&shard->lock);
+}
+
+/* ---- the shards of a topic ---------------------------------------------------- */
+
+/* Those that its prefixes belong to, each once, in the order in which they are locked. */
+struct shards {
+    struct shard *at[SUBS_PREFIXES];
+    unsigned len;
+};
+
+static void shards_add(struct shards *all, struct shard *shard) {
+    unsigned i = all->len;
+    for (; i && all->at[i - 1] >= shard; i--)
+        if (all->at[i - 1] == shard) return;
+    for (unsigned k = all->len++; k > i; k--) all->at[k] = all->at[k - 1];
+    all->at[i] = shard;
+}
+
+static void shards_lock(struct subs *s, const struct prefixes *p, struct shards *all) {
+    all->len = 0;
+    for (unsigned i = 0; i <= p->last; i++) shards_add(all, shard_of(s, p->part[i]));
+    for (unsigned i = 0; i < all->len; i++) pthread_rwlock_rdlock(&all->at[i]->lock);
+}
+
+static void shards_unlock(const struct shards *all) {
+    for (unsigned i = 0; i < all->len; i++) pthread_rwlock_unlock(&all->at[i]->lock);
+}
+
+/* How old an answer is that is found now. */
+static struct subs_age age_of(const struct subs *s, const struct prefixes *p) {
+    struct subs_age age;
+    for (unsigned i = 0; i < SUBS_PREFIXES; i++) {
+        age.part[i] = p->part[i < p->last ? i : p->last];
+        age.epoch[i] = atomic_load_explicit(&s->epoch[age.part[i]], memory_order_acquire);
+    }
+    return age;
 }
 
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out) {
+    struct prefixes p = subs_prefixes(topic);
+    struct shards locked;
     struct found f;
+    bool is_system = slice_starts(topic, SLICE("$")); /* no first wildcard [MQTT-4.7.2-1] */
     found_init(&f, worker, overlapping);
     entries_reset(out);
-    out->part = subs_part(topic);
-    pthread_rwlock_rdlock(&s->lock);
-    out->epoch = atomic_load_explicit(&s->epoch[out->part], memory_order_acquire);
-    out->epoch_wide = atomic_load_explicit(&s->epoch_wide, memory_order_acquire);
-    collect(&f, map_find(&s->exact, topic));
-    walk(s, s->root, topic, 0, &f);
+    shards_lock(s, &p, &locked);
+    out->age = age_of(s, &p);
+    collect(&f, map_find(&shard_of(s, p.part[p.last])->exact, topic));
+    for (unsigned i = is_system; i <= p.last; i++) {
+        const struct shard *shard = shard_of(s, p.part[i]);
+        const struct filter_node *root = subs_root(shard, topic, p.len[i]);
+        if (root) walk(shard, root, topic, p.len[i], &f);
+    }
     build(&f, out);
-    pthread_rwlock_unlock(&s->lock);
+    shards_unlock(&locked);
 }
