@@ -1,7 +1,9 @@
 /* fetch.c -- libcurl's multi interface on the loop.
  *
  * curl tells which sockets to watch and when to call it; after each call finished requests
- * are collected.  A request's function runs outside of any call of curl's.  What a response
+ * are collected.  A request's function runs outside of any call of curl's.  Requests are
+ * given to curl one by one, as the loop has time: it would start all it has in one call.
+ * What a response
  * may hold is bounded where it arrives.  Nothing of curl's that blocks is used: addresses
  * come from our resolver, environment proxies are ignored. */
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -46,12 +48,22 @@ struct fetcher {
     struct loop *loop;
     CURLM *multi;
     struct timer timer;
-    struct fetch *fetches;
+    struct fetch *fetches;                /* that curl has */
+    struct fetch *waiting, **waiting_end; /* that it shall have; first come, first served */
+    struct timer start;                   /* armed while some wait */
     struct curl_watch *watches;
     unsigned len;
 };
 
 /* ---- outcomes --------------------------------------------------------------------------- */
+
+/* Takes it from the list it is on. */
+static void fetch_unlink(struct fetch *t) {
+    struct fetcher *f = t->fetcher;
+    if (f->waiting_end == &t->next) f->waiting_end = t->link;
+    *t->link = t->next;
+    if (t->next) t->next->link = t->link;
+}
 
 static void fetch_free(struct fetch *t) {
     struct fetcher *f = t->fetcher;
@@ -63,8 +75,7 @@ static void fetch_free(struct fetch *t) {
     curl_slist_free_all(t->addresses);
     buf_deinit(&t->reply.headers);
     buf_deinit(&t->reply.body);
-    *t->link = t->next;
-    if (t->next) t->next->link = t->link;
+    fetch_unlink(t);
     f->len--;
     free(t);
 }
@@ -194,6 +205,28 @@ static int on_want_time(CURLM *multi, long ms, void *obj) {
     return 0;
 }
 
+static void start(struct fetcher *f, struct fetch *t) {
+    fetch_unlink(t);
+    t->next = f->fetches;
+    t->link = &f->fetches;
+    if (t->next) t->next->link = &t->next;
+    f->fetches = t;
+    if (curl_multi_add_handle(f->multi, t->easy) != CURLM_OK)
+        fetch_over(t, CURLE_FAILED_INIT);
+    else
+        act(f, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_start(struct closure *self, unsigned events) {
+    struct fetcher *f = self->obj;
+    (void)events;
+    while (f->waiting) {
+        start(f, f->waiting);
+        if (!loop_has_time(f->loop)) break;
+    }
+    if (f->waiting) loop_arm(f->loop, &f->start, loop_now_ms(f->loop));
+}
+
 /* ---- life ---------------------------------------------------------------------------------------
  */
 
@@ -202,6 +235,8 @@ struct fetcher *fetcher_new(struct loop *loop) {
     curl_global_init(CURL_GLOBAL_DEFAULT); /* counts its callers */
     f->loop = loop;
     f->timer.closure = (struct closure){ .fn = on_time, .obj = f, .name = "http" };
+    f->start.closure = (struct closure){ .fn = on_start, .obj = f, .name = "http start" };
+    f->waiting_end = &f->waiting;
     f->multi = curl_multi_init();
     must(f->multi != NULL);
     curl_multi_setopt(f->multi, CURLMOPT_SOCKETFUNCTION, on_want);
@@ -216,10 +251,13 @@ struct fetcher *fetcher_new(struct loop *loop) {
 void fetcher_free(struct fetcher *f) {
     if (!f) return;
     while (f->fetches) fetch_free(f->fetches);
+    while (f->waiting) fetch_free(f->waiting);
     curl_multi_cleanup(f->multi);
     while (f->watches) curl_unwatch(f->watches);
     loop_cancel(f->loop, &f->timer);
     closure_deinit(&f->timer.closure);
+    loop_cancel(f->loop, &f->start);
+    closure_deinit(&f->start.closure);
     free(f);
     curl_global_cleanup();
 }
@@ -314,8 +352,8 @@ static void set_callbacks(struct fetch *t) {
     curl_easy_setopt(t->easy, CURLOPT_HEADERDATA, t);
 }
 
-struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *q, fetch_fn *fn, void *obj,
-                          const char **why) {
+struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *q, fetch_fn *fn,
+                          void *obj) {
     struct fetch *t = xcalloc(1, sizeof *t);
     t->fetcher = f;
     t->fn = fn;
@@ -323,22 +361,18 @@ struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *q, fetc
     t->body_max = q->body_max;
     t->easy = curl_easy_init();
     must(t->easy != NULL);
-    t->next = f->fetches;
-    t->link = &f->fetches;
-    if (t->next) t->next->link = &t->next;
-    f->fetches = t;
+    t->link = f->waiting_end;
+    *t->link = t;
+    f->waiting_end = &t->next;
     f->len++;
+    if (!timer_armed(&f->start)) loop_arm(f->loop, &f->start, loop_now_ms(f->loop));
     t->limit.closure = (struct closure){ .fn = on_limit, .obj = t, .name = "http time-out" };
     loop_arm(f->loop, &t->limit, loop_now_ms(f->loop) + q->timeout_ms);
     set_callbacks(t);
     set_where(t, q);
     set_what(t, q);
     set_tls(t->easy, &q->tls);
-    CURLMcode code = curl_multi_add_handle(f->multi, t->easy);
-    if (code == CURLM_OK) return t;
-    *why = curl_multi_strerror(code);
-    fetch_free(t);
-    return NULL;
+    return t;
 }
 
 /* ---- URLs

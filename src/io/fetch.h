@@ -44,10 +44,9 @@ void fetcher_free(struct fetcher *f);
 /* Requests under way. */
 unsigned fetcher_len(const struct fetcher *f);
 
-/* Begins; copies what it needs; fn is called once, in a later step of the loop.  NULL,
- * with `why` (static), when the request cannot be made. */
-struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *q, fetch_fn *fn, void *obj,
-                          const char **why);
+/* Begins; copies what it needs; fn is called once, in a later step of the loop. */
+struct fetch *fetch_start(struct fetcher *f, const struct fetch_request *q, fetch_fn *fn,
+                          void *obj);
 /* Nobody wants it any more: fn is not called.  Takes the fetch. */
 void fetch_cancel(struct fetch *t);
 

@@ -16,7 +16,13 @@
  *
  * A hang-up must not spin.  EPOLLRDHUP is asked for until it has been told once.
  * EPOLLHUP and EPOLLERR cannot be switched off, so a watch that gets one of them while
- * it wants neither to read nor to write leaves epoll until it wants something again. */
+ * it wants neither to read nor to write leaves epoll until it wants something again.
+ *
+ * A message that comes while costly closures are ready must not wait for all of them, nor
+ * they for ever.  So patient watches and timers come after the other events and what those
+ * have deferred, and get a slice of the turn: as long as it has taken so far, or 25
+ * microseconds; at least one runs.  The two begin it by turns, and what is left over has
+ * its place in the next one. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "io/loop.h"
 
@@ -32,8 +38,8 @@
 #include <unistd.h>
 
 #define EVENTS_START 64
-#define PATIENT_MAX  4 /* run in one turn: of the order of 0.1 ms each */
 #define EVENTS_MAX   4096
+#define SLICE_NS     25000u
 
 /* Bits of want and have besides LOOP_READ, LOOP_WRITE and LOOP_HANGUP. */
 #define ASKED (LOOP_READ | LOOP_WRITE)
@@ -53,11 +59,12 @@ struct loop {
     unsigned events_cap, events_max;
     /* deferred closures, the last one first */
     struct deferred *deferred;
-    unsigned patient_runs; /* of this turn, those put off included */
-    unsigned first_event;  /* of the list, to be served first */
+    unsigned first_patient; /* of the next list, to be served first */
     /* time */
     struct wheel wheel;
     uint64_t now_ns; /* cached */
+    uint64_t slice_from_ns, slice_ns;
+    bool are_timers_next; /* to begin the slice */
     struct clock clock;
     uint64_t runs; /* closures run so far */
 };
@@ -104,6 +111,17 @@ uint64_t loop_clock_refresh(struct loop *loop) {
 
 uint64_t loop_wall_ms(const struct loop *loop) {
     return ms_of(clock_wall_ns(&loop->clock));
+}
+
+/* What took the turn so far may be followed by as much. */
+static void slice_begin(struct loop *loop) {
+    uint64_t now_ns = clock_monotonic_ns(&loop->clock), spent_ns = now_ns - loop->now_ns;
+    loop->slice_from_ns = now_ns;
+    loop->slice_ns = spent_ns > SLICE_NS ? spent_ns : SLICE_NS;
+}
+
+bool loop_has_time(const struct loop *loop) {
+    return clock_monotonic_ns(&loop->clock) - loop->slice_from_ns < loop->slice_ns;
 }
 
 /* ---- life ---------------------------------------------------------------- */
@@ -266,25 +284,33 @@ static void hush(struct loop *loop, struct watch *w, uint32_t events) {
     if (want != w->want) set_want(loop, w, want);
 }
 
-static void dispatch(struct loop *loop, const struct epoll_event *ev) {
+/* False: it is a patient watch's, or is not, unlike asked for. */
+static bool dispatch(struct loop *loop, const struct epoll_event *ev, bool is_patient) {
     struct watch *w = slots_find(&loop->watches, handle_of(ev->data.u64));
-    if (!w) return;
+    if (!w) return true;
+    if (w->is_patient != is_patient) return false;
     unsigned bits = bits_of(w, ev->events);
-    if (!bits) return;
-    if (w->is_patient && loop->patient_runs++ >= PATIENT_MAX) return; /* it is reported again */
+    if (!bits) return true;
     hush(loop, w, ev->events);
     closure_run(loop, &w->closure, bits);
+    return true;
 }
 
-/* Begins elsewhere in the list after a turn that has put some off: the kernel gives those that
- * stay ready in the same order each time. */
-static void dispatch_all(struct loop *loop, unsigned n) {
-    if (loop->patient_runs <= PATIENT_MAX) loop->first_event = 0;
-    unsigned first = loop->first_event % n;
-    loop->first_event = first + PATIENT_MAX;
-    loop->patient_runs = 0;
+/* Those that get no turn are reported again; the kernel gives what stays ready in the same order
+ * each time, so the next list is begun elsewhere. */
+static void dispatch_patient(struct loop *loop, unsigned n) {
+    unsigned first = loop->first_patient % n, i = 0;
+    do dispatch(loop, &loop->events[first + i < n ? first + i : first + i - n], true);
+    while (++i < n && loop_has_time(loop));
+    loop->first_patient = i < n ? first + i : 0;
+}
+
+/* True: there are patient ones. */
+static bool dispatch_impatient(struct loop *loop, unsigned n) {
+    bool has_patient = false;
     for (unsigned i = 0; i < n; i++)
-        dispatch(loop, &loop->events[first + i < n ? first + i : first + i - n]);
+        if (!dispatch(loop, &loop->events[i], false)) has_patient = true;
+    return has_patient;
 }
 
 static void dispatch_refused(struct loop *loop) {
@@ -315,9 +341,11 @@ void loop_cancel(struct loop *loop, struct timer *t) {
 }
 
 static void run_timers(struct loop *loop) {
-    wheel_turn(&loop->wheel, loop_now_ms(loop));
     wheel_take(&loop->wheel);
-    for (struct timer *t; (t = wheel_pop(&loop->wheel));) closure_run(loop, &t->closure, 0);
+    struct timer *t = wheel_pop(&loop->wheel);
+    if (!t) return;
+    do closure_run(loop, &t->closure, 0);
+    while (loop_has_time(loop) && (t = wheel_pop(&loop->wheel)));
 }
 
 static void deferred_push(struct deferred **head, struct deferred *d) {
@@ -351,6 +379,16 @@ static void run_deferred(struct loop *loop) {
         loop_undefer(d);
         closure_run(loop, &d->closure, 0);
     }
+}
+
+/* `n` events, patient watches among them if has_patient; timers are due if has_due. */
+static void run_costly(struct loop *loop, unsigned n, bool has_patient, bool has_due) {
+    bool timers_first = has_due && (!has_patient || loop->are_timers_next);
+    slice_begin(loop);
+    if (timers_first) run_timers(loop);
+    if (has_patient && (!timers_first || loop_has_time(loop))) dispatch_patient(loop, n);
+    if (has_due && !timers_first && loop_has_time(loop)) run_timers(loop);
+    loop->are_timers_next = !timers_first;
 }
 
 /* ---- looking ------------------------------------------------------------- */
@@ -404,10 +442,14 @@ int loop_turn(struct loop *loop, int max_wait_ms) {
     loop_clock_refresh(loop);
     loop->in_turn = true;
     dispatch_refused(loop);
-    if (n > 0) dispatch_all(loop, (unsigned)n);
-    if (n == (int)loop->events_cap) events_grow(loop);
-    run_timers(loop);
+    bool has_patient = n > 0 && dispatch_impatient(loop, (unsigned)n);
+    bool has_due = wheel_turn(&loop->wheel, loop_now_ms(loop));
     run_deferred(loop);
+    if (has_patient || has_due) {
+        run_costly(loop, (unsigned)n, has_patient, has_due);
+        run_deferred(loop);
+    }
+    if (n == (int)loop->events_cap) events_grow(loop);
     loop->in_turn = false;
     return 0;
 }

@@ -1,8 +1,10 @@
 /* loop.h -- one epoll instance, its timers and its deferred work.
  *
- * A turn: apply the collected interest changes, wait, run the closures of the events,
- * run the timers that are due, run the deferred list once.  Everything belongs to the
- * thread that runs the loop; other threads reach it through a mailbox only.
+ * A turn: apply the collected interest changes, wait, run the closures of the events, run
+ * the deferred list; if there are any, run the closures of patient watches and the timers
+ * that are due, and the deferred list again.
+ * Everything belongs to the thread that runs the loop; other threads reach it through a mailbox
+ * only.
  *
  * A closure that runs may detach and free itself and any other, of whatever kind: what
  * was fetched for a watch that has gone, or whose slot serves another, is dropped. */
@@ -40,8 +42,8 @@ enum {
 struct watch {
     struct closure closure;
     int fd; /* borrowed: the owner closes it after loop_unwatch */
-    /* Its closure is costly: when many such are ready, a turn runs some of them and leaves
-     * the others to the next, so that those who are not need not wait for all. */
+    /* Its closure is costly: when many such are ready, a turn runs some of them, after all
+     * others, and leaves the rest to the next. */
     bool is_patient;
     /* private to loop.c */
     struct handle handle;
@@ -57,7 +59,7 @@ struct timer {
     struct timer *next, **link; /* link == NULL: not armed */
 };
 
-/* A closure to run at the end of this turn.  Zeroed memory is valid. */
+/* A closure to run later in this turn.  Zeroed memory is valid. */
 struct deferred {
     struct closure closure;
     /* private to loop.c */
@@ -99,7 +101,8 @@ void loop_unwatch(struct loop *loop, struct watch *w);
 
 /* (Re)arm `t` to fire once at `deadline_ms` of loop_now_ms(); a deadline in the past
  * fires when timers run next, for a timer's closure that is the next turn.  Never before
- * loop_now_ms() says so; earlier deadlines first, equal ones in the order of arming.
+ * loop_now_ms() says so; earlier deadlines first, equal ones in the order of arming.  When
+ * many are due, and costly, some of them have to wait for the next turn.
  * Borrows `t` until it fires or is cancelled; O(1).  The callback runs with events == 0
  * and may re-arm or free its timer. */
 void loop_arm(struct loop *loop, struct timer *t, uint64_t deadline_ms);
@@ -109,8 +112,9 @@ static inline bool timer_armed(const struct timer *t) {
     return t->link != NULL;
 }
 
-/* Run `d` once at the end of this turn (or of the next, when called from a deferred
- * closure).  Harmless when already listed.  Borrows `d` until it runs. */
+/* Run `d` once when the closures that are ready have run; when called from a deferred
+ * closure, with those that come after it.  Harmless when already listed.  Borrows `d` until it
+ * runs. */
 void loop_defer(struct loop *loop, struct deferred *d);
 void loop_undefer(struct deferred *d);
 
@@ -125,6 +129,9 @@ void loop_stop(struct loop *loop);
 /* The cached clock: read once a turn after the wait; milliseconds rounded down. */
 uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_now_ns(const struct loop *loop);
+/* For a timer or patient watch that has more of its work to do: may it go on in this turn?
+ * Otherwise others come first; a timer armed for now has the next turn. */
+bool loop_has_time(const struct loop *loop);
 /* Read the clock afresh (long work within a turn). */
 uint64_t loop_clock_refresh(struct loop *loop);
 /* Milliseconds since 1970, read afresh. */

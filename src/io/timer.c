@@ -146,7 +146,7 @@ void wheel_cancel(struct wheel *w, struct timer *t) {
 }
 
 uint64_t wheel_next(const struct wheel *w) {
-    if (w->due.head) return w->now_ms;
+    if (w->due.head || w->running.head) return w->now_ms;
     return w->levels ? place_start(w, place_next(w)) : UINT64_MAX;
 }
 
@@ -162,7 +162,7 @@ static void spill(struct wheel *w, struct place p) {
     }
 }
 
-void wheel_turn(struct wheel *w, uint64_t now_ms) {
+bool wheel_turn(struct wheel *w, uint64_t now_ms) {
     while (w->levels) {
         struct place p = place_next(w);
         uint64_t start = place_start(w, p);
@@ -171,10 +171,10 @@ void wheel_turn(struct wheel *w, uint64_t now_ms) {
         spill(w, p);
     }
     if (now_ms > w->now_ms) w->now_ms = now_ms;
+    return w->due.head || w->running.head;
 }
 
 void wheel_take(struct wheel *w) {
-    must(!w->running.head);
     list_splice(&w->running, &w->due);
 }
 

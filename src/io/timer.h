@@ -37,10 +37,11 @@ void wheel_cancel(struct wheel *w, struct timer *t);
  * sometimes earlier.  UINT64_MAX: no timers. */
 uint64_t wheel_next(const struct wheel *w);
 /* Turns to `now_ms`; what is due by then waits to be taken.  The cost depends on the
- * number of timers passed, not on the time passed.  Never turns back. */
-void wheel_turn(struct wheel *w, uint64_t now_ms);
-/* Takes what is due for running, then lends it one by one, earliest deadline first and
- * of equal ones the first armed, no longer armed; NULL: no more.  What is armed or
+ * number of timers passed, not on the time passed.  Never turns back.  False: nothing is
+ * due, nor left of what was. */
+bool wheel_turn(struct wheel *w, uint64_t now_ms);
+/* Takes what is due for running, behind what is left, then lends it one by one, earliest deadline
+ * first and of equal ones the first armed, no longer armed; NULL: no more.  What is armed or
  * cancelled meanwhile is respected: the former waits for the next wheel_take. */
 void wheel_take(struct wheel *w);
 struct timer *wheel_pop(struct wheel *w);

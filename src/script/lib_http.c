@@ -66,7 +66,6 @@ static void push_headers(lua_State *L, struct fetch_request *q) {
 static int l_http_fetch(lua_State *L) {
     struct vm *vm = vm_of(L);
     struct fetch_request q = { 0 };
-    const char *why = NULL;
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1); /* request */
     lib_worker(L, "sol.http");
@@ -86,8 +85,7 @@ static int l_http_fetch(lua_State *L) {
     struct errand *e = lua_newuserdatauv(L, sizeof *e, 0); /* ..., errand */
     *e = (struct errand){ .vm = vm };
     if (!task_can_wait(L)) task_wait(L, NULL, NULL); /* raises */
-    e->fetch = fetch_start(f, &q, on_reply, e, &why);
-    if (!e->fetch) return vm_fail(L, "%s", why);
+    e->fetch = fetch_start(f, &q, on_reply, e);
     e->wait = task_wait(L, on_cancel, e);
     return task_park(L);
 }

@@ -165,7 +165,8 @@ local function child_of(pid)
 end
 
 --- Starts a broker; `options.core` pins it, or `options.cores` where it has several workers;
---- `options.under` is put before its command and, with `options.is_parent`, runs it as a child.
+--- `options.nice` says how it shares them (-10, as the load does); `options.under` is put before
+--- its command and, with `options.is_parent`, runs it as a child.
 --- A handle with pid and port, or nil and why.
 function M.start(name, options)
     local port = free_port()
@@ -176,13 +177,13 @@ function M.start(name, options)
     local shell = io.popen(([[
         trap '' INT
         ulimit -n "$(ulimit -Hn)"
-        nice -n -10 taskset -c %s %s %s >%s 2>&1 </dev/null &
+        nice -n %d taskset -c %s %s %s >%s 2>&1 </dev/null &
         echo $! >%s.new && mv %s.new %s
         while read -r signal pid; do kill -"$signal" "$pid" 2>/dev/null; done
         pkill -9 -P $!
         kill -9 $! 2>/dev/null
         wait
-    ]]):format(cores, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
+    ]]):format(options.nice or -10, cores, options.under or "", command, log, pidfile, pidfile, pidfile), "w")
     while not exists(pidfile) do pause(0.01) end
     local pid = tonumber(read_file(pidfile))
     if options.is_parent then pid = child_of(pid) end

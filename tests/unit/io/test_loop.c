@@ -434,30 +434,127 @@ static void the_event_array_grows_when_a_wait_fills_it(void **state) {
 
 static volatile sig_atomic_t alarms;
 
+/* A watch and a timer whose closures take their time, on a clock driven by hand. */
+struct costly {
+    struct watch watch;
+    struct timer timer;
+    struct pair pair;
+    struct hand *clock;
+    uint64_t us;
+    int calls;
+};
+
+static void on_costly(struct closure *self, unsigned events) {
+    struct costly *c = self->obj;
+    (void)events;
+    c->calls++;
+    c->clock->ns += c->us * 1000;
+}
+
+/* Readable for ever. */
+static void costly_watch(struct costly *c, struct loop *loop, bool is_patient) {
+    c->pair = pair_new();
+    c->watch.is_patient = is_patient;
+    c->watch.closure = (struct closure){ .fn = on_costly, .obj = c, .name = "costly" };
+    loop_watch(loop, &c->watch, c->pair.near, LOOP_READ);
+    say(c->pair.far, "x");
+}
+
+static void costly_close(struct costly *c, struct loop *loop) {
+    loop_unwatch(loop, &c->watch);
+    pair_close(&c->pair);
+}
+
+static int calls_of(const struct costly *all, int n) {
+    int calls = 0;
+    for (int i = 0; i < n; i++) calls += all[i].calls;
+    return calls;
+}
+
 static void patient_closures_let_others_pass(void **state) {
-    enum { PATIENTS = 10, MOST = 4 };
-    struct rig *r = *state;
-    struct pair pairs[PATIENTS];
-    struct probe probes[PATIENTS] = { 0 };
-    int runs = 0;
+    (void)state;
+    enum { PATIENTS = 10 };
+    struct hand clock = { 0 };
+    struct loop *loop = loop_on(&clock);
+    struct costly patients[PATIENTS] = { 0 }, other = { .clock = &clock };
     for (int i = 0; i < PATIENTS; i++) {
-        pairs[i] = pair_new();
-        probes[i].watch.is_patient = true;
-        probe_watch(&probes[i], r->loop, pairs[i].near, LOOP_READ);
-        say(pairs[i].far, "x");
+        patients[i].clock = &clock;
+        patients[i].us = 15;
+        costly_watch(&patients[i], loop, true);
     }
-    probe_watch(&r->pa, r->loop, r->a.near, LOOP_READ);
-    say(r->a.far, "x");
-    turn(r->loop);
-    assert_int_equal(r->pa.calls, 1);
-    for (int i = 0; i < PATIENTS; i++) runs += probes[i].calls;
-    assert_int_equal(runs, MOST);
-    for (int t = 0; t < 3 * PATIENTS; t++) turn(r->loop); /* nobody waits for ever */
-    for (int i = 0; i < PATIENTS; i++) {
-        assert_true(probes[i].calls > 0);
-        loop_unwatch(r->loop, &probes[i].watch);
-        pair_close(&pairs[i]);
+    costly_watch(&other, loop, false);
+    turn(loop);
+    assert_int_equal(other.calls, 1);
+    assert_int_equal(calls_of(patients, PATIENTS), 2); /* for 25 us */
+    for (int t = 0; t < PATIENTS; t++) turn(loop);
+    for (int i = 0; i < PATIENTS; i++) /* nobody is passed over */
+        assert_in_range(patients[i].calls, 1, 3);
+    int before = calls_of(patients, PATIENTS);
+    other.us = 70;
+    turn(loop);
+    assert_int_equal(calls_of(patients, PATIENTS), before + 5); /* for as long as the other took */
+    other.us = 100000;
+    turn(loop);
+    assert_int_equal(calls_of(patients, PATIENTS), before + 15); /* each at most once */
+    for (int i = 0; i < PATIENTS; i++) costly_close(&patients[i], loop);
+    costly_close(&other, loop);
+    loop_free(loop);
+}
+
+static void costly_timers_let_others_pass(void **state) {
+    (void)state;
+    enum { TIMERS = 10 };
+    struct hand clock = { 0 };
+    struct loop *loop = loop_on(&clock);
+    struct costly timers[TIMERS] = { 0 }, other = { .clock = &clock };
+    for (int i = 0; i < TIMERS; i++) {
+        struct costly *c = &timers[i];
+        *c = (struct costly){ .clock = &clock, .us = 15 };
+        c->timer.closure = (struct closure){ .fn = on_costly, .obj = c, .name = "costly" };
+        loop_arm(loop, &c->timer, 1);
     }
+    costly_watch(&other, loop, false);
+    clock_add_ms(&clock, 1);
+    turn(loop);
+    assert_int_equal(other.calls, 1);
+    assert_int_equal(timers[0].calls + timers[1].calls, 2);
+    assert_int_equal(calls_of(timers, TIMERS), 2);
+    assert_int_equal(loop_next_ms(loop), 1);
+    loop_cancel(loop, &timers[3].timer);
+    loop_cancel(loop, &timers[TIMERS - 1].timer);
+    loop_arm(loop, &timers[4].timer, 2);
+    assert_int_equal(loop_turn(loop, -1), 0); /* does not wait */
+    assert_int_equal(timers[2].calls + timers[5].calls, 2);
+    for (int t = 0; t < 2; t++) turn(loop);
+    assert_int_equal(calls_of(timers, TIMERS), 7);
+    assert_int_equal(timers[4].calls, 0);
+    clock_add_ms(&clock, 1);
+    turn(loop);
+    assert_int_equal(timers[4].calls, 1);
+    assert_int_equal(timers[3].calls + timers[TIMERS - 1].calls, 0);
+    costly_close(&other, loop);
+    loop_free(loop);
+}
+
+static void patient_watches_and_timers_take_turns(void **state) {
+    (void)state;
+    struct hand clock = { 0 };
+    struct loop *loop = loop_on(&clock);
+    struct costly patient = { .clock = &clock, .us = 30 }, timers[3];
+    for (int i = 0; i < 3; i++) {
+        struct costly *c = &timers[i];
+        *c = (struct costly){ .clock = &clock, .us = 30 };
+        c->timer.closure = (struct closure){ .fn = on_costly, .obj = c, .name = "costly" };
+        loop_arm(loop, &c->timer, 0);
+    }
+    costly_watch(&patient, loop, true);
+    for (int t = 1; t <= 6; t++) {
+        turn(loop);
+        assert_int_equal(patient.calls, (t + 1) / 2);
+        assert_int_equal(calls_of(timers, 3), t / 2);
+    }
+    costly_close(&patient, loop);
+    loop_free(loop);
 }
 
 static void on_alarm(int number) {
@@ -622,19 +719,46 @@ static void on_note(struct closure *self, unsigned events) {
     n->at[len] = n->mark;
 }
 
-static void events_come_before_timers_before_deferred_work(void **state) {
-    struct rig *r = *state;
-    char notes[8] = "";
-    struct noted e = { notes, 'e' }, t = { notes, 't' }, d = { notes, 'd' };
-    struct watch w = { .closure = { .fn = on_note, .obj = &e, .name = "event" } };
-    struct timer timer = { .closure = { .fn = on_note, .obj = &t, .name = "timer" } };
+/* As on_note; leaves deferred work behind. */
+struct leaver {
+    struct noted noted;
+    struct loop *loop;
+    struct deferred deferred;
+};
+
+static void on_leave(struct closure *self, unsigned events) {
+    struct leaver *l = self->obj;
+    struct closure note = { .obj = &l->noted };
+    on_note(&note, events);
+    loop_defer(l->loop, &l->deferred);
+}
+
+static void what_is_cheap_comes_first_and_is_finished_first(void **state) {
+    (void)state;
+    struct hand clock = { 0 };
+    struct loop *loop = loop_on(&clock);
+    struct pair a = pair_new(), b = pair_new();
+    char notes[16] = "";
+    struct noted p = { notes, 'p' }, d = { notes, 'd' };
     struct deferred deferred = { .closure = { .fn = on_note, .obj = &d, .name = "deferred" } };
-    loop_defer(r->loop, &deferred);
-    loop_arm(r->loop, &timer, 0);
-    loop_watch(r->loop, &w, r->a.near, LOOP_WRITE);
-    turn(r->loop);
-    assert_string_equal(notes, "etd");
-    loop_unwatch(r->loop, &w);
+    struct leaver e = { { notes, 'e' }, loop, deferred },
+                  t = { { notes, 't' }, loop, deferred };
+    struct watch patient = { .closure = { .fn = on_note, .obj = &p, .name = "patient" },
+                             .is_patient = true };
+    struct watch w = { .closure = { .fn = on_leave, .obj = &e, .name = "event" } };
+    struct timer timer = { .closure = { .fn = on_leave, .obj = &t, .name = "timer" } };
+    loop_arm(loop, &timer, 0);
+    loop_watch(loop, &patient, b.near, LOOP_WRITE);
+    loop_watch(loop, &w, a.near, LOOP_WRITE);
+    turn(loop);
+    assert_string_equal(notes, "edptd");
+    turn(loop);
+    assert_string_equal(notes, "edptdedp");
+    loop_unwatch(loop, &w);
+    loop_unwatch(loop, &patient);
+    pair_close(&a);
+    pair_close(&b);
+    loop_free(loop);
 }
 
 /* ---- names and ends ------------------------------------------------------ */
@@ -741,6 +865,8 @@ int main(void) {
         RIG(a_refused_watch_may_take_the_next_one_with_it),
         cmocka_unit_test(the_event_array_grows_when_a_wait_fills_it),
         RIG(patient_closures_let_others_pass),
+        RIG(costly_timers_let_others_pass),
+        RIG(patient_watches_and_timers_take_turns),
         RIG(a_signal_during_the_wait_is_a_normal_turn),
         cmocka_unit_test(a_lost_epoll_descriptor_is_fatal),
         RIG(run_ends_after_the_turn_of_stop),
@@ -748,7 +874,7 @@ int main(void) {
         RIG(deferring_while_deferred_ones_run_is_for_the_next_turn),
         RIG(a_deferred_closure_frees_its_neighbour),
         RIG(a_deferred_closure_may_free_itself),
-        RIG(events_come_before_timers_before_deferred_work),
+        RIG(what_is_cheap_comes_first_and_is_finished_first),
         RIG(a_closure_gets_its_uuid_when_asked),
         cmocka_unit_test(a_closure_that_is_set_again_keeps_its_uuid),
         RIG(all_that_is_attached_can_be_seen),
