@@ -369,28 +369,29 @@ const char *dict_get(struct dict *d, struct slice key, struct shared_value *out)
     return is_list ? "value is a list" : NULL;
 }
 
-/* The value of `key`, new or not, is `v` from now on. */
+/* What entry_clear would give back. */
+static size_t entry_cost(const struct entry *e) {
+    size_t cost = kept_cost(&e->value);
+    const struct item *item = e->list;
+    for (size_t i = 0; i < e->list_len; i++, item = item->next)
+        cost += sizeof *item + kept_cost(&item->value);
+    return cost;
+}
+
+/* The value of `key`, new or not, is `v` from now on; without room for it all stays as it is. */
 static const char *put(struct dict *d, struct slice key, const struct shared_value *v, uint64_t now,
                        struct dict_store *how) {
     struct entry *e = find(d, key, now);
-    size_t cost = key_cost(key) + value_cost(v);
-    if (cost > d->cap) return "no memory";
-    if (e) {
-        struct kept value = keep(v); /* it may be what the entry has */
+    size_t cost = value_cost(v), had = e ? entry_cost(e) : 0;
+    if (key_cost(key) + cost > d->cap) return "no memory";
+    size_t more = e ? (cost > had ? cost - had : 0) : key_cost(key) + cost;
+    if (!make_room(d, more, e, now, how)) return "no memory";
+    struct kept value = keep(v); /* it may be what the entry has */
+    if (e)
         entry_clear(d, e);
-        if (make_room(d, value_cost(v), e, now, how)) {
-            e->value = value;
-            d->used += value_cost(v);
-            e->expires_ms = expiry(now, how->ttl_ms);
-            return NULL;
-        }
-        kept_deinit(&value);
-        entry_free(d, e);
-        return "no memory";
-    }
-    if (!make_room(d, cost, NULL, now, how)) return "no memory";
-    e = entry_new(d, key);
-    e->value = keep(v);
+    else
+        e = entry_new(d, key);
+    e->value = value;
     d->used += value_cost(v);
     e->expires_ms = expiry(now, how->ttl_ms);
     return NULL;
