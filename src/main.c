@@ -13,9 +13,11 @@
 #include "policies.h"
 #include "script/asked.h"
 #include "script/console.h"
+#include "script/kv.h"
 #include "script/policy.h"
 #include "script/shared.h"
 #include "script/test_main.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -67,6 +69,7 @@ struct sol {
     struct reload *reload;                            /* owned */
     const struct door_verb *verbs[CONSOLE_VERBS + 4]; /* what operators may ask; NULL at the end */
     struct admin *admin;                              /* owned: the operators' door, or NULL */
+    struct store *store;                              /* owned; NULL: nothing outlives us */
 };
 
 /* ---- command line ------------------------------------------------------- */
@@ -114,6 +117,32 @@ static int open_admin(struct sol *sol, const char *path) {
     return admin_open(&opts, &sol->admin);
 }
 
+/* ---- what outlives the process --------------------------------------------- */
+
+/* 0, also when nothing is to; or -errno, logged. */
+static int open_store(struct sol *sol, const struct config *c) {
+    struct store_opts opts = { .path = c->store,
+                               .log = &sol->log,
+                               .waits = c->durability == DURABILITY_SYNC };
+    char *error;
+    int r = c->store ? store_open(&opts, kv_load, sol->source.kv, &sol->store, &error) : 0;
+    kv_resize(sol->source.kv, c->kv_size);
+    if (!c->store) return 0;
+    if (r == 0) {
+        kv_attach(sol->source.kv, store_port(sol->store));
+        log_info(&sol->log, "store", "%s is open", c->store);
+        return 0;
+    }
+    log_error(&sol->log, "store", "%s", error);
+    free(error);
+    return r;
+}
+
+static void close_store(struct sol *sol) {
+    kv_attach(sol->source.kv, NULL);
+    store_close(sol->store);
+}
+
 /* ---- running ------------------------------------------------------------ */
 
 static void on_signal(void *obj, int signal) {
@@ -141,6 +170,7 @@ static int build(struct sol *sol) {
     for (unsigned i = 1; i < p->len; i++)
         broker_add_worker(sol->broker, p->at[i].config, p->at[i].hooks);
     int r = reload_new(&sol->source, sol->loop, sol->broker, p->at[0].config, &sol->reload);
+    if (r == 0) r = open_store(sol, p->at[0].config);
     if (r == 0 && sol->options.watch) r = reload_watch(sol->reload, &p->files);
     if (r == 0) r = open_admin(sol, p->at[0].config->admin_socket);
     if (r == 0) r = broker_listen(sol->broker);
@@ -150,6 +180,7 @@ static int build(struct sol *sol) {
 static void tear_down(struct sol *sol) {
     admin_close(sol->admin);
     broker_stop(sol->broker);
+    close_store(sol); /* brings its notices before the mailboxes go */
     reload_free(sol->reload);
     broker_free(sol->broker);
     admin_free(sol->admin);
@@ -229,9 +260,11 @@ int main(int argc, char **argv) {
     sol.source = (struct policy_source){ .path = sol.options.config,
                                          .log = &sol.log,
                                          .verbose = sol.options.verbose,
-                                         .shared = shared_new(NULL) };
+                                         .shared = shared_new(NULL),
+                                         .kv = kv_new(NULL) };
     int status = checking ? check(&sol) : run(&sol);
     policy_files_deinit(&sol.policies.files);
     shared_unref(sol.source.shared);
+    kv_free(sol.source.kv);
     return status;
 }

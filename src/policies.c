@@ -39,6 +39,7 @@ static int load_all(const struct policy_source *source, unsigned generation, uns
         struct policy_opts opts = { .path = source->path,
                                     .log = source->log,
                                     .shared = source->shared,
+                                    .kv = source->kv,
                                     .files = out->len == 0 ? &out->files : NULL,
                                     .generation = generation,
                                     .worker = out->len };
@@ -117,7 +118,10 @@ static bool same_text(const char *a, const char *b) {
 static struct config *copy_first(const struct config *c) {
     struct config *copy = config_new();
     copy->workers = c->workers;
+    copy->durability = c->durability;
+    copy->kv_size = c->kv_size;
     if (c->admin_socket) copy->admin_socket = xstrdup(c->admin_socket);
+    if (c->store) copy->store = xstrdup(c->store);
     for (unsigned i = 0; i < c->listeners_len; i++)
         config_add_listener(copy, c->listeners[i].url, c->listeners[i].backlog,
                             c->listeners[i].mode);
@@ -132,6 +136,9 @@ static void warn_of_changes(const struct reload *r, const struct config *now) {
         { same_listeners(r->first, now), "listen" },
         { r->first->workers == now->workers, "workers" },
         { same_text(r->first->admin_socket, now->admin_socket), "admin_socket" },
+        { same_text(r->first->store, now->store), "store" },
+        { r->first->durability == now->durability, "durability" },
+        { r->first->kv_size == now->kv_size, "kv_size" },
     };
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++)
         if (!rows[i].is_same)

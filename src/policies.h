@@ -21,6 +21,7 @@ struct policy_source {
     struct log *log;       /* lent */
     bool verbose;          /* whatever it says, log_level is "debug" */
     struct shared *shared; /* lent: sol.shared, over all generations */
+    struct kv *kv;         /* lent: sol.kv, likewise */
 };
 
 struct policies {

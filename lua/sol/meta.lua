@@ -169,6 +169,18 @@ vm_memory = 268435456
 ---@type table<string, string|integer>
 shared = {}
 
+---The file that `sol.kv` is kept in, or false.
+---@type string|false
+store = false
+
+---Whether who makes a change that is kept waits until it is on the disk.
+---@type "sync"|"async"
+durability = "sync"
+
+---Memory for `sol.kv`, bytes.
+---@type integer
+kv_size = 16777216
+
 ---The operators' door: a path, "auto", or false for none.
 ---@type string|false
 admin_socket = "auto"
@@ -996,6 +1008,75 @@ function dictionary:free_space() end
 ---What the setting `shared` declares.
 ---@type table<string, sol.shared_dictionary>
 sol.shared = {}
+
+---What outlives the broker, in the file that the setting `store` names.  A change waits until it is safe.
+---@class sol.kv
+sol.kv = {}
+
+---@param key string
+---@return sol.plain? value
+function sol.kv:get(key) end
+
+---Waits.
+---@param key string
+---@param value sol.plain? nil deletes
+---@param ttl? number seconds; 0: for ever
+---@return true? ok
+---@return string? err "no memory", "too much waits to be written"
+function sol.kv:set(key, value, ttl) end
+
+---Only where there is none.  Waits.
+---@param key string
+---@param value sol.plain
+---@param ttl? number seconds
+---@return true? ok
+---@return string? err "exists", "no memory", "too much waits to be written"
+function sol.kv:add(key, value, ttl) end
+
+---Only where there is one.  Waits.
+---@param key string
+---@param value sol.plain
+---@param ttl? number seconds
+---@return true? ok
+---@return string? err "not found", "no memory", "too much waits to be written"
+function sol.kv:replace(key, value, ttl) end
+
+---Waits.
+---@param key string
+---@return boolean? was_there
+---@return string? err "too much waits to be written"
+function sol.kv:delete(key) end
+
+---Waits.
+---@param key string
+---@param by number
+---@param init? number where there is none
+---@param init_ttl? number seconds
+---@return number? sum
+---@return string? err "not found", "not a number", "integer overflow", "no memory", "too much waits to be written"
+function sol.kv:incr(key, by, init, init_ttl) end
+
+---Waits.
+---@param key string
+---@param ttl number seconds; 0: for ever
+---@return true? ok
+---@return string? err "not found", "too much waits to be written"
+function sol.kv:expire(key, ttl) end
+
+---@param key string
+---@return number? seconds 0: for ever
+---@return string? err "not found"
+function sol.kv:ttl(key) end
+
+---@param max? integer 1024; 0: all
+---@return string[]
+function sol.kv:get_keys(max) end
+
+---@return integer bytes
+function sol.kv:capacity() end
+
+---@return integer bytes
+function sol.kv:free_space() end
 
 -- ---- tokens -------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ void config_free(struct config *c) {
     }
     free(c->listeners);
     free(c->admin_socket);
+    free(c->store);
     free(c);
 }
 

@@ -57,6 +57,10 @@ struct listen_config {
     uint64_t given;       /* private to script/settings.c: which stand at the listener */
 };
 
+/* Who makes a change that is kept waits until it is on the disk; or does not, and it is written
+ * within a second or so. */
+enum durability { DURABILITY_ASYNC, DURABILITY_SYNC };
+
 struct config {
     uint32_t workers;           /* threads that serve clients, 0: one a core; at start only */
     struct limits limits;       /* of everyone; 0 means "no limit" only where said */
@@ -80,6 +84,10 @@ struct config {
     struct listen_config *listeners; /* owned */
     unsigned listeners_len;
     char *admin_socket; /* owned: its path; "": none; NULL: where there is a place */
+    /* what outlives the process; at start only */
+    char *store;      /* owned: the file's path; NULL: none */
+    int durability;   /* enum durability */
+    uint64_t kv_size; /* bytes that sol.kv may have */
 };
 
 #define LIMITS_DEFAULTS                                                                            \
@@ -102,7 +110,8 @@ struct config {
         .drop = DROP_NEWEST, .queue_qos0 = false, .overlapping = 0, .sys_interval_ms = 10000,      \
         .hook_budget_ms = 100, .hook_timeout_ms = 5000, .reload_timeout_ms = 5000,                 \
         .max_parked = 10000, .vm_memory = UINT64_C(256) << 20, .log_level = LOG_INFO,              \
-        .log_format = LOG_TEXT, .listeners = NULL, .listeners_len = 0, .admin_socket = NULL        \
+        .log_format = LOG_TEXT, .listeners = NULL, .listeners_len = 0, .admin_socket = NULL,       \
+        .store = NULL, .durability = DURABILITY_SYNC, .kv_size = UINT64_C(16) << 20                \
     }
 
 /* Gives a configuration with the defaults; config_free it. */

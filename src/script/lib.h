@@ -21,6 +21,7 @@ int luaopen_sol_password(lua_State *L); /* lib_password.c: a table */
 int luaopen_sol_base64(lua_State *L);   /* lib_encode.c: a table */
 int luaopen_sol_hex(lua_State *L);      /* lib_encode.c: a table */
 int luaopen_sol_shared(lua_State *L);   /* lib_shared.c: an object */
+int luaopen_sol_kv(lua_State *L);       /* lib_kv.c: an object */
 int luaopen_sol_socket(lua_State *L);   /* lib_socket.c: a table */
 int luaopen_sol_dns(lua_State *L);      /* lib_dns.c: a table */
 int luaopen_sol_sqlite(lua_State *L);   /* lib_sqlite.c: a table */

@@ -10,6 +10,7 @@
 #include "script/lib.h"
 #include "script/obj_message.h"
 #include "script/object.h"
+#include "script/plain.h"
 #include "script/script.h"
 #include "script/shared.h"
 #include "script/suggest.h"
@@ -17,9 +18,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define KEY_MAX     65535 /* bytes */
-#define SIZE_MAX_GB 1e12  /* bytes of a dictionary */
-#define TTL_MAX     4e9   /* seconds */
+#define SIZE_MAX_GB 1e12 /* bytes of a dictionary */
 
 /* One that a script has declared. */
 struct declared {
@@ -138,59 +137,6 @@ static struct dict *check_dict(lua_State *L) {
     return ((struct dict_box *)object_check(L, 1, &dict_type))->dict;
 }
 
-static struct slice check_key(lua_State *L) {
-    struct slice key = vm_check_slice(L, 2);
-    luaL_argcheck(L, key.len > 0 && key.len <= KEY_MAX, 2, "a key has 1 to 65535 bytes");
-    return key;
-}
-
-static uint64_t opt_ttl(lua_State *L, int arg) {
-    lua_Number s = luaL_optnumber(L, arg, 0);
-    luaL_argcheck(L, s >= 0 && s <= TTL_MAX, arg, "expected seconds, 0 or more");
-    return s > 0 && s < 0.001 ? 1 : (uint64_t)(s * 1000 + 0.5);
-}
-
-static struct shared_value check_number(lua_State *L, int arg) {
-    struct shared_value v = { 0 };
-    v.real = luaL_checknumber(L, arg);
-    v.type = SHARED_REAL;
-    if (!lua_isinteger(L, arg)) return v;
-    return (struct shared_value){ .type = SHARED_INTEGER, .integer = lua_tointeger(L, arg) };
-}
-
-/* A plain value, lent; nil is SHARED_NONE where it `may_be_nil`. */
-static struct shared_value check_value(lua_State *L, int arg, bool may_be_nil) {
-    switch (lua_type(L, arg)) {
-    case LUA_TBOOLEAN:
-        return (struct shared_value){ .type = SHARED_BOOLEAN, .boolean = lua_toboolean(L, arg) };
-    case LUA_TNUMBER: return check_number(L, arg);
-    case LUA_TSTRING:
-        return (struct shared_value){ .type = SHARED_TEXT, .text = vm_to_slice(L, arg) };
-    case LUA_TNIL:
-        if (may_be_nil) return (struct shared_value){ 0 };
-        break;
-    default: break;
-    }
-    luaL_argerror(L, arg, "expected a string, number or boolean");
-    return (struct shared_value){ 0 };
-}
-
-/* Pushes a value and lets go of it. [-0, +1, m] */
-static int push_value(lua_State *L, struct shared_value *v) {
-    struct vm *vm = vm_of(L);
-    bool was = vm_uncap(vm); /* an error on the way would keep the blob */
-    switch (v->type) {
-    case SHARED_NONE: lua_pushnil(L); break;
-    case SHARED_BOOLEAN: lua_pushboolean(L, v->boolean); break;
-    case SHARED_INTEGER: lua_pushinteger(L, v->integer); break;
-    case SHARED_REAL: lua_pushnumber(L, v->real); break;
-    case SHARED_TEXT: vm_push_slice(L, v->text); break;
-    }
-    shared_value_deinit(v);
-    vm->is_capped = was;
-    return 1;
-}
-
 /* What OpenResty answers to a change: ok, err, evicted. [-0, +3, m] */
 static int push_outcome(lua_State *L, const char *err, bool evicted) {
     lua_pushboolean(L, err == NULL); /* ok */
@@ -204,16 +150,18 @@ static int push_outcome(lua_State *L, const char *err, bool evicted) {
 static int l_get(lua_State *L) {
     struct dict *d = check_dict(L);
     struct shared_value v;
-    const char *err = dict_get(d, check_key(L), &v);
+    const char *err = dict_get(d, plain_check_key(L), &v);
     if (err) return vm_fail(L, "%s", err);
-    return push_value(L, &v);
+    return plain_push(L, &v);
 }
 
 static int store(lua_State *L, enum dict_verb verb) {
     struct dict *d = check_dict(L);
-    struct slice key = check_key(L);
-    struct shared_value v = check_value(L, 3, verb == DICT_SET);
-    struct dict_store how = { .verb = verb, .ttl_ms = opt_ttl(L, 4), .may_evict = may_evict(L) };
+    struct slice key = plain_check_key(L);
+    struct shared_value v = plain_check_value(L, 3, verb == DICT_SET);
+    struct dict_store how = { .verb = verb,
+                              .ttl_ms = plain_opt_ttl(L, 4),
+                              .may_evict = may_evict(L) };
     const char *err = dict_store(d, key, &v, &how);
     return push_outcome(L, err, how.evicted);
 }
@@ -232,19 +180,19 @@ static int l_replace(lua_State *L) {
 
 static int l_delete(lua_State *L) {
     struct dict *d = check_dict(L);
-    lua_pushboolean(L, dict_delete(d, check_key(L))); /* ..., was there */
+    lua_pushboolean(L, dict_delete(d, plain_check_key(L))); /* ..., was there */
     return 1;
 }
 
 static int l_incr(lua_State *L) {
     struct dict *d = check_dict(L);
-    struct slice key = check_key(L);
-    struct dict_incr how = { .by = check_number(L, 3), .may_evict = may_evict(L) };
-    if (!lua_isnoneornil(L, 4)) how.init = check_number(L, 4);
-    how.init_ttl_ms = opt_ttl(L, 5);
+    struct slice key = plain_check_key(L);
+    struct dict_incr how = { .by = plain_check_number(L, 3), .may_evict = may_evict(L) };
+    if (!lua_isnoneornil(L, 4)) how.init = plain_check_number(L, 4);
+    how.init_ttl_ms = plain_opt_ttl(L, 5);
     const char *err = dict_incr(d, key, &how);
     if (err) return vm_fail(L, "%s", err);
-    push_value(L, &how.sum);         /* ..., sum */
+    plain_push(L, &how.sum);         /* ..., sum */
     lua_pushnil(L);                  /* ..., sum, nil */
     lua_pushboolean(L, how.evicted); /* ..., sum, nil, evicted */
     return 3;
@@ -252,7 +200,7 @@ static int l_incr(lua_State *L) {
 
 static int l_ttl(lua_State *L) {
     struct dict *d = check_dict(L);
-    int64_t left_ms = dict_ttl(d, check_key(L));
+    int64_t left_ms = dict_ttl(d, plain_check_key(L));
     if (left_ms < 0) return vm_fail(L, "not found");
     lua_pushnumber(L, (lua_Number)left_ms / 1000); /* ..., seconds */
     return 1;
@@ -260,9 +208,9 @@ static int l_ttl(lua_State *L) {
 
 static int l_expire(lua_State *L) {
     struct dict *d = check_dict(L);
-    struct slice key = check_key(L);
+    struct slice key = plain_check_key(L);
     luaL_checknumber(L, 3);
-    if (!dict_expire(d, key, opt_ttl(L, 3))) return vm_fail(L, "not found");
+    if (!dict_expire(d, key, plain_opt_ttl(L, 3))) return vm_fail(L, "not found");
     lua_pushboolean(L, 1); /* ..., true */
     return 1;
 }
@@ -271,8 +219,8 @@ static int l_expire(lua_State *L) {
 
 static int push_to(lua_State *L, bool left) {
     struct dict *d = check_dict(L);
-    struct slice key = check_key(L);
-    struct shared_value v = check_value(L, 3, false);
+    struct slice key = plain_check_key(L);
+    struct shared_value v = plain_check_value(L, 3, false);
     size_t len;
     const char *err = dict_push(d, key, left, &v, &len);
     if (err) return vm_fail(L, "%s", err);
@@ -291,9 +239,9 @@ static int l_rpush(lua_State *L) {
 static int pop_from(lua_State *L, bool left) {
     struct dict *d = check_dict(L);
     struct shared_value v;
-    const char *err = dict_pop(d, check_key(L), left, &v);
+    const char *err = dict_pop(d, plain_check_key(L), left, &v);
     if (err) return vm_fail(L, "%s", err);
-    return push_value(L, &v);
+    return plain_push(L, &v);
 }
 
 static int l_lpop(lua_State *L) {
@@ -307,7 +255,7 @@ static int l_rpop(lua_State *L) {
 static int l_llen(lua_State *L) {
     struct dict *d = check_dict(L);
     size_t len;
-    const char *err = dict_len(d, check_key(L), &len);
+    const char *err = dict_len(d, plain_check_key(L), &len);
     if (err) return vm_fail(L, "%s", err);
     lua_pushinteger(L, (lua_Integer)len); /* ..., length */
     return 1;
@@ -334,18 +282,10 @@ static int l_flush_expired(lua_State *L) {
 
 static int l_get_keys(lua_State *L) {
     struct dict *d = check_dict(L);
-    size_t max = opt_max(L, 1024), at = 0, len;
+    size_t max = opt_max(L, PLAIN_KEYS);
     struct buf *keys = push_buf(L); /* ..., keys */
     dict_keys(d, max, keys);
-    lua_newtable(L); /* ..., keys, list */
-    for (lua_Integer n = 1; at < keys->len; n++) {
-        memcpy(&len, keys->at + at, sizeof len);
-        lua_pushlstring(L, (const char *)keys->at + at + sizeof len, len); /* ..., list, key */
-        lua_rawseti(L, -2, n);                                             /* ..., list */
-        at += sizeof len + len;
-        if (n % 1024 == 0) vm_check_budget(L);
-    }
-    buf_deinit(keys);
+    plain_push_keys(L, keys); /* ..., keys, list */
     return 1;
 }
 

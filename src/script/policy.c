@@ -68,6 +68,7 @@ static void script_free(struct script *s) {
     free(s->folder);
     free(s->plugin_path);
     free(s->settings.admin_socket);
+    free(s->settings.store);
     free(s);
 }
 
@@ -196,6 +197,7 @@ static struct script *script_new(const struct policy_opts *opts) {
     s->is_loading = true;
     s->clock = opts->clock ? opts->clock : &clock_system;
     s->shared = opts->shared ? shared_ref(opts->shared) : shared_new(s->clock);
+    s->kv = opts->kv;
     s->files = opts->files;
     s->untimed = HANDLER_UNTIMED;
     s->path = opts->path ? xstrdup(opts->path) : NULL;
@@ -344,6 +346,7 @@ static void loaded(struct script *s, struct policy *out) {
     s->settings.listeners = NULL;
     s->settings.listeners_len = 0;
     if (c->admin_socket) s->settings.admin_socket = xstrdup(c->admin_socket);
+    if (c->store) s->settings.store = xstrdup(c->store);
     s->vm->cap_bytes = c->vm_memory;
     s->config = NULL;
     s->text = SLICE_NONE;

@@ -11,6 +11,7 @@
 
 struct clock;
 struct embed_cache;
+struct kv;
 struct shared;
 struct stat;
 
@@ -39,6 +40,7 @@ struct policy_opts {
     const char *plugin_path;   /* folders searched for plugin("name"), ':' between; NULL: default */
     struct log *log;           /* lent for the policy's life */
     struct shared *shared;     /* lent: dictionaries that outlive it; NULL: its own (shared.h) */
+    struct kv *kv;             /* lent: sol.kv; NULL where no handler is to run */
     const struct clock *clock; /* lent for the policy's life; NULL: the system's */
     struct policy_files *files;    /* lent: gets what is read, also by one that fails; or NULL */
     const struct offline *offline; /* lent for the policy's life; NULL: the world itself */

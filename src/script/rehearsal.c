@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "core/solo.h"
 #include "core/worker.h"
+#include "script/kv.h"
 #include "script/script.h"
 #include "script/shared.h"
 
@@ -19,6 +20,7 @@ static int load(struct rehearsal *r, const struct rehearsal_opts *opts, unsigned
                                               .offline = opts->offline,
                                               .log = &r->log,
                                               .shared = r->shared,
+                                              .kv = r->kv,
                                               .clock = &r->clock.clock,
                                               .generation = generation },
                        out, error);
@@ -32,6 +34,7 @@ struct rehearsal *rehearsal_new(const struct rehearsal_opts *opts, char **error)
     r->log.sink = opts->sink;
     r->log.sink_obj = opts->sink_obj;
     r->shared = shared_new(&r->clock.clock);
+    r->kv = kv_new(&r->clock.clock);
     if (load(r, opts, 1, &policy, error) < 0) {
         rehearsal_free(r);
         return NULL;
@@ -58,5 +61,6 @@ void rehearsal_free(struct rehearsal *r) {
     if (!r) return;
     solo_free(r->solo);
     shared_unref(r->shared);
+    kv_free(r->kv);
     free(r);
 }

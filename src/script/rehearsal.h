@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "script/policy.h"
 
+struct kv;
 struct script;
 struct shared;
 struct solo;
@@ -20,6 +21,7 @@ struct rehearsal {
     struct hand_clock clock;
     struct log log;
     struct shared *shared; /* owned reference */
+    struct kv *kv;         /* owned */
 };
 
 struct rehearsal_opts {

@@ -49,6 +49,7 @@ struct script {
     char *path, *folder;           /* owned: of sol.lua; folder "." without one */
     char *plugin_path;             /* owned: folders, ':' between */
     struct shared *shared;         /* owned reference: where its dictionaries are (shared.h) */
+    struct kv *kv;                 /* lent: sol.kv; NULL: nothing is run */
     struct listening *listening;   /* owned: what sol.subscribe listens to (lib_subscribe.c) */
     struct handle inbox;           /* the inner session that does; or HANDLE_NONE */
     struct declared *shared_dicts; /* owned: the setting `shared` (lib_shared.c) */

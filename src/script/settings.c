@@ -8,12 +8,14 @@
 
 #include "base/mem.h"
 #include "core/config.h"
+#include "script/lib_file.h"
 #include "script/lib_shared.h"
 #include "script/script.h"
 #include "script/suggest.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
+#include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -31,6 +33,7 @@ enum kind {
     WORKERS,  /* uint32_t; "auto" is 0 */
     EXPIRY,   /* uint32_t seconds; math.huge and "never" are UINT32_MAX */
     VERSIONS, /* uint8_t, bit 1 << enum mqtt_version; a list of them in Lua */
+    STORE,    /* char *, owned: a path, NULL for false */
     SOCKET,   /* char *, owned: a path, "" for false, NULL for "auto" */
     SHARED    /* the script's, not the config's: lib_shared.c */
 };
@@ -48,6 +51,7 @@ struct setting {
 static const char *const access_words[] = { "deny", "allow", NULL };
 static const char *const level_words[] = { "debug", "info", "warn", "error", "off", NULL };
 static const char *const format_words[] = { "text", "json", NULL };
+static const char *const durability_words[] = { "async", "sync", NULL }; /* enum durability */
 static const char *const drop_words[] = { "newest", "oldest", NULL };    /* enum drop_rule */
 static const char *const overlapping_words[] = { "once", "each", NULL }; /* enum overlapping */
 
@@ -103,6 +107,9 @@ static const struct setting settings[] = {
     { GLOBAL(vm_memory),           .kind = COUNT64, .min = 1048576, .max = 1e15, .unit = "bytes" },
     { GLOBAL_NAMED("shared", listeners), .kind = SHARED },
     { GLOBAL(admin_socket),        .kind = SOCKET },
+    { GLOBAL(store),               .kind = STORE },
+    { GLOBAL(durability),          .kind = CHOICE,  .words = durability_words },
+    { GLOBAL(kv_size),             .kind = COUNT64, .min = 16384, .max = 1e12, .unit = "bytes" },
     { GLOBAL(log_level),           .kind = CHOICE,  .words = level_words },
     { GLOBAL(log_format),          .kind = CHOICE,  .words = format_words },
 };
@@ -259,6 +266,17 @@ static void push_socket(lua_State *L, const char *path) {
         lua_pushstring(L, path ? path : "auto");
 }
 
+/* The path at index 3, from sol.lua's folder, or false. */
+static void set_store(lua_State *L, const struct setting *s, char **at) {
+    struct slice path = vm_to_slice(L, 3);
+    bool is_off = lua_isboolean(L, 3) && !lua_toboolean(L, 3);
+    bool is_path = path.len > 0 && path.len < PATH_MAX && !memchr(path.at, 0, path.len);
+    if (!is_off && !is_path) wrong_value(L, s, "the path of a file or false");
+    const char *full = is_off ? NULL : file_push_path(L, lua_tostring(L, 3)); /* ..., path */
+    free(*at);
+    *at = full ? xstrdup(full) : NULL;
+}
+
 static void set(lua_State *L, const struct setting *s, void *home) {
     void *at = place(s, home);
     switch ((enum kind)s->kind) {
@@ -279,6 +297,7 @@ static void set(lua_State *L, const struct setting *s, void *home) {
     case SECONDS: *(uint32_t *)at = (uint32_t)(check_number(L, s) * 1000 + 0.5); break;
     case VERSIONS: *(uint8_t *)at = check_versions(L, s); break;
     case SOCKET: set_socket(L, s, at); break;
+    case STORE: set_store(L, s, at); break;
     case SHARED: shared_declare(L, script_of(L), 3); break;
     }
 }
@@ -313,6 +332,12 @@ static void get(lua_State *L, const struct setting *s, const void *home) {
         break;
     case VERSIONS: push_versions(L, *(const uint8_t *)at); break;
     case SOCKET: push_socket(L, *(char *const *)at); break;
+    case STORE:
+        if (*(char *const *)at)
+            lua_pushstring(L, *(char *const *)at);
+        else
+            lua_pushboolean(L, 0);
+        break;
     case SHARED: shared_push_declared(L, script_of(L)); break;
     }
 }

@@ -340,14 +340,12 @@ static void epochs_change_with_what_matters_only(void **state) {
         subs_match(x->subs, 0, slice_str(rows[i].topic), OVERLAPPING_ONCE, &before);
         assert_true(subs_current(x->subs, &before.age));
         add(x, 1, rows[i].filter, &qos0, 0);
-        assert_int_equal(subs_current(x->subs, &before.age),
-                         rows[i].current);
+        assert_int_equal(subs_current(x->subs, &before.age), rows[i].current);
         subs_match(x->subs, 0, slice_str(rows[i].topic), OVERLAPPING_ONCE, &between);
         assert_false(del(x, 2, rows[i].filter)); /* nothing happens */
         assert_true(subs_current(x->subs, &between.age));
         del(x, 1, rows[i].filter);
-        assert_int_equal(subs_current(x->subs, &between.age),
-                         rows[i].current);
+        assert_int_equal(subs_current(x->subs, &between.age), rows[i].current);
         route_entries_deinit(&before);
         route_entries_deinit(&between);
     }
@@ -564,8 +562,7 @@ static void a_stale_answer_is_never_called_current(void **state) {
         subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &old);
         random_change(x, m);
         subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &new);
-        if (!same_answer(&old, &new))
-            assert_false(subs_current(x->subs, &old.age));
+        if (!same_answer(&old, &new)) assert_false(subs_current(x->subs, &old.age));
         route_entries_deinit(&old);
         route_entries_deinit(&new);
     }

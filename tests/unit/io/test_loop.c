@@ -741,8 +741,7 @@ static void what_is_cheap_comes_first_and_is_finished_first(void **state) {
     char notes[16] = "";
     struct noted p = { notes, 'p' }, d = { notes, 'd' };
     struct deferred deferred = { .closure = { .fn = on_note, .obj = &d, .name = "deferred" } };
-    struct leaver e = { { notes, 'e' }, loop, deferred },
-                  t = { { notes, 't' }, loop, deferred };
+    struct leaver e = { { notes, 'e' }, loop, deferred }, t = { { notes, 't' }, loop, deferred };
     struct watch patient = { .closure = { .fn = on_note, .obj = &p, .name = "patient" },
                              .is_patient = true };
     struct watch w = { .closure = { .fn = on_leave, .obj = &e, .name = "event" } };
