@@ -59,11 +59,11 @@ struct loop {
     unsigned events_cap, events_max;
     /* deferred closures, the last one first */
     struct deferred *deferred;
-    unsigned first_patient; /* of the next list, to be served first */
+    uint64_t next_patient; /* u64_of its handle: the first that got no turn; 0: all had theirs */
     /* time */
     struct wheel wheel;
     uint64_t now_ns; /* cached */
-    uint64_t slice_from_ns, slice_ns;
+    uint64_t turn_from_ns, slice_from_ns, slice_ns;
     bool are_timers_next; /* to begin the slice */
     struct clock clock;
     uint64_t runs; /* closures run so far */
@@ -115,7 +115,7 @@ uint64_t loop_wall_ms(const struct loop *loop) {
 
 /* What took the turn so far may be followed by as much. */
 static void slice_begin(struct loop *loop) {
-    uint64_t now_ns = clock_monotonic_ns(&loop->clock), spent_ns = now_ns - loop->now_ns;
+    uint64_t now_ns = clock_monotonic_ns(&loop->clock), spent_ns = now_ns - loop->turn_from_ns;
     loop->slice_from_ns = now_ns;
     loop->slice_ns = spent_ns > SLICE_NS ? spent_ns : SLICE_NS;
 }
@@ -284,33 +284,43 @@ static void hush(struct loop *loop, struct watch *w, uint32_t events) {
     if (want != w->want) set_want(loop, w, want);
 }
 
-/* False: it is a patient watch's, or is not, unlike asked for. */
-static bool dispatch(struct loop *loop, const struct epoll_event *ev, bool is_patient) {
-    struct watch *w = slots_find(&loop->watches, handle_of(ev->data.u64));
-    if (!w) return true;
-    if (w->is_patient != is_patient) return false;
-    unsigned bits = bits_of(w, ev->events);
-    if (!bits) return true;
-    hush(loop, w, ev->events);
+/* NULL: it has gone. */
+static struct watch *watch_of(const struct loop *loop, const struct epoll_event *ev) {
+    return slots_find(&loop->watches, handle_of(ev->data.u64));
+}
+
+static void dispatch(struct loop *loop, struct watch *w, uint32_t events) {
+    unsigned bits = bits_of(w, events);
+    if (!bits) return;
+    hush(loop, w, events);
     closure_run(loop, &w->closure, bits);
-    return true;
+}
+
+/* Gives the number of patient ones, whose events are now the first of the list. */
+static unsigned dispatch_impatient(struct loop *loop, unsigned n) {
+    unsigned patient = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct epoll_event ev = loop->events[i];
+        struct watch *w = watch_of(loop, &ev);
+        if (w && w->is_patient)
+            loop->events[patient++] = ev;
+        else if (w)
+            dispatch(loop, w, ev.events);
+    }
+    return patient;
 }
 
 /* Those that get no turn are reported again; the kernel gives what stays ready in the same order
- * each time, so the next list is begun elsewhere. */
+ * each time, so the first of them is looked for, and begins. */
 static void dispatch_patient(struct loop *loop, unsigned n) {
-    unsigned first = loop->first_patient % n, i = 0;
-    do dispatch(loop, &loop->events[first + i < n ? first + i : first + i - n], true);
-    while (++i < n && loop_has_time(loop));
-    loop->first_patient = i < n ? first + i : 0;
-}
-
-/* True: there are patient ones. */
-static bool dispatch_impatient(struct loop *loop, unsigned n) {
-    bool has_patient = false;
-    for (unsigned i = 0; i < n; i++)
-        if (!dispatch(loop, &loop->events[i], false)) has_patient = true;
-    return has_patient;
+    unsigned first = 0, i = 0;
+    while (first < n && loop->events[first].data.u64 != loop->next_patient) first++;
+    do {
+        const struct epoll_event *ev = &loop->events[(first + i) % n];
+        struct watch *w = watch_of(loop, ev);
+        if (w) dispatch(loop, w, ev->events);
+    } while (++i < n && loop_has_time(loop));
+    loop->next_patient = i < n ? loop->events[(first + i) % n].data.u64 : 0;
 }
 
 static void dispatch_refused(struct loop *loop) {
@@ -367,8 +377,8 @@ void loop_undefer(struct deferred *d) {
 }
 
 /* The list is turned round first, to run in the order of deferring.  It hangs from a
- * local head while it runs: what is deferred meanwhile waits for the next turn, what is
- * undeferred meanwhile leaves it. */
+ * local head while it runs: what is deferred meanwhile waits until the list is run again, what
+ * is undeferred meanwhile leaves it. */
 static void run_deferred(struct loop *loop) {
     struct deferred *now = NULL;
     for (struct deferred *d; (d = loop->deferred);) {
@@ -381,12 +391,12 @@ static void run_deferred(struct loop *loop) {
     }
 }
 
-/* `n` events, patient watches among them if has_patient; timers are due if has_due. */
-static void run_costly(struct loop *loop, unsigned n, bool has_patient, bool has_due) {
-    bool timers_first = has_due && (!has_patient || loop->are_timers_next);
+/* `patient` events, see dispatch_impatient; timers are due if has_due. */
+static void run_costly(struct loop *loop, unsigned patient, bool has_due) {
+    bool timers_first = has_due && (!patient || loop->are_timers_next);
     slice_begin(loop);
     if (timers_first) run_timers(loop);
-    if (has_patient && (!timers_first || loop_has_time(loop))) dispatch_patient(loop, n);
+    if (patient && (!timers_first || loop_has_time(loop))) dispatch_patient(loop, patient);
     if (has_due && !timers_first && loop_has_time(loop)) run_timers(loop);
     loop->are_timers_next = !timers_first;
 }
@@ -439,14 +449,14 @@ int loop_turn(struct loop *loop, int max_wait_ms) {
     int n =
         epoll_wait(loop->epoll_fd, loop->events, (int)loop->events_cap, wait_ms(loop, max_wait_ms));
     if (n < 0 && errno != EINTR) return -errno;
-    loop_clock_refresh(loop);
+    loop->turn_from_ns = loop_clock_refresh(loop);
     loop->in_turn = true;
     dispatch_refused(loop);
-    bool has_patient = n > 0 && dispatch_impatient(loop, (unsigned)n);
+    unsigned patient = n > 0 ? dispatch_impatient(loop, (unsigned)n) : 0;
     bool has_due = wheel_turn(&loop->wheel, loop_now_ms(loop));
     run_deferred(loop);
-    if (has_patient || has_due) {
-        run_costly(loop, (unsigned)n, has_patient, has_due);
+    if (patient || has_due) {
+        run_costly(loop, patient, has_due);
         run_deferred(loop);
     }
     if (n == (int)loop->events_cap) events_grow(loop);

@@ -501,6 +501,93 @@ static void patient_closures_let_others_pass(void **state) {
     loop_free(loop);
 }
 
+/* As on_costly, but reads what is there. */
+static void on_costly_read(struct closure *self, unsigned events) {
+    struct costly *c = self->obj;
+    char byte;
+    on_costly(self, events);
+    assert_int_equal(read(c->pair.near, &byte, 1), 1);
+}
+
+static void patient_closures_come_in_turn(void **state) {
+    (void)state;
+    enum { PATIENTS = 4 };
+    struct hand clock = { 0 };
+    struct loop *loop = loop_on(&clock);
+    struct costly patients[PATIENTS] = { 0 };
+    for (int i = 0; i < PATIENTS; i++) {
+        patients[i].clock = &clock;
+        patients[i].us = 30;
+        costly_watch(&patients[i], loop, true);
+        patients[i].watch.closure.fn = on_costly_read;
+    }
+    for (int t = 0; t < PATIENTS; t++) {
+        turn(loop);
+        for (int i = 0; i < PATIENTS; i++) assert_int_equal(patients[i].calls, i <= t);
+    }
+    for (int i = 0; i < PATIENTS; i++) costly_close(&patients[i], loop);
+    loop_free(loop);
+}
+
+/* Every look at this clock is too long for a slice, as when somebody else has the processor. */
+static uint64_t slow_clock_read(void *obj) {
+    return ((struct hand *)obj)->ns += 30000;
+}
+
+static void one_patient_runs_beside_many_others(void **state) {
+    (void)state;
+    enum { OTHERS = 20, LOOKS = 8 };
+    struct hand hand = { 0 };
+    struct clock clock = { slow_clock_read, slow_clock_read, &hand };
+    struct loop *loop = loop_new(&(struct loop_opts){ .clock = &clock });
+    struct costly others[OTHERS] = { 0 }, patient = { .clock = &hand };
+    for (int i = 0; i < OTHERS; i++) {
+        others[i].clock = &hand;
+        costly_watch(&others[i], loop, false);
+    }
+    costly_watch(&patient, loop, true);
+    uint64_t start_ns = hand.ns;
+    turn(loop);
+    assert_int_equal(calls_of(others, OTHERS), OTHERS);
+    assert_int_equal(patient.calls, 1);
+    assert_true(hand.ns - start_ns <= LOOKS * 30000); /* not one an event */
+    for (int i = 0; i < OTHERS; i++) costly_close(&others[i], loop);
+    costly_close(&patient, loop);
+    loop_free(loop);
+}
+
+struct refresher {
+    struct costly costly;
+    struct loop *loop;
+};
+
+static void on_refresh(struct closure *self, unsigned events) {
+    struct refresher *f = self->obj;
+    on_costly(&(struct closure){ .obj = &f->costly }, events);
+    loop_clock_refresh(f->loop);
+}
+
+static void a_clock_read_afresh_does_not_shorten_the_slice(void **state) {
+    (void)state;
+    enum { TIMERS = 10 };
+    struct hand clock = { 0 };
+    struct loop *loop = loop_on(&clock);
+    struct costly timers[TIMERS];
+    struct refresher other = { { .clock = &clock, .us = 70 }, loop };
+    for (int i = 0; i < TIMERS; i++) {
+        struct costly *c = &timers[i];
+        *c = (struct costly){ .clock = &clock, .us = 15 };
+        c->timer.closure = (struct closure){ .fn = on_costly, .obj = c, .name = "costly" };
+        loop_arm(loop, &c->timer, 0);
+    }
+    costly_watch(&other.costly, loop, false);
+    closure_set(&other.costly.watch.closure, on_refresh, &other, "refresher");
+    turn(loop);
+    assert_int_equal(calls_of(timers, TIMERS), 5); /* 70 us */
+    costly_close(&other.costly, loop);
+    loop_free(loop);
+}
+
 static void costly_timers_let_others_pass(void **state) {
     (void)state;
     enum { TIMERS = 10 };
@@ -864,6 +951,9 @@ int main(void) {
         RIG(a_refused_watch_may_take_the_next_one_with_it),
         cmocka_unit_test(the_event_array_grows_when_a_wait_fills_it),
         RIG(patient_closures_let_others_pass),
+        cmocka_unit_test(patient_closures_come_in_turn),
+        cmocka_unit_test(one_patient_runs_beside_many_others),
+        cmocka_unit_test(a_clock_read_afresh_does_not_shorten_the_slice),
         RIG(costly_timers_let_others_pass),
         RIG(patient_watches_and_timers_take_turns),
         RIG(a_signal_during_the_wait_is_a_normal_turn),
