@@ -40,11 +40,17 @@ static uint32_t step(uint32_t hash, uint8_t c) {
     return (hash ^ c) * 16777619u;
 }
 
-/* FNV-1a: not keyed, a collision only costs a rebuilt route or a wait. */
+/* All but WIDE.  Folded: low bits of the hash come of low bits of the text alone. */
+static uint16_t part_of(uint32_t hash) {
+    return (uint16_t)((hash ^ hash >> 16) % (SUBS_PARTS - 1) + 1);
+}
+
+/* FNV-1a: not keyed, a collision only costs a rebuilt route or a wait.  All routes depend on what
+ * begins with a wildcard, so that has a part of its own. */
 struct prefixes subs_prefixes(struct slice text) {
-    enum { LONGEST = SUBS_PREFIXES - 1, MASK = SUBS_PARTS - 1 };
+    enum { LONGEST = SUBS_PREFIXES - 1, WIDE = 0 };
     uint32_t h = 2166136261u;
-    struct prefixes p = { .part = { h & MASK } };
+    struct prefixes p = { .part = { WIDE } };
     for (size_t i = 0; i < text.len && p.last < LONGEST; i++) {
         uint8_t c = text.at[i];
         bool begins = i == 0 || text.at[i - 1] == '/';
@@ -52,11 +58,11 @@ struct prefixes subs_prefixes(struct slice text) {
         h = step(h, c);
         if (c != '/') continue;
         p.len[++p.last] = i + 1;
-        p.part[p.last] = h & MASK;
+        p.part[p.last] = part_of(h);
     }
     if (p.last == LONGEST) return p;
     p.len[++p.last] = text.len + 1;
-    p.part[p.last] = step(h, '/') & MASK;
+    p.part[p.last] = part_of(step(h, '/'));
     return p;
 }
 
@@ -247,7 +253,7 @@ static struct filter_node *plain_get(struct shard *shard, const struct place *pl
     return n;
 }
 
-/* Says which shard it is in; never 0.  After some ten million the numbers come round. */
+/* Says which shard it is in; never 0.  After some sixty million the numbers come round. */
 static uint32_t share_id_new(struct shard *shard, uint16_t part) {
     uint32_t id;
     do id = ++shard->last_share_id * SHARDS + part % SHARDS;

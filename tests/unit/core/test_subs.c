@@ -5,6 +5,7 @@
 
 #include "core/grants.h"
 #include "core/rig.h"
+#include "core/subs_index.h"
 
 enum { SESSIONS = 10 };
 
@@ -374,6 +375,27 @@ static void beginnings_that_fall_together_are_found_once(void **state) {
     assert_int_equal(subs_filters(x->subs), MANY * ARRAY_LEN(forms));
 }
 
+/* Beginnings whose levels are alike, and no route of another topic goes stale with `+`. */
+static void beginnings_are_spread(void **state) {
+    static const char *const forms[] = { "%u/%u/#", "tenants/%u/#", "%x/%x/x", "site%u/%u/+" };
+    enum { MANY = 6400, FAIR = MANY / SHARDS };
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(forms); i++) {
+        unsigned of_shard[SHARDS] = { 0 };
+        for (unsigned n = 0; n < MANY; n++) {
+            char text[32];
+            snprintf(text, sizeof text, forms[i], n, n);
+            struct prefixes p = subs_prefixes(slice_str(text));
+            assert_int_equal(p.last, 2);
+            assert_int_not_equal(p.part[0], p.part[1]);
+            assert_int_not_equal(p.part[0], p.part[2]);
+            assert_in_range(p.part[2], 0, SUBS_PARTS - 1);
+            of_shard[p.part[2] % SHARDS]++;
+        }
+        for (unsigned k = 0; k < SHARDS; k++) assert_in_range(of_shard[k], FAIR / 2, FAIR * 2);
+    }
+}
+
 /* ---- model ------------------------------------------------------------------- */
 
 enum { MODEL_MAX = 2000, TEXT = 40 };
@@ -587,6 +609,7 @@ int main(void) {
         INDEX(a_share_lists_its_members_apart),
         INDEX(epochs_change_with_what_matters_only),
         INDEX(beginnings_that_fall_together_are_found_once),
+        INDEX(beginnings_are_spread),
         INDEX(it_agrees_with_naive_matching),
         INDEX(a_stale_answer_is_never_called_current),
     };
