@@ -1,8 +1,8 @@
 /* route.h -- the route cache: who receives a topic and which hooks it meets.
  *
  * Each worker remembers that per topic, so a message on a known topic takes no lock and
- * walks no trie.  A route is found again as long as the subscriptions in its part of the
- * tree are what they were.  One worker's thread. */
+ * walks no trie.  A route is found again as long as the subscriptions in its parts of
+ * the index are what they were.  One worker's thread. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_ROUTE_H
 #define SOL_CORE_ROUTE_H

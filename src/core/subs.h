@@ -51,8 +51,8 @@ struct route_share {
     uint32_t id;        /* of the share, for subs_share */
 };
 
-/* A filter belongs to one of the parts, by the levels it begins with; a topic looks for its
- * subscribers in that many of them. */
+/* A filter belongs to one of SUBS_PARTS parts, by the levels it begins with; a topic looks for
+ * its subscribers in SUBS_PREFIXES of them. */
 enum { SUBS_PARTS = 1024, SUBS_PREFIXES = 3 };
 
 /* The parts of the index that an answer came from, and how often each had changed by then. */

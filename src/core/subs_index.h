@@ -1,6 +1,7 @@
 /* subs_index.h -- how the subscription index lies in memory (see the head of subs.c).
  *
- * For subs.c, which changes it, and subs_match.c, which reads it; each under its lock. */
+ * For subs.c, which changes it, and subs_match.c, which reads it; each under the locks of
+ * the shards concerned. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_SUBS_INDEX_H
 #define SOL_CORE_SUBS_INDEX_H
