@@ -1,11 +1,10 @@
 /* fetch.c -- libcurl's multi interface on the loop.
  *
  * curl tells which sockets to watch and when to call it; after each call finished requests
- * are collected.  A request's function runs outside of any call of curl's.  Requests are
- * given to curl one by one, as the loop has time: it would start all it has in one call.
- * What a response
- * may hold is bounded where it arrives.  Nothing of curl's that blocks is used: addresses
- * come from our resolver, environment proxies are ignored. */
+ * are collected.  A request's function runs outside of any call of curl's, and may begin and
+ * cancel others.  Requests are given to curl one by one, as the loop has time: it would start
+ * all it has in one call.  What a response may hold is bounded where it arrives.  Nothing of
+ * curl's that blocks is used: addresses come from our resolver, environment proxies are ignored. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "io/fetch.h"
 

@@ -34,12 +34,12 @@ struct fetch_reply {
 struct fetcher;
 struct fetch;
 
-/* The outcome, lent; the fetch is over. */
+/* The outcome, lent; the fetch is over.  May begin and cancel others. */
 typedef void fetch_fn(void *obj, const struct fetch_reply *reply);
 
 /* Lends `loop`, on whose thread everything here happens. */
 struct fetcher *fetcher_new(struct loop *loop);
-/* Fetches under way are dropped, not answered.  NULL is fine. */
+/* Fetches under way are dropped, not answered.  Not from within a fetch_fn.  NULL is fine. */
 void fetcher_free(struct fetcher *f);
 /* Requests under way. */
 unsigned fetcher_len(const struct fetcher *f);
