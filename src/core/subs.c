@@ -477,8 +477,18 @@ void subs_filter(const struct subscription *sub, struct buf *out) {
 
 /* ---- life --------------------------------------------------------------- */
 
+/* Who waits to change something goes before who comes to read: else the others' matching could
+ * keep it out for seconds, and with it its worker. */
+static void lock_init(pthread_rwlock_t *lock) {
+    pthread_rwlockattr_t attr;
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+}
+
 static void shard_init(struct shard *shard) {
-    pthread_rwlock_init(&shard->lock, NULL);
+    lock_init(&shard->lock);
     map_init(&shard->exact, node_key);
     map_init(&shard->levels, node_key);
     map_init(&shard->shares, node_key);

@@ -200,7 +200,8 @@ void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
 
 /* ---- the shards of a topic ---------------------------------------------------- */
 
-/* Those that its prefixes belong to, each once, in the order in which they are locked. */
+/* Those that its prefixes belong to, each once (whoever waits to change it would come between a
+ * thread and its second lock), in the order in which they are locked. */
 struct shards {
     struct shard *at[SUBS_PREFIXES];
     unsigned len;

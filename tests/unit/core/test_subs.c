@@ -7,6 +7,9 @@
 #include "core/rig.h"
 #include "core/subs_index.h"
 
+#include <sched.h>
+#include <time.h>
+
 enum { SESSIONS = 10 };
 
 static struct handle handle_of(unsigned session) {
@@ -396,6 +399,33 @@ static void beginnings_are_spread(void **state) {
     }
 }
 
+static void *change_one(void *obj) {
+    struct index *x = obj;
+    add(x, 1, "a/#", &qos0, 0);
+    return NULL;
+}
+
+static void who_waits_to_change_goes_before_new_readers(void **state) {
+    enum { WAIT_S = 20 };
+    struct index *x = *state;
+    struct prefixes p = subs_prefixes(SLICE("a/#"));
+    pthread_rwlock_t *lock = &shard_of(x->subs, p.part[p.last])->lock;
+    time_t end = time(NULL) + WAIT_S;
+    pthread_t thread;
+    bool gets_in = true;
+    pthread_rwlock_rdlock(lock); /* somebody matches */
+    assert_int_equal(pthread_create(&thread, NULL, change_one, x), 0);
+    while (gets_in && time(NULL) < end) {
+        gets_in = pthread_rwlock_tryrdlock(lock) == 0;
+        if (gets_in) pthread_rwlock_unlock(lock);
+        sched_yield();
+    }
+    pthread_rwlock_unlock(lock);
+    pthread_join(thread, NULL);
+    assert_false(gets_in);
+    assert_true(matches(x, 1, "a/b"));
+}
+
 /* ---- model ------------------------------------------------------------------- */
 
 enum { MODEL_MAX = 2000, TEXT = 40 };
@@ -610,6 +640,7 @@ int main(void) {
         INDEX(epochs_change_with_what_matters_only),
         INDEX(beginnings_that_fall_together_are_found_once),
         INDEX(beginnings_are_spread),
+        INDEX(who_waits_to_change_goes_before_new_readers),
         INDEX(it_agrees_with_naive_matching),
         INDEX(a_stale_answer_is_never_called_current),
     };
