@@ -5,12 +5,14 @@
 local sol, native = ...
 
 local error, ipairs, pairs, remove, setmetatable, type = error, ipairs, pairs, table.remove, setmetatable, type
+local gsub = string.gsub
 local check_function, check_seconds, is_first, is_loading, listen, unlisten, waiter =
     native.check_function, native.check_seconds, native.is_first, native.is_loading, native.listen,
     native.unlisten, native.waiter
 local sort = table.sort
 local publish, random, spawn, uuid, valid_filter = sol.publish, sol.random, sol.spawn, sol.uuid, sol.topic.valid_filter
 
+local LEVELS_MAX = 1000 -- of any filter
 local PRIVATE = {} -- key of what a subscription keeps
 
 -- ---- filters -----------------------------------------------------------------------
@@ -92,6 +94,10 @@ end
 local function check_filter(name, filter)
     if type(filter) ~= "string" or not valid_filter(filter) or filter:find "^%$share/" then
         error(("bad argument #1 to '%s' (expected a topic filter, not a shared one)"):format(name), 3)
+    end
+    local _, slashes = gsub(filter, "/", "")
+    if slashes >= LEVELS_MAX then
+        error(("bad argument #1 to '%s' (more than %d levels)"):format(name, LEVELS_MAX), 3)
     end
 end
 

@@ -64,7 +64,7 @@ static void collect(struct found *f, const struct filter_node *n) {
     f->nodes++;
 }
 
-/* Recursion is as deep as the trie, which max_topic_levels bounds. */
+/* Recursion is as deep as the trees, which TOPIC_LEVELS_MAX bounds (and a mount point). */
 static void walk(const struct shard *shard, const struct filter_node *n, struct slice topic,
                  size_t at, struct found *f) {
     struct slice level;

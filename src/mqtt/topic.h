@@ -22,6 +22,8 @@ bool topic_filters_overlap(struct slice a, struct slice b);
 bool topic_has_wildcard(struct slice filter);
 /* Number of levels: slashes + 1. */
 unsigned topic_levels(struct slice topic);
+/* What nobody may ask for more of: matching recurses, a level at a time. */
+enum { TOPIC_LEVELS_MAX = 1000 };
 /* Are there more levels than that? */
 bool topic_is_deeper(struct slice topic, uint32_t levels);
 

@@ -101,6 +101,7 @@ static struct slice check_filter(lua_State *L) {
     bool is_valid, is_shared = topic_shared(filter, &group, &inner, &is_valid);
     is_valid = topic_filter_valid(filter) && utf8_valid(filter) && (!is_shared || is_valid);
     luaL_argcheck(L, is_valid, 2, "not a topic filter");
+    luaL_argcheck(L, !topic_is_deeper(filter, TOPIC_LEVELS_MAX), 2, "more than 1000 levels");
     return filter;
 }
 

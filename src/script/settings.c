@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "core/config.h"
+#include "mqtt/topic.h"
 #include "script/lib_file.h"
 #include "script/lib_shared.h"
 #include "script/script.h"
@@ -75,7 +76,7 @@ static const struct setting settings[] = {
     { CLIENT(max_queued_bytes),    .kind = COUNT64, .min = 1024, .max = 1e15, .unit = "bytes" },
     { GLOBAL(max_output_bytes),    .kind = COUNT64, .min = 4096, .max = 1e15, .unit = "bytes" },
     { GLOBAL(max_connect_bytes),   .kind = COUNT64, .min = 65536, .max = 1e15, .unit = "bytes" },
-    { CLIENT(max_topic_levels),    .kind = COUNT32, .min = 1,   .max = 1000 },
+    { CLIENT(max_topic_levels),    .kind = COUNT32, .min = 1,   .max = TOPIC_LEVELS_MAX },
     { CLIENT(max_topic_alias),     .kind = COUNT32, .min = 0,   .max = 65535 },
     { CLIENT(max_topic_length),    .kind = COUNT32, .min = 1,   .max = 65535, .unit = "bytes" },
     { CLIENT(max_payload_size),    .kind = COUNT32, .min = 0,   .max = 268435455, .unit = "bytes" },

@@ -64,6 +64,7 @@ describe("client:subscribe", function()
             ]])
             for text, with in pairs {
                 ["'a/#/b'"] = "not a topic filter", ["'$share/g'"] = "not a topic filter",
+                ["('a/'):rep(1000) .. '#'"] = "more than 1000 levels",
                 ["'a', { qos = 3 }"] = 'option "qos" must be', ["'a', { qso = 1 }"] = 'unknown option "qso"',
             } do
                 assert.matches(with, run("return gone:subscribe(" .. text .. ")"))

@@ -105,6 +105,7 @@ describe("sol.subscribe", function()
             for call, err in pairs {
                 ["sol.subscribe('a/#/b', print)"] = "bad argument #1 to 'subscribe' %(expected a topic filter",
                 ["sol.subscribe('$share/g/t', print)"] = "bad argument #1 to 'subscribe' %(expected a topic filter",
+                ["sol.subscribe(('a/'):rep(1000) .. '#', print)"] = "bad argument #1 to 'subscribe' %(more than 1000",
                 ["sol.subscribe('t')"] = "bad argument #2 to 'subscribe' %(function expected, got nil%)",
                 ["sol.subscribe('t', print, { each = true })"] = 'unknown option "each"; did you mean "each_worker"%?',
                 ["sol.await(7)"] = "bad argument #1 to 'await'",
