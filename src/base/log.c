@@ -211,12 +211,3 @@ void log_write(struct log *log, enum log_level level, const char *area, const ch
         send_message(log, level, area, message);
     errno = saved;
 }
-
-bool log_level_parse(struct slice word, enum log_level *out) {
-    for (size_t i = 0; i < ARRAY_LEN(level_names); i++) {
-        if (!slice_eq(word, slice_str(level_names[i]))) continue;
-        *out = (enum log_level)i;
-        return true;
-    }
-    return false;
-}

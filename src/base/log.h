@@ -47,9 +47,6 @@ void log_write(struct log *log, enum log_level level, const char *area, const ch
 /* Appends `s` as it would stand in a line of this format: printable whatever it is. */
 void log_escape(struct buf *out, enum log_format format, struct slice s);
 
-/* "debug".. "off" to level; false when the word is unknown. */
-bool log_level_parse(struct slice word, enum log_level *out);
-
 static inline bool log_enabled(const struct log *log, enum log_level level) {
     return (int)level >= atomic_load_explicit(&log->level, memory_order_relaxed);
 }

@@ -518,16 +518,11 @@ void conns_reap(struct worker *w) {
     }
 }
 
-bool client_disconnect_with(struct client *client, const struct farewell *f) {
+bool client_disconnect(struct client *client, const struct farewell *f) {
     struct conn *c = client->conn;
     if (!c || c->state == CONN_CLOSED || c->state == CONN_ENDING) return false;
     struct farewell own = *f;
     own.why = f->reason ? f->reason : "disconnected by policy";
     conn_end_with(c, &own);
     return true;
-}
-
-bool client_disconnect(struct client *client, uint8_t reason_code, const char *reason) {
-    return client_disconnect_with(
-        client, &(struct farewell){ .reason_code = reason_code, .reason = reason });
 }

@@ -111,11 +111,9 @@ void conn_arrive(struct conn *c, struct worker *w);
 /* Frees the connections closed this turn. */
 void conns_reap(struct worker *w);
 
-/* Disconnect by policy or operator: conn_end of the client's connection; false when it
- * has none. */
-bool client_disconnect(struct client *c, uint8_t reason_code, const char *reason);
-/* Likewise; `why` is filled in. */
-bool client_disconnect_with(struct client *c, const struct farewell *f);
+/* Disconnect by policy: conn_end_with of the client's connection, `why` filled in; false
+ * when it has none. */
+bool client_disconnect(struct client *c, const struct farewell *f);
 
 /* The per-receiver part of a PUBLISH. */
 struct publish_out {

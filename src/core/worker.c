@@ -475,10 +475,3 @@ unsigned broker_home(const struct broker *b, struct slice client_id) {
     if (b->workers_len == 1) return 0;
     return (unsigned)(siphash13(b->seed, client_id) % b->workers_len);
 }
-
-struct client *worker_next_client(struct worker *w, uint32_t *at) {
-    struct client *c;
-    while ((c = slots_next(&w->clients, at)))
-        if (c->is_counted) return c;
-    return NULL;
-}

@@ -186,8 +186,4 @@ void worker_open(struct worker *w);
 void worker_stop(struct worker *w);
 void worker_set_policy(struct worker *w, struct mail_policy *mail);
 
-/* Walks the connected clients: start with *at == 0; NULL ends the walk.  Clients may
- * come and go meanwhile. */
-struct client *worker_next_client(struct worker *w, uint32_t *at);
-
 #endif

@@ -416,7 +416,7 @@ struct parting {
 static void parting_there(struct worker *w, struct visit *v) {
     struct parting *p = CONTAINER_OF(v, struct parting, visit);
     struct client *c = slots_find(&w->clients, p->handle);
-    if (c) client_disconnect_with(c, &p->words);
+    if (c) client_disconnect(c, &p->words);
 }
 
 static void parting_home(struct visit *v) {
@@ -455,7 +455,7 @@ static int l_disconnect(lua_State *L) {
         lua_pushboolean(L, true); /* ..., true */
         return 1;
     }
-    if (!c || !c->conn || !client_disconnect_with(c, &f)) return vm_fail(L, "closed");
+    if (!c || !c->conn || !client_disconnect(c, &f)) return vm_fail(L, "closed");
     lua_pushboolean(L, true); /* ..., true */
     return 1;
 }

@@ -101,7 +101,8 @@ static void decide(struct hook_call *call, enum conduct conduct, uint8_t reason_
 static void behave(struct fake *f, struct hook_call *call) {
     (void)f;
     enum conduct conduct = manners[call->event].conduct;
-    if (conduct == KICKS && call->client) client_disconnect(call->client, 0x98, "kicked");
+    if (conduct == KICKS && call->client)
+        client_disconnect(call->client, &(struct farewell){ 0x98, "kicked", NULL, NULL });
     if (HOOK_IS_FACT(call->event)) return;
     if (conduct == WAITS)
         call->verdict = VERDICT_WAIT;
@@ -415,7 +416,9 @@ static void do_policy(struct fuzz *z, const uint8_t *a) {
                                    .expires_ms = MESSAGE_NEVER };
     switch (a[0] & 3) {
     case 0:
-        if (client) client_disconnect(client, PICK(codes, a[2]), a[3] & 1 ? "policy" : NULL);
+        if (!client) break;
+        const char *reason = a[3] & 1 ? "policy" : NULL;
+        client_disconnect(client, &(struct farewell){ PICK(codes, a[2]), reason, NULL, NULL });
         break;
     case 1: publish_trusted(w, &parts); break;
     case 2: reload(z); break;

@@ -289,19 +289,6 @@ static void lines_of_threads_do_not_mix(void **state) {
     rig_deinit(&r);
 }
 
-static void level_words_are_known(void **state) {
-    (void)state;
-    static const char *const words[] = { "debug", "info", "warn", "error", "off" };
-    enum log_level level;
-    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-        assert_true(log_level_parse(slice_str(words[i]), &level));
-        assert_int_equal(level, i);
-    }
-    assert_false(log_level_parse(SLICE("verbose"), &level));
-    assert_false(log_level_parse(SLICE(""), &level));
-    assert_false(log_level_parse(SLICE("inf"), &level));
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_text_line_has_time_level_area_and_message),
@@ -315,7 +302,6 @@ int main(void) {
         cmocka_unit_test(a_full_pipe_drops_the_line_and_does_not_block),
         cmocka_unit_test(errno_survives_a_log_line),
         cmocka_unit_test(lines_of_threads_do_not_mix),
-        cmocka_unit_test(level_words_are_known),
     };
     return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);
 }

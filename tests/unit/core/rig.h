@@ -290,6 +290,12 @@ static inline void peer_open(struct peer *p, struct rig *r, int version) {
     peer_init(p, r, version, fds);
 }
 
+/* As a policy disconnects a client. */
+static inline bool kick(struct client *c) {
+    return client_disconnect(
+        c, &(struct farewell){ .reason_code = RC_ADMINISTRATIVE_ACTION, .reason = "kicked" });
+}
+
 /* Goes without a word. */
 static inline void peer_drop(struct peer *p) {
     if (p->fd < 0) return;

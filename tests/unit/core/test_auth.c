@@ -287,7 +287,7 @@ static void the_end_of_the_connection_ends_the_exchange(void **state) {
             else
                 say_hello(&p, r, SLICE_NONE);
             assert_int_equal(r->hooks.waiting_len, waits);
-            if (waits) client_disconnect(p.client, 0, NULL);
+            if (waits) kick(p.client);
             peer_drop(&p);
             assert_int_equal(r->hooks.cancelled, waits);
             assert_int_equal(r->hooks.exchanges_over, 1);
@@ -308,7 +308,7 @@ static void the_brokers_end_ends_the_exchange(void **state) {
 
 static void end_own(struct fake *f, struct hook_call *call) {
     (void)f;
-    client_disconnect(call->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(call->client);
 }
 
 static void end_own_and_wait(struct fake *f, struct hook_call *call) {

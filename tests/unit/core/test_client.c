@@ -147,21 +147,6 @@ static void a_copy_nobody_files_goes_unnoticed(void **state) {
     client_unref(c);
 }
 
-static void only_accepted_clients_are_walked(void **state) {
-    struct rig *r = *state;
-    struct peer a, b, c;
-    uint32_t at = 0;
-    join(&a, r, MQTT_5, "a", true);
-    peer_open(&b, r, MQTT_5);
-    join(&c, r, MQTT_5, "c", true);
-    assert_ptr_equal(worker_next_client(r->worker, &at), a.client);
-    peer_drop(&a); /* clients may come and go meanwhile */
-    assert_ptr_equal(worker_next_client(r->worker, &at), c.client);
-    assert_null(worker_next_client(r->worker, &at));
-    peer_drop(&b);
-    peer_drop(&c);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         RIG(a_handle_finds_its_client_until_the_last_reference_goes),
@@ -172,7 +157,6 @@ int main(void) {
         RIG(attributes_are_bounded),
         RIG(a_copy_stands_for_itself),
         RIG(a_copy_nobody_files_goes_unnoticed),
-        RIG(only_accepted_clients_are_walked),
     };
     return cmocka_run_group_tests_name("core/client", tests, NULL, NULL);
 }

@@ -209,13 +209,13 @@ static void the_last_word_is_read_though_we_lingered(void **state) {
     struct rig *r = *state;
     struct peer p;
     join(&p, r, MQTT_5, "p", true);
-    assert_true(client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, "bye"));
-    assert_false(client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL));
+    assert_true(kick(p.client));
+    assert_false(kick(p.client));
     assert_int_equal(peer_conn(&p)->state, CONN_ENDING);
     peer_post(&p, &(struct packet){ .type = PKT_PINGREQ }); /* what it says now is not heard */
     const struct packet *d = expect(&p, PKT_DISCONNECT);
     assert_int_equal(d->reason.reason_code, RC_ADMINISTRATIVE_ACTION);
-    assert_slice(d->reason.props.reason_string, "bye");
+    assert_slice(d->reason.props.reason_string, "kicked");
     expect_end(&p);
     assert_null(r->worker->conns);
 }
@@ -224,7 +224,7 @@ static void a_peer_that_does_not_close_is_closed(void **state) {
     struct rig *r = *state;
     struct peer p;
     join(&p, r, MQTT_5, "p", true);
-    client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(p.client);
     rig_pass_ms(r, 1999);
     assert_non_null(peer_conn(&p));
     rig_pass_ms(r, 1);
@@ -446,7 +446,7 @@ static void whoever_comes_later_does_not_wait_again(void **state) {
     join(&s, r, MQTT_5, "s", true);
     subscribe(&s, "t", 0);
     post_until_paused(&p, 0);
-    client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(p.client);
     peer_drop(&p);
     rig_pass_ms(r, 1000); /* nobody has waited so long, but the reader has had its time */
     publish(&q, "t", "x", 1, 9);
@@ -464,7 +464,7 @@ static void a_publisher_may_go_while_it_waits(void **state) {
     subscribe(&s, "t", 0);
     post_until_paused(&p, 0);
     assert_true(flow_is_awaited(peer_conn(&s)));
-    client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(p.client);
     assert_false(flow_is_awaited(peer_conn(&s)));
     peer_drop(&p);
     peer_drop(&s);
@@ -523,7 +523,7 @@ static void the_last_packet_leaves_a_full_socket_too(void **state) {
     join(&s, r, MQTT_5, "s", true);
     subscribe(&s, "t", 0);
     unsigned n = post_until_paused(&p, 0), got = 0;
-    client_disconnect(s.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(s.client);
     int type;
     while ((type = peer_hear(&s)) == PKT_PUBLISH) got++;
     assert_int_equal(got, n);

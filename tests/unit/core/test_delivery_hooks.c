@@ -148,7 +148,7 @@ static void a_pile_goes_with_its_session(void **state) {
     struct peer *stays = goes == &peers[0] ? &peers[1] : &peers[0];
     fake_answer(&r->hooks, VERDICT_NONE, 0);
     fake_answer(&r->hooks, VERDICT_NONE, 0);
-    client_disconnect(goes->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(goes->client);
     unsigned asked = r->hooks.calls[HOOK_DELIVER];
     rig_settle(r);
     assert_int_equal(r->hooks.calls[HOOK_DELIVER] - asked, PILE - 1 - PER_RUN); /* of one */
@@ -161,7 +161,7 @@ static struct peer *to_end;
 
 static void end_the_other(struct fake *f, struct hook_call *call) {
     if (call->client == to_end->client || f->calls[HOOK_DELIVER] < 3 * PER_RUN) return;
-    client_disconnect(to_end->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(to_end->client);
 }
 
 static void a_hook_may_end_a_session_whose_pile_waits(void **state) {
@@ -306,7 +306,7 @@ static void the_end_of_a_session_does(void **state) {
 
 static void end_receiver(struct fake *f, struct hook_call *call) {
     (void)f;
-    client_disconnect(call->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(call->client);
 }
 
 static void end_receiver_and_wait(struct fake *f, struct hook_call *call) {

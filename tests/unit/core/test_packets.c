@@ -218,7 +218,7 @@ static void aliases_stand_for_topics(void **state) { /* 3.3.2.3.4 */
 /* A hook of the acknowledgement ends the client: no PUBREL may follow DISCONNECT. */
 static void end_own(struct fake *f, struct hook_call *call) {
     (void)f;
-    client_disconnect(call->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(call->client);
 }
 
 static void nothing_follows_disconnect(void **state) { /* [MQTT-3.14.4-1] */

@@ -276,7 +276,7 @@ static void its_end_cancels_the_wait(void **state) {
         EACH(a) {
             struct peer p;
             start(a, &p, r);
-            assert_true(client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL));
+            assert_true(kick(p.client));
             assert_int_equal(r->hooks.cancelled, ++cancelled);
             assert_int_equal(r->hooks.waiting_len, 0);
             if (!a->is_connect) assert_int_equal(expect(&p, PKT_DISCONNECT)->type, PKT_DISCONNECT);
@@ -350,7 +350,7 @@ static void the_limit_of_connections_holds_for_those_who_waited(void **state) {
 
 static void end_own(struct fake *f, struct hook_call *call) {
     (void)f;
-    client_disconnect(call->client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(call->client);
 }
 
 static void end_own_and_wait(struct fake *f, struct hook_call *call) {
@@ -413,7 +413,7 @@ static struct client *victim;
 
 static void end_victim(struct fake *f, struct hook_call *call) {
     (void)f, (void)call;
-    if (victim) client_disconnect(victim, RC_ADMINISTRATIVE_ACTION, NULL);
+    if (victim) kick(victim);
 }
 
 /* The publish had waited; while it is handed out its publisher is thrown out. */

@@ -44,7 +44,7 @@ static void throw_someone_out(void) {
     struct slots *clients = &world.rig->worker->clients;
     uint32_t at = clients->len ? chance(clients->len) : 0;
     struct client *c = slots_next(clients, &at);
-    if (c) client_disconnect(c, RC_ADMINISTRATIVE_ACTION, NULL);
+    if (c) kick(c);
 }
 
 static void publish_something(struct client *as) {
@@ -77,7 +77,7 @@ static void do_something(struct client *own) {
     case 2: publish_something(own); break;
     case 3: answer_someone(); break;
     case 4:
-        if (own) client_disconnect(own, RC_ADMINISTRATIVE_ACTION, NULL);
+        if (own) kick(own);
         break;
     default: break;
     }

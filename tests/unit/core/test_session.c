@@ -202,7 +202,7 @@ static void whoever_is_thrown_out_leaves_a_will(void **state) {
     struct packet c = will_packet(&(struct will_case){ MQTT_5, 0, 0 });
     c.connect.keep_alive = 1;
     join_with(&p, r, &c);
-    client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(p.client);
     expect_will(&s);
     peer_drop(&p);
     join_with(&p, r, &c);

@@ -264,7 +264,7 @@ static void a_refused_connect_says_why(void **state) {
 /* A handler that disconnects the very client. */
 static void hang_up(struct fake *f, struct hook_call *call) {
     (void)f;
-    client_disconnect(call->client, RC_BANNED, "go away");
+    client_disconnect(call->client, &(struct farewell){ RC_BANNED, "go away", NULL, NULL });
 }
 
 static void a_hook_may_end_the_connection_in_question(void **state) {

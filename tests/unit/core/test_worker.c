@@ -70,7 +70,7 @@ static void a_wait_of_the_old_policy_is_cancelled_there(void **state) {
     publish(&q, "t", "x", 1, 7);
     swap(r, &next);
     rig_settle(r);
-    client_disconnect(p.client, RC_ADMINISTRATIVE_ACTION, NULL);
+    kick(p.client);
     assert_int_equal(r->hooks.cancelled, 1);
     buf_deinit(&p.in); /* q's wait ends with the broker */
     buf_deinit(&q.in);
