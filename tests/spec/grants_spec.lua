@@ -2,6 +2,7 @@
 --
 -- Compiled grants: what clients may do, decided without entering Lua, and taken back.
 
+local broker = require "support.broker"
 local eval = require "support.eval"
 local workers = require "support.workers"
 
@@ -452,6 +453,29 @@ describe("sol.reauthorize", function()
             run [[sol.reauthorize { client_id = "c", revoke = true }]]
             may(c, "2/z")
             assert.equal("1", run [[return #sol.client "c":grants()]])
+        end)
+    end)
+
+    it("does what docs/lua-api.md says, for a session that comes back as well", function()
+        local docs = broker.read_file "docs/lua-api.md"
+        local example = docs:match "\n(    local function give%(client%)\n.-\n)\n"
+        with([[state.rights = { ada = { "all", "1/#" } }
+            local function fetch_rights(username) return { state.rights[username] } end
+            local function knows() return true end
+            ]] .. example, function(run, b, _, root)
+            local session = { version = 5, username = "ada", clean = false, props = { session_expiry = 100 } }
+            local c = b:client("c", session):subscribe("1/#", 1)
+            c:drop()
+            c:reconnect()
+            root:publish("1/x", "sent", { qos = 1 })
+            c:expect_publish("1/x", "sent"):ack()
+            run [[state.rights = { ada = { "all", "2/#" } }]]
+            may(c, "1/y")
+            c:expect_publish("1/y", ""):ack()
+            root:publish("rights/changed", "ada", { qos = 1 })
+            over(b, "c", "1/#")
+            may(c, "2/x")
+            may_not(c, "1/x")
         end)
     end)
 
