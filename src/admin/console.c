@@ -7,6 +7,7 @@
 #include "admin/caller.h"
 #include "admin/commands.h"
 #include "admin/edit.h"
+#include "admin/show.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -40,23 +41,6 @@ static void on_interrupt(int signal) {
 }
 
 /* ---- showing ------------------------------------------------------------- */
-
-/* How many bytes of the text, from `i` on, a terminal might obey: those of a control character,
- * U+0080 to U+009F in UTF-8 included. */
-static size_t control_len(struct slice text, size_t i) {
-    uint8_t c = text.at[i];
-    if (c == 0xc2 && i + 1 < text.len) return text.at[i + 1] < 0xa0 ? 2 : 0;
-    return (c < ' ' && c != '\n' && c != '\t') || c == 0x7f || c == 0xc2;
-}
-
-static void show(FILE *to, struct slice text) {
-    bool is_terminal = isatty(fileno(to)) != 0;
-    for (size_t i = 0; i < text.len;) {
-        size_t n = is_terminal ? control_len(text, i) : 0;
-        if (!n) putc(text.at[i++], to);
-        for (; n; n--) fprintf(to, "\\%03d", text.at[i++]);
-    }
-}
 
 static void show_line(FILE *to, struct slice text) {
     if (!text.len) return;

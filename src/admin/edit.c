@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/edit.h"
 
+#include "admin/show.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -64,7 +65,9 @@ static void list_words(struct slice words) {
             putchar('\n');
             column = 0;
         }
-        column += printf("%s%.*s", column ? "  " : "", SLICE_FMT(word));
+        if (column) column += printf("  ");
+        show(stdout, word);
+        column += (int)word.len;
     }
     putchar('\n');
     fflush(stdout);

@@ -1,16 +1,16 @@
 /* log.c -- formats a line on the stack and writes it once.
  *
  * Whatever a client can put into a message leaves here as printable text.  Control
- * characters, the C1 range included (a terminal obeys those too), and bytes that are
- * not UTF-8 are escaped, in text as \n \t \r \xNN \u00NN with the backslash doubled,
- * in JSON by JSON's own rules with U+FFFD for a byte that is not UTF-8; so a JSON line
- * is valid whatever a client sent.  LOG_LINE_MAX is PIPE_BUF: a pipe takes such a line
- * whole or not at all. */
+ * characters (base/text.h) and bytes that are not UTF-8 are escaped, in text as \n \t \r
+ * \xNN \uNNNN with the backslash doubled, in JSON by JSON's own rules with U+FFFD for a byte
+ * that is not UTF-8; so a JSON line is valid whatever a client sent.  LOG_LINE_MAX is
+ * PIPE_BUF: a pipe takes such a line whole or not at all. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/log.h"
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -53,34 +53,6 @@ static void line_end(struct line *line, const char *tail) {
     line->len += len;
 }
 
-/* Length of the UTF-8 character at `s`, 0 when it is none (overlong forms, surrogates
- * and values over U+10FFFF are none). */
-static size_t utf8_len(const uint8_t *s, size_t left) {
-    static const struct {
-        uint8_t lead_mask, lead, len, min, max;
-    } rows[] = {
-        { 0x80, 0x00, 1, 0, 0 },       /* ASCII */
-        { 0xff, 0xe0, 3, 0xa0, 0xbf }, /* not overlong */
-        { 0xff, 0xed, 3, 0x80, 0x9f }, /* no surrogate */
-        { 0xff, 0xf0, 4, 0x90, 0xbf }, /* not overlong */
-        { 0xff, 0xf4, 4, 0x80, 0x8f }, /* up to U+10FFFF */
-        { 0xe0, 0xc0, 2, 0x80, 0xbf }, /* the others by their lead */
-        { 0xf0, 0xe0, 3, 0x80, 0xbf }, /* ... of three bytes */
-        { 0xfc, 0xf0, 4, 0x80, 0xbf }, /* ... of four */
-    };
-    if (s[0] == 0xc0 || s[0] == 0xc1) return 0;
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        if ((s[0] & rows[i].lead_mask) != rows[i].lead) continue;
-        size_t len = rows[i].len;
-        if (len > left) return 0;
-        if (len > 1 && (s[1] < rows[i].min || s[1] > rows[i].max)) return 0;
-        for (size_t k = 2; k < len; k++)
-            if ((s[k] & 0xc0) != 0x80) return 0;
-        return len;
-    }
-    return 0;
-}
-
 /* What stands for a character that may not stand for itself. */
 struct escapes {
     const char *named;   /* pairs: character, letter after the backslash */
@@ -93,49 +65,40 @@ static const struct escapes escapes[] = {
     [LOG_JSON] = { "\nn\tt\rr\bb\ff\\\\\"\"", "\\u%04x", "\\ufffd" },
 };
 
-/* Writes the escape for the character at `s` to `out`, "" when it needs none.  `len` is
- * its length, 0 for a byte that is not UTF-8. */
-static void escape(const struct escapes *e, const uint8_t *s, size_t len, char out[8]) {
+/* Writes the escape for a character of `len` bytes to `out`, "" when it needs none.  len 0: a
+ * byte that is not UTF-8. */
+static void escape(const struct escapes *e, uint32_t code, size_t len, char out[8]) {
     out[0] = '\0';
-    if (len == 0) {
-        (void)snprintf(out, 8, e->invalid, s[0]);
-    } else if (len == 1) {
-        for (const char *n = e->named; *n; n += 2)
-            if ((uint8_t)n[0] == s[0]) (void)snprintf(out, 8, "\\%c", n[1]);
-        if (!out[0] && (s[0] < 0x20 || s[0] == 0x7f)) (void)snprintf(out, 8, e->control, s[0]);
-    } else if (s[0] == 0xc2 && s[1] < 0xa0) {
-        (void)snprintf(out, 8, "\\u%04x", s[1]);
-    }
+    for (const char *n = e->named; len == 1 && *n; n += 2)
+        if ((uint8_t)n[0] == code) (void)snprintf(out, 8, "\\%c", n[1]);
+    if (len == 0)
+        (void)snprintf(out, 8, e->invalid, code);
+    else if (!out[0] && text_is_control(code))
+        (void)snprintf(out, 8, len == 1 ? e->control : "\\u%04x", code);
+}
+
+/* What stands for the character at the beginning of `s` (`room` is for an escape), which goes
+ * on behind it. */
+static struct slice next_shown(const struct escapes *e, struct slice *s, char room[8]) {
+    uint32_t code;
+    size_t len = text_char(s->at, s->len, &code);
+    struct slice self = slice_of(s->at, len ? len : 1);
+    *s = slice_of(s->at + self.len, s->len - self.len);
+    escape(e, code, len, room);
+    return room[0] ? slice_str(room) : self;
 }
 
 static void line_add_escaped(struct line *line, const char *text, const struct escapes *e) {
-    const uint8_t *s = (const uint8_t *)text;
-    size_t left = strlen(text);
-    while (left && !line->cut) {
-        char escaped[8];
-        size_t len = utf8_len(s, left);
-        escape(e, s, len, escaped);
-        if (escaped[0])
-            line_add(line, escaped, strlen(escaped));
-        else
-            line_add(line, (const char *)s, len);
-        size_t step = len ? len : 1;
-        s += step;
-        left -= step;
+    char room[8];
+    for (struct slice s = slice_str(text); s.len && !line->cut;) {
+        struct slice shown = next_shown(e, &s, room);
+        line_add(line, (const char *)shown.at, shown.len);
     }
 }
 
 void log_escape(struct buf *out, enum log_format format, struct slice s) {
-    for (size_t at = 0, step; at < s.len; at += step) {
-        char escaped[8];
-        size_t len = utf8_len(s.at + at, s.len - at);
-        step = len ? len : 1;
-        escape(&escapes[format], s.at + at, len, escaped);
-        if (escaped[0])
-            buf_add(out, escaped, strlen(escaped));
-        else
-            buf_add(out, s.at + at, step);
-    }
+    char room[8];
+    while (s.len) buf_add_slice(out, next_shown(&escapes[format], &s, room));
 }
 
 /* ---- the two formats ----------------------------------------------------- */

@@ -6,6 +6,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mqtt/utf8.h"
 
+#include "base/text.h"
+
 #define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
 #define L           EVERY(0x01)
 #define H           EVERY(0x80)
@@ -27,31 +29,17 @@ static inline bool word_is_plain(uint64_t w) {
     return ((w | (w - L) | (wild - L)) & H) == 0;
 }
 
-/* Length of the character that starts at at[0] >= 0x80; 0: malformed. */
-static size_t char_len(const uint8_t *at, size_t left) {
-    static const uint32_t least[] = { [2] = 0x80, [3] = 0x800, [4] = 0x10000 };
-    if (at[0] < 0xC2 || at[0] > 0xF4) return 0;
-    size_t len = at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : 4;
-    if (left < len) return 0;
-    uint32_t code = at[0] & (0xFFu >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        if ((at[i] & 0xC0) != 0x80) return 0;
-        code = code << 6 | (at[i] & 0x3F);
-    }
-    bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-    return code >= least[len] && code <= 0x10FFFF && !surrogate ? len : 0;
-}
-
 /* Bytes up to the first that is no character of UTF-8, or U+0000. */
 static size_t valid_len(struct slice s) {
     size_t i = 0;
     while (i < s.len) {
         size_t left = s.len - i;
         size_t step = 1;
+        uint32_t code;
         if (left >= 8 && word_is_ascii(word_at(s.at + i)))
             step = 8;
         else if (s.at[i] >= 0x80)
-            step = char_len(s.at + i, left);
+            step = text_char(s.at + i, left, &code);
         else if (s.at[i] == 0)
             step = 0;
         if (step == 0) break;

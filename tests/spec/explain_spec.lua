@@ -198,6 +198,13 @@ describe("sol explain", function()
         has(r.stderr, "log: subscribe handler sol.lua:26, client d1 failed: sol.lua:26: boom")
     end)
 
+    it("escapes what would reorder or hide the text around it", function()
+        local r = as_me("publish", "--topic", "in/\u{202e}\u{200b}\u{e9}", "--payload", "x")
+        has(r.stdout, "publish in/\\u202e\\u200b\u{e9} by d1\n")
+        has(r.stdout, "topic: \"in/\\u202e\\u200b\u{e9}\" -> \"out/")
+        assert.falsy(r.stdout:find "\u{202e}")
+    end)
+
     for _, row in ipairs {
         { "no action", {}, "explain what?" },
         { "an unknown action", { "fly" }, 'explain what, "fly"?' },

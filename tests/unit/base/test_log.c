@@ -119,6 +119,7 @@ static void a_client_cannot_forge_a_line(void **state) {
           "31m",
           "\\u009b31m", "\\u009b31m" }, /* C1: CSI */
         { "\xc2\xa0", "\xc2\xa0", "\xc2\xa0" },
+        { "a\u202eb\u2069", "a\\u202eb\\u2069", "a\\u202eb\\u2069" }, /* reordering */
         { "\xff", "\\xff", "\\ufffd" },
         { "\x80", "\\x80", "\\ufffd" },
         { "\xc3", "\\xc3", "\\ufffd" },                 /* cut off */
