@@ -328,9 +328,7 @@ describe("acl does not load", function()
     for name, row in pairs(rows) do
         it(name, function()
             local files = { ["acl.conf"] = row[2], ["acl.lua"] = row[2] }
-            local ok, err = pcall(testing.broker, { text = row[1], files = files })
-            assert.is_false(ok)
-            assert.truthy(err:find(row[3], 1, true), err)
+            assert.error_matches(function() testing.broker { text = row[1], files = files } end, row[3], 1, true)
         end)
     end
 end)

@@ -138,9 +138,7 @@ describe("delayed does not load", function()
         ["an unknown option"] = { "max_delays = 1", "unknown option" },
     } do
         it(name, function()
-            local ok, err = pcall(with, row[1])
-            assert.is_false(ok)
-            assert.truthy(err:find(row[2], 1, true), err)
+            assert.error_matches(function() with(row[1]) end, row[2], 1, true)
         end)
     end
 end)

@@ -88,17 +88,13 @@ describe("password_file", function()
         }
         for name, row in pairs(rows) do
             it(name, function()
-                local ok, err = pcall(with_users, row[1])
-                assert.is_false(ok)
-                assert.truthy(err:find(row[2], 1, true), err)
+                assert.error_matches(function() with_users(row[1]) end, row[2], 1, true)
             end)
         end
 
         it("a file that is not there, or no path", function()
             for config, message in pairs { [PLUGIN] = "passwd", [ [[plugin("password_file", {})]] ] = "path" } do
-                local ok, err = pcall(testing.broker, { text = config })
-                assert.is_false(ok)
-                assert.truthy(err:find(message, 1, true), err)
+                assert.error_matches(function() testing.broker { text = config } end, message, 1, true)
             end
         end)
     end)

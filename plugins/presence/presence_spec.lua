@@ -114,9 +114,7 @@ describe("presence", function()
             ["clients = 'all'"] = "clients: expected a function",
             ["topics = ''"] = 'did you mean "topic"?',
         } do
-            local ok, err = pcall(with_presence, options)
-            assert.is_false(ok, options)
-            assert.truthy(err:find(says, 1, true), err)
+            assert.error_matches(function() with_presence(options) end, says, 1, true)
         end
     end)
 end)

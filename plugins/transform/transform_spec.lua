@@ -136,9 +136,7 @@ describe("transform does not load", function()
     }
     for name, row in pairs(rows) do
         it(name, function()
-            local ok, err = pcall(with_rules, row[1])
-            assert.is_false(ok)
-            assert.truthy(err:find(row[2], 1, true), err)
+            assert.error_matches(function() with_rules(row[1]) end, row[2], 1, true)
         end)
     end
 end)

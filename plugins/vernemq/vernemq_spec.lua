@@ -414,17 +414,14 @@ describe("vernemq does not load", function()
     }
     for name, row in pairs(rows) do
         it(name, function()
-            local ok, err = pcall(with_script, row[1])
-            assert.is_false(ok)
-            assert.truthy(err:find(row[2], 1, true), err)
+            assert.error_matches(function() with_script(row[1]) end, row[2], 1, true)
         end)
     end
 
     it("no script, or one that is not there", function()
         for option, message in pairs { [""] = "script is missing", ['script = "nowhere.lua"'] = "nowhere.lua" } do
-            local ok, err = pcall(testing.broker, { text = 'plugin("vernemq", {' .. option .. "})" })
-            assert.is_false(ok)
-            assert.truthy(err:find(message, 1, true), err)
+            local text = 'plugin("vernemq", {' .. option .. "})"
+            assert.error_matches(function() testing.broker { text = text } end, message, 1, true)
         end
     end)
 end)
