@@ -139,17 +139,11 @@ describe("sol.authenticator", function()
 
     it("refuses options that make no sense", function()
         for options, says in pairs {
-            ["{ cache = 1 }"] = 'sol.authenticator: unknown option "cache"',
+            ["{ cache = 1 }"] = 'unknown option "cache"',
             ["{ on_failure = 'pass' }"] = 'on_failure must be "deny", "allow" or "ignore"',
             ["{ cache_ttl = -1 }"] = "cache_ttl must be a number from 0 to 86400, not -1",
         } do
-            broker.with_dir(function(dir)
-                broker.write_file(dir .. "/sol.lua", "sol.authenticator(" .. options .. ", print)")
-                local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                assert.not_equal(0, result.status)
-                assert.truthy(result.stderr:find("sol.lua:1: ", 1, true), result.stderr)
-                assert.truthy(result.stderr:find(says, 1, true), result.stderr)
-            end)
+            broker.refuses("sol.authenticator(" .. options .. ", print)", "sol.lua:1: sol.authenticator: " .. says)
         end
     end)
 end)

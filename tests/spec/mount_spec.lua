@@ -292,14 +292,8 @@ describe("mount_point in a file", function()
     for value, why in pairs { ['"a"'] = "it must end with '/'", ['"+/"'] = "it must be a topic name",
         ["5"] = "it must be a string", ['"$share/"'] = "$share/ is for subscriptions" } do
         it("is refused when it is " .. value, function()
-            broker.with_dir(function(dir)
-                local listen = '\nlisten { "mqtt://127.0.0.1:1883", mount_point = %s }'
-                broker.write_file(dir .. "/sol.lua", listen:format(value))
-                local result = broker.sol("check", "-c", dir .. "/sol.lua")
-                local said = ("sol.lua:2: listen: mount_point %s: %s"):format(value, why)
-                assert.equal(1, result.status)
-                assert.truthy(result.stderr:find(said, 1, true), result.stderr)
-            end)
+            local listen = '\nlisten { "mqtt://127.0.0.1:1883", mount_point = %s }'
+            broker.refuses(listen:format(value), ("sol.lua:2: listen: mount_point %s: %s"):format(value, why))
         end)
     end
 end)

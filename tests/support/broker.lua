@@ -120,11 +120,14 @@ function Broker:expand(text)
     return (text:gsub("%$(%u+2?)", { PORT = self.port, PORT2 = self.port2, DIR = self.dir }))
 end
 
---- Write a file into the broker's directory; folders in `name` are made.
-function Broker:write(name, content)
-    for folder in name:gmatch "()/" do proc.mkdir(self.dir .. "/" .. name:sub(1, folder - 1)) end
-    write_file(self.dir .. "/" .. name, content)
+-- A file into a directory; folders in `name` are made.
+local function write_into(dir, name, content)
+    for folder in name:gmatch "()/" do proc.mkdir(dir .. "/" .. name:sub(1, folder - 1)) end
+    write_file(dir .. "/" .. name, content)
 end
+
+--- Write a file into the broker's directory; folders in `name` are made.
+function Broker:write(name, content) write_into(self.dir, name, content) end
 
 --- Write sol.lua anew, with this in place of opts.config (before a reload).
 function Broker:configure(config)
@@ -285,15 +288,22 @@ end
 --- Run the broker's binary with these arguments: {stdout=, stderr=, status=}.
 function M.sol(...) return M.run { binary(), ... } end
 
---- `sol check` must refuse this policy and say `says`.
-function M.refuses(policy, says)
+--- All that `sol check` says of this policy, with `files` {name = content} beside it, and its status.
+function M.check(policy, files)
+    local result
     M.with_dir(function(dir)
         write_file(dir .. "/sol.lua", policy)
-        local result = M.sol("check", "-c", dir .. "/sol.lua")
-        if result.status ~= 1 or not result.stderr:find(says, 1, true) then
-            wait.fail("sol check ended with %d and said:\n%sto:\n%s", result.status, result.stderr, policy)
-        end
+        for name, content in pairs(files or {}) do write_into(dir, name, content) end
+        result = M.sol("check", "-c", dir .. "/sol.lua")
     end)
+    return result.stdout .. result.stderr, result.status
+end
+
+--- `sol check` must refuse this policy and say `says`.
+function M.refuses(policy, says, files)
+    local said, status = M.check(policy, files)
+    if status == 1 and said:find(says, 1, true) then return end
+    wait.fail("sol check ended with %d and said:\n%sto:\n%s", status, said, policy)
 end
 
 M.write_file, M.read_file, M.binary = write_file, read_file, binary
