@@ -3,25 +3,10 @@
 -- docs/operations.md, word by word: its policy runs, its commands are typed, their output compared.
 
 local broker = require "support.broker"
+local document = require "support.document"
 local wait = require "support.wait"
 
 local text = broker.read_file "docs/operations.md"
-
---- The commands of the blocks that open with this line: { command = , output = } each.
-local function commands(opening)
-    local list = {}
-    for block in text:gmatch("\n```" .. opening .. "\n(.-)```") do
-        for line in block:gmatch "[^\n]+" do
-            local command = line:match "^%$ (.*)"
-            if command then
-                list[#list + 1] = { command = command, output = "" }
-            else
-                list[#list].output = list[#list].output .. line .. "\n"
-            end
-        end
-    end
-    return list
-end
 
 --- What stays the same from run to run.
 local function plain(output)
@@ -39,7 +24,7 @@ end
 describe("docs/operations.md", function()
     it("shows what happens", function()
         local policy = text:match("```lua\n(.-)```"):gsub("localhost:1883", "127.0.0.1:$PORT")
-        local shown = commands "console"
+        local shown = document.commands(table.concat(document.blocks(text, "console")))
         assert.equal(6, #shown)
         broker.with_broker({ listen = (policy:gsub("\n$", "")), config = "workers = 1" }, function(b)
             check(b, table.remove(shown, 1))
@@ -55,7 +40,7 @@ describe("docs/operations.md", function()
             for _, row in ipairs(shown) do check(b, row) end
             local faulty = policy:gsub("\n\n", "\nmax_quued = 5\n", 1)
             b:write("sol.lua", b:expand(faulty))
-            check(b, commands "console faulty"[1])
+            check(b, document.commands(document.blocks(text, "console faulty")[1])[1])
         end)
     end)
 end)

@@ -3,32 +3,12 @@
 -- README.md, word by word: its policies are run, its commands typed, their output compared.
 
 local broker = require "support.broker"
+local document = require "support.document"
 local wait = require "support.wait"
 
 local readme = broker.read_file "README.md"
 
---- The fenced blocks of one language, in order.
-local function blocks(language)
-    local found = {}
-    for text in readme:gmatch("```" .. language .. "\n(.-)```") do found[#found + 1] = text end
-    return found
-end
-
---- The commands of a console block: { command = , output = } each.
-local function commands(block)
-    local list = {}
-    for line in block:gmatch "[^\n]+" do
-        local command = line:match "^%$ (.*)"
-        if command then
-            list[#list + 1] = { command = command, output = "" }
-        else
-            list[#list].output = list[#list].output .. line .. "\n"
-        end
-    end
-    return list
-end
-
-local policies, consoles = blocks "lua", blocks "console"
+local policies, consoles = document.blocks(readme, "lua"), document.blocks(readme, "console")
 
 -- The README's broker listens on 1883; here on a port that is free.
 local function policy(b, n)
@@ -78,8 +58,8 @@ describe("README.md", function()
         broker.with_broker({ listen = anywhere, config = "" }, function(b)
             reload(b, 1, 2)
             broker.with_dir(function(dir)
-                local subscribe = commands(consoles[1])[1]
-                local publish = commands(consoles[2])
+                local subscribe = document.commands(consoles[1])[1]
+                local publish = document.commands(consoles[2])
                 local subscriber = broker.spawn(dir, typed(b, subscribe.command))
                 b:log_wait "connected"
                 wait.till("the subscription", function()
@@ -94,12 +74,12 @@ describe("README.md", function()
             end)
 
             reload(b, 2, 3)
-            check(b, commands(consoles[3])[1])
-            b:write("first_spec.lua", blocks("lua test")[1])
-            check_sol(b, commands(consoles[4])[1])
-            check_sol(b, commands(consoles[5])[1])
+            check(b, document.commands(consoles[3])[1])
+            b:write("first_spec.lua", document.blocks(readme, "lua test")[1])
+            check_sol(b, document.commands(consoles[4])[1])
+            check_sol(b, document.commands(consoles[5])[1])
 
-            local trace = commands(consoles[6])[1]
+            local trace = document.commands(consoles[6])[1]
             broker.with_dir(function(dir)
                 local tracer = broker.spawn(dir, typed_sol(b, trace.command))
                 local me = b:client "me"

@@ -3,6 +3,7 @@
 -- `sol test` as a command: what it runs, what it says, how it ends.
 
 local broker = require "support.broker"
+local document = require "support.document"
 local with_dir, write_file = broker.with_dir, broker.write_file
 
 local GOOD = [[
@@ -177,9 +178,8 @@ describe("sol test", function()
     end)
 
     it("says what docs/testing.md says", function()
-        local docs, blocks, consoles = broker.read_file "docs/testing.md", {}, {}
-        for text in docs:gmatch "```lua\n(.-)```" do blocks[#blocks + 1] = text end
-        for text in docs:gmatch "```console\n(.-)```" do consoles[#consoles + 1] = text end
+        local docs = broker.read_file "docs/testing.md"
+        local blocks, consoles = document.blocks(docs, "lua"), document.blocks(docs, "console")
         assert.equal(2, #blocks)
         assert.equal(3, #consoles)
         with_dir(function(dir)
