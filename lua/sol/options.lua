@@ -5,7 +5,8 @@
 
 local _, native = ...
 
-local error, floor, huge, pairs, sort, tostring, type = error, math.floor, math.huge, pairs, table.sort, tostring, type
+local error, floor, huge, pairs, setmetatable, sort, tostring, type =
+    error, math.floor, math.huge, pairs, setmetatable, table.sort, tostring, type
 
 local function shown(value)
     return type(value) == "string" and ("%q"):format(value) or tostring(value)
@@ -89,6 +90,27 @@ function native.server_url(options)
     local host = options.host
     if host:find(":", 1, true) then host = "[" .. host .. "]" end
     return ("%s://%s:%d"):format(options.tls and "tls" or "tcp", host, options.port)
+end
+
+--- The functions connect and pool of a module that has a server: `open(options)` gives a connection, or nil and
+--- why; a pool has the metatable `pool_meta`.  No tail calls: errors name the line that called these.
+function native.server_functions(what, known, check, open, pool_meta)
+    local M = {}
+
+    function M.connect(given)
+        local options = native.options(what .. ".connect", given, known)
+        check(options)
+        local connection, err = open(options)
+        return connection, err
+    end
+
+    function M.pool(given)
+        local options = native.options(what .. ".pool", given, known)
+        check(options)
+        return setmetatable({ options = options }, pool_meta)
+    end
+
+    return M
 end
 
 return {}

@@ -7,10 +7,9 @@
 local sol, native = ...
 
 -- Lua's own functions: an environment may replace its entries, not ours.
-local error, ipairs, pairs, setmetatable, sort, tostring, type =
-    error, ipairs, pairs, setmetatable, table.sort, tostring, type
+local error, ipairs, pairs, sort, tostring, type = error, ipairs, pairs, table.sort, tostring, type
 local concat = table.concat
-local now, resolve, options_of = sol.now, native.resolve or sol.dns.resolve, native.options
+local now, resolve = sol.now, native.resolve or sol.dns.resolve
 
 local OPTIONS = {
     host = { "string", default = "127.0.0.1" },
@@ -30,9 +29,7 @@ local OPTIONS = {
     backlog = { "integer", 0, 4096 },
 }
 
-local M = {}
-
---- What `options_of` cannot know. An error is its caller's caller's.
+--- What OPTIONS cannot say. An error is its caller's caller's.
 local function check(options)
     for name, value in pairs(options) do
         if type(value) == "string" and value:find("\0", 1, true) then
@@ -131,17 +128,4 @@ function Pool:connect()
     return connection, err
 end
 
-function M.connect(given)
-    local options = options_of("sol.pg.connect", given, OPTIONS)
-    check(options)
-    local connection, err = open(options)
-    return connection, err
-end
-
-function M.pool(given)
-    local options = options_of("sol.pg.pool", given, OPTIONS)
-    check(options)
-    return setmetatable({ options = options }, Pool)
-end
-
-return { pg = M }
+return { pg = native.server_functions("sol.pg", OPTIONS, check, open, Pool) }

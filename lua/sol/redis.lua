@@ -11,15 +11,13 @@ local sol, native = ...
 local error, getmetatable, ipairs, math_type, pcall, select, setmetatable, tonumber, tostring, type =
     error, getmetatable, ipairs, math.type, pcall, select, setmetatable, tonumber, tostring, type
 local concat, remove, unpack = table.concat, table.remove, table.unpack
-local connect, options_of = native.redis_connect or sol.socket.connect, native.options
+local connect = native.redis_connect or sol.socket.connect
 
 local DEPTH_MAX = 32          -- of replies within replies
 local QUEUE_MAX = 10000       -- messages that came while a command waited for its reply
 local FOR_EVER = 86400        -- seconds of one wait for a message
 
 local null = sol.json.null
-
-local M = { null = null }
 
 -- ---- options ----------------------------------------------------------------------------
 
@@ -34,7 +32,7 @@ local OPTIONS = native.server_options {
     backlog = { "integer", 0, 4096 },
 }
 
---- What `options_of` cannot know. An error is its caller's caller's.
+--- What OPTIONS cannot say. An error is its caller's caller's.
 local function check(options)
     if options.username and not options.password then
         error("sol.redis: option \"username\" needs a \"password\"", 3)
@@ -472,19 +470,7 @@ end
 
 local pool_meta = commanding(Pool, { __name = "sol.redis.pool", __metatable = false })
 
--- ---- functions ----------------------------------------------------------------------------------------
-
-function M.connect(given)
-    local options = options_of("sol.redis.connect", given, OPTIONS)
-    check(options)
-    local connection, err = open(options)
-    return connection, err
-end
-
-function M.pool(given)
-    local options = options_of("sol.redis.pool", given, OPTIONS)
-    check(options)
-    return setmetatable({ options = options }, pool_meta)
-end
+local M = native.server_functions("sol.redis", OPTIONS, check, open, pool_meta)
+M.null = null
 
 return { redis = M }
