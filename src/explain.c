@@ -109,25 +109,13 @@ static void print_refusal(const struct stage *s, uint8_t code) {
     print(NULL, buf_slice(&text));
 }
 
-static bool post_connect(const struct inquiry *q, struct solo_peer *peer) {
-    struct packet p = { .type = PKT_CONNECT,
-                        .connect = { .version = MQTT_5,
-                                     .clean_start = true,
-                                     .keep_alive = 60,
-                                     .client_id = q->client,
-                                     .has_username = q->username.at != NULL,
-                                     .has_password = q->password.at != NULL,
-                                     .username = q->username,
-                                     .password = q->password } };
-    return solo_post(peer, &p);
-}
-
 /* False: it was refused, and that has been said. */
 static bool connect_client(struct stage *s, struct solo_peer *peer) {
     struct watcher watcher = { .record = on_record, .obj = s };
     const struct packet *p = NULL;
     watch_begin(solo_worker(s->rehearsal->solo)->hooks, &watcher);
-    bool posted = post_connect(s->inquiry, peer);
+    struct packet connect = { .type = PKT_CONNECT, .connect = inquiry_connect(s->inquiry) };
+    bool posted = solo_post(peer, &connect);
     while (posted && !p) {
         pass(s);
         p = solo_take(peer);

@@ -201,15 +201,7 @@ static void on_done(struct trial *t) {
 }
 
 static void ask_connect(struct explain *e, const char *listener) {
-    const struct inquiry *q = e->inquiry;
-    struct pkt_connect p = { .version = MQTT_5,
-                             .clean_start = true,
-                             .keep_alive = 60,
-                             .client_id = q->client,
-                             .has_username = q->username.at != NULL,
-                             .has_password = q->password.at != NULL,
-                             .username = q->username,
-                             .password = q->password };
+    struct pkt_connect p = inquiry_connect(e->inquiry);
     begin(e, connect_stages, true);
     trial_init(&e->trial, e->worker, NULL);
     if (trial_connect(&e->trial, listener, &p) < 0) fail(e, "no descriptor left for the question");

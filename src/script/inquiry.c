@@ -3,6 +3,7 @@
 #include "script/inquiry.h"
 
 #include "base/mem.h"
+#include "mqtt/packet.h"
 #include "mqtt/topic.h"
 #include "mqtt/utf8.h"
 
@@ -112,6 +113,17 @@ const char *inquiry_invalid(const struct inquiry *q) {
         return "subscribe to what? (--filter FILTER)";
     if (q->password.at && q->password.len > UINT16_MAX) return "the password is over 65535 bytes";
     return NULL;
+}
+
+struct pkt_connect inquiry_connect(const struct inquiry *q) {
+    return (struct pkt_connect){ .version = MQTT_5,
+                                 .clean_start = true,
+                                 .keep_alive = 60,
+                                 .client_id = q->client,
+                                 .has_username = q->username.at != NULL,
+                                 .has_password = q->password.at != NULL,
+                                 .username = q->username,
+                                 .password = q->password };
 }
 
 /* ---- between processes ------------------------------------------------------------- */

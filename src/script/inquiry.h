@@ -8,6 +8,8 @@
 
 #include "base/buf.h"
 
+struct pkt_connect;
+
 enum inquiry_action { INQUIRE_CONNECT, INQUIRE_PUBLISH, INQUIRE_SUBSCRIBE, INQUIRE_TRACE };
 
 struct inquiry {
@@ -37,6 +39,9 @@ bool inquiry_is_bytes(unsigned i);
 const char *inquiry_set(struct inquiry *q, unsigned i, struct slice value);
 /* NULL, or what is missing or too much (static). */
 const char *inquiry_invalid(const struct inquiry *q);
+
+/* The client's CONNECT, of MQTT 5; its texts are lent. */
+struct pkt_connect inquiry_connect(const struct inquiry *q);
 
 /* Appends it for inquiry_read. */
 void inquiry_write(const struct inquiry *q, struct buf *out);
