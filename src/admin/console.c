@@ -61,7 +61,6 @@ static void on_out(void *obj, struct slice part) {
 static int ask(struct console *c, const char *verb, struct slice body) {
     struct question q = { .verb = verb, .words = c->words, .body = body, .out = on_out };
     c->answer.len = 0;
-    interrupt = 0;
     int r = caller_ask(&c->caller, &q, &c->answer);
     if (r >= 0) return r;
     fputs(r == -EINTR ? "sol: the broker does not answer\n" : "sol: the broker has gone\n", stderr);
@@ -82,13 +81,21 @@ static void complete(void *obj, struct slice before_cursor, struct buf *out) {
     if (ask(c, "complete", before_cursor) == CALLER_OK) buf_add_slice(out, buf_slice(&c->answer));
 }
 
+/* Is this whole?  On a terminal it is forgotten when nobody can tell, or wants to wait. */
+static bool is_whole(struct console *c, struct slice code) {
+    int r = ask(c, "parse", code);
+    if (r == CALLER_FAILED && c->editor) {
+        show_line(stderr, buf_slice(&c->answer));
+        c->chunk.len = 0;
+    }
+    return r == CALLER_OK && !slice_eq(buf_slice(&c->answer), SLICE("part"));
+}
+
 /* A line was read: runs what is whole by now. */
 static void take_line(struct console *c, struct slice line, bool is_last) {
     buf_add_slice(&c->chunk, line);
     struct slice code = buf_slice(&c->chunk);
-    if (!is_last &&
-        (ask(c, "parse", code) != CALLER_OK || slice_eq(buf_slice(&c->answer), SLICE("part"))))
-        return;
+    if (!is_last && !is_whole(c, code)) return;
     evaluate(c, code);
     if (c->editor && code.len > 1) {
         char *text = xslicedup(code);
@@ -123,7 +130,7 @@ static char *history_path(void) {
 
 static void run_terminal(struct console *c) {
     char *path = history_path();
-    c->editor = editor_new(path, complete, c);
+    c->editor = editor_new(path, &interrupt, complete, c);
     free(path);
     while (!c->is_over) {
         struct slice line;

@@ -1,4 +1,7 @@
-/* edit.c -- libedit, and the words that completion offers. */
+/* edit.c -- libedit, and the words that completion offers.
+ *
+ * SIGINT is kept out while libedit works and let in where it waits, so that none comes
+ * between two characters unheard, or takes the end of what is being written with it. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/edit.h"
 
@@ -7,8 +10,11 @@
 
 #include <errno.h>
 #include <histedit.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
 
 enum { HISTORY_LINES = 1000, LISTED_WIDTH = 78 };
 
@@ -18,7 +24,9 @@ struct editor {
     const char *prompt; /* lent */
     char *path;         /* owned; or NULL */
     editor_complete_fn *complete;
-    void *obj; /* borrowed */
+    void *obj;                        /* borrowed */
+    volatile sig_atomic_t *interrupt; /* borrowed */
+    sigset_t open;                    /* what is blocked where SIGINT is let in */
 };
 
 static struct editor *editor_of(EditLine *line) {
@@ -29,6 +37,44 @@ static struct editor *editor_of(EditLine *line) {
 
 static char *prompt_of(EditLine *line) {
     return (char *)(uintptr_t)editor_of(line)->prompt;
+}
+
+/* ---- characters ------------------------------------------------------------ */
+
+static void keep_out(struct editor *e) {
+    sigset_t sigint;
+    sigemptyset(&sigint);
+    sigaddset(&sigint, SIGINT);
+    sigprocmask(SIG_BLOCK, &sigint, &e->open);
+}
+
+static void let_in(struct editor *e) {
+    sigprocmask(SIG_SETMASK, &e->open, NULL);
+}
+
+/* 1, 0 at the end, or -1 and errno: EINTR when a signal came, now or before. */
+static int read_byte(struct editor *e, char *byte) {
+    struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+    if (!*e->interrupt && ppoll(&in, 1, NULL, &e->open) < 0) return -1;
+    let_in(e); /* a terminal that is interrupted forgets its input, and read() waits after all */
+    ssize_t n = *e->interrupt ? -1 : read(STDIN_FILENO, byte, 1);
+    int error = *e->interrupt ? EINTR : errno;
+    keep_out(e);
+    errno = error;
+    return (int)n;
+}
+
+/* For libedit: the next character, bytes that are none passed over. */
+static int read_char(EditLine *line, wchar_t *out) {
+    mbstate_t state = { 0 };
+    char byte;
+    int r;
+    while ((r = read_byte(editor_of(line), &byte)) == 1) {
+        size_t len = mbrtowc(out, &byte, 1, &state);
+        if (len <= 1) return 1;
+        if (len == (size_t)-1) memset(&state, 0, sizeof state);
+    }
+    return r;
 }
 
 /* ---- completion ---------------------------------------------------------- */
@@ -86,7 +132,9 @@ static unsigned char on_tab(EditLine *line, int key) {
     struct slice word = SLICE_NONE;
     unsigned n, result = CC_ERROR;
     (void)key;
+    let_in(e);
     e->complete(e->obj, slice_of(info->buffer, (size_t)(info->cursor - info->buffer)), &answer);
+    keep_out(e);
     buf_add(&answer, "", 1); /* behind the number there may be nothing */
     struct slice words = slice_of(answer.at, answer.len - 1);
     if (words.len && next_word(&words, &word)) {
@@ -106,9 +154,11 @@ static unsigned char on_tab(EditLine *line, int key) {
 
 /* ---- life ---------------------------------------------------------------- */
 
-struct editor *editor_new(const char *history_path, editor_complete_fn *complete, void *obj) {
+struct editor *editor_new(const char *history_path, volatile sig_atomic_t *interrupt,
+                          editor_complete_fn *complete, void *obj) {
     struct editor *e = xcalloc(1, sizeof *e);
     HistEvent event;
+    e->interrupt = interrupt;
     e->complete = complete;
     e->obj = obj;
     e->prompt = "";
@@ -120,6 +170,7 @@ struct editor *editor_new(const char *history_path, editor_complete_fn *complete
     history(e->history, &event, H_SETUNIQUE, 1);
     if (e->path) history(e->history, &event, H_LOAD, e->path);
     el_set(e->line, EL_CLIENTDATA, e);
+    el_set(e->line, EL_GETCFN, read_char);
     el_set(e->line, EL_PROMPT, prompt_of);
     el_set(e->line, EL_EDITOR, "emacs");
     el_set(e->line, EL_HIST, history, e->history);
@@ -148,12 +199,16 @@ int editor_read(struct editor *e, const char *prompt, struct slice *line) {
     int n = 0;
     e->prompt = prompt;
     errno = 0;
+    keep_out(e);
     const char *text = el_gets(e->line, &n);
+    int error = errno;
+    let_in(e);
     if (text && n > 0) {
         *line = slice_of(text, (size_t)n);
         return EDITOR_LINE;
     }
-    if (n >= 0 || errno != EINTR) return EDITOR_END;
+    if (n >= 0 || error != EINTR) return EDITOR_END;
+    *e->interrupt = 0;
     el_reset(e->line);
     return EDITOR_INTERRUPTED;
 }

@@ -248,41 +248,62 @@ describe("the console", function()
         end)
     end)
 
+    -- spec(terminal, type_in): the console on a terminal; type_in types keys and waits for what is to
+    -- be seen then.
+    local function on_terminal(b, spec)
+        -- exec: a shell beside it would be interrupted with it.
+        local command = ("exec %s console %s/sol.sock"):format(broker.binary(), b.dir)
+        local terminal = broker.spawn(b.dir, { "/usr/bin/env", "-u", "EDITRC", "HOME=" .. b.dir, "LC_ALL=C.UTF-8",
+            "SHELL=/bin/sh", "TERM=xterm", "XDG_STATE_HOME=" .. b.dir, "script", "-qec", command, "/dev/null" })
+        local seen = 1
+        local function type_in(keys, pattern)
+            terminal:write(keys)
+            wait.till("the terminal to show " .. pattern, function()
+                local _, last = broker.read_file(b.dir .. "/out"):find(pattern, seen)
+                seen = last and last + 1 or seen
+                return last
+            end)
+        end
+        type_in("", "sol> ")
+        spec(terminal, type_in)
+        terminal:write "\4"
+        assert.same({ "exit", 0 }, { terminal:wait(wait.scaled()) })
+    end
+
     it("edits lines on a terminal, completes them and remembers them", function()
         with_broker({ config = "" }, function(b)
-            -- exec: a shell beside it would be interrupted with it.
-            local command = ("exec %s console %s/sol.sock"):format(broker.binary(), b.dir)
-            local terminal = broker.spawn(b.dir, { "/usr/bin/env", "TERM=xterm", "XDG_STATE_HOME=" .. b.dir,
-                "script", "-qec", command, "/dev/null" })
-            local seen = 1
-            --- Type this and wait for what is to be seen then.
-            local function type_in(keys, pattern)
-                terminal:write(keys)
-                wait.till("the terminal to show " .. pattern, function()
-                    local _, last = broker.read_file(b.dir .. "/out"):find(pattern, seen)
-                    seen = last and last + 1 or seen
-                    return last
-                end)
-            end
-            type_in("", "sol> ")
-            type_in("client\t", "client  clients")
-            type_in("s { connected = fal\t }\r", "%(none%).-sol> ")
-            type_in("function twice(n)\r", "%.%.%.> ")
-            type_in("return 2 * n end\r", "sol> ")
-            type_in("twice(21)\r", "42.-sol> ")
-            type_in("sol.sleep(3600)\r", "sleep%(3600%)")
-            ask_until(Door.open(b), "parked()", "sol%.sleep")
-            type_in("\3", "cancelled.-sol> ")
-            type_in("not to be run\3", "sol> ")
-            type_in('"\\27[31m"\r', "\\027%[31m.-sol> ")
-            type_in('print "<\\u{9b}31m\\u{e9}>"\r', "<\\194\\15531m\u{e9}>.-sol> ")
-            type_in('print "<\\u{202e}\\xff\\u{20ac}>"\r', "<\\226\\128\\174\\255\u{20ac}>.-sol> ")
-            type_in(("\27[A"):rep(5) .. "\r", "42.-sol> ")
-            terminal:write "\4"
-            assert.same({ "exit", 0 }, { terminal:wait(wait.scaled()) })
+            on_terminal(b, function(_, type_in)
+                type_in("client\t", "client  clients")
+                type_in("s { connected = fal\t }\r", "%(none%).-sol> ")
+                type_in("function twice(n)\r", "%.%.%.> ")
+                type_in("return 2 * n end\r", "sol> ")
+                type_in("twice(21)\r", "42.-sol> ")
+                type_in("sol.sleep(3600)\r", "sleep%(3600%)")
+                ask_until(Door.open(b), "parked()", "sol%.sleep")
+                type_in("\3", "cancelled.-sol> ")
+                type_in("not to be run\3", "sol> ")
+                type_in('"\\27[31m"\r', "\\027%[31m.-sol> ")
+                type_in('print "<\\u{9b}31m\\u{e9}>"\r', "<\\194\\15531m\u{e9}>.-sol> ")
+                type_in('print "<\\u{202e}\\xff\\u{20ac}>"\r', "<\\226\\128\\174\\255\u{20ac}>.-sol> ")
+                type_in('"\u{20ac}" .. "!"\r', '\u{20ac}!.-sol> ')
+                type_in(("\27[A"):rep(6) .. "\r", "42.-sol> ")
+            end)
             local history = broker.read_file(b.dir .. "/sol_history")
             assert.truthy(history:find("twice(21)", 1, true), history)
             assert.falsy(history:find("not to be run", 1, true))
+        end)
+    end)
+
+    it("hears an interrupt that comes while it is busy with what was typed", function()
+        with_broker({ config = "" }, function(b)
+            on_terminal(b, function(terminal, type_in)
+                for _ = 1, 5 do
+                    terminal:write(("x"):rep(1000))
+                    broker.run { "/usr/bin/pkill", "-INT", "-P", tostring(terminal:pid()) }
+                    type_in("", "sol> ")
+                end
+                type_in("\3", "sol> ")
+            end)
         end)
     end)
 end)
