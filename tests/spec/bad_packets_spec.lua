@@ -2,6 +2,7 @@
 --
 -- Bad packets, row by row: the tables are in bad_packets/, where bits.lua says how to read them.
 
+local broker = require "support.broker"
 local proc = require "support.proc"
 local run = require "spec.bad_packets.run"
 local shared = require "spec.conformance.shared"
@@ -19,7 +20,7 @@ local function statements_of(version)
 end
 
 -- A sanitizer keeps what was freed, for a while.
-local function keeps_freed_memory() return (os.getenv "SOL_BIN" or ""):find "san/" ~= nil end
+local function keeps_freed_memory() return broker.binary():find "san/" ~= nil end
 
 -- One broker and one witness for all rows of a version.
 local function stage(version)

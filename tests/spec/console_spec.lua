@@ -253,8 +253,8 @@ describe("the console", function()
     local function on_terminal(b, spec)
         -- exec: a shell beside it would be interrupted with it.
         local command = ("exec %s console %s/sol.sock"):format(broker.binary(), b.dir)
-        local terminal = broker.spawn(b.dir, { "/usr/bin/env", "-u", "EDITRC", "HOME=" .. b.dir, "LC_ALL=C.UTF-8",
-            "SHELL=/bin/sh", "TERM=xterm", "XDG_STATE_HOME=" .. b.dir, "script", "-qec", command, "/dev/null" })
+        local terminal = broker.spawn(b.dir, { "/usr/bin/env", "LC_ALL=C.UTF-8", "TERM=xterm",
+            "XDG_STATE_HOME=" .. b.dir, "script", "-qec", command, "/dev/null" })
         local seen = 1
         local function type_in(keys, pattern)
             terminal:write(keys)

@@ -101,7 +101,7 @@ describe("sol explain publish", function()
         broker.with_dir(function(dir)
             broker.write_file(dir .. "/sol.lua", "default_access = 'deny'")
             local asking = 'sol=$(realpath "$0") && cd "$1" && exec "$sol" explain publish --client c --topic t'
-            local r = broker.run { "/bin/sh", "-c", asking, os.getenv "SOL_BIN", dir }
+            local r = broker.run { "/bin/sh", "-c", asking, broker.binary(), dir }
             assert.equal(0, r.status)
             has(r.stderr, "there is a sol.lua here; to ask it: -c sol.lua\n")
         end)

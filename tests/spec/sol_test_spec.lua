@@ -130,7 +130,7 @@ describe("sol test", function()
         local result
         with_dir(function(dir)
             write_file(dir .. "/a_spec.lua", "")
-            result = broker.run({ os.getenv "SOL_BIN", "test", dir .. "/a_spec.lua" },
+            result = broker.run({ broker.binary(), "test", dir .. "/a_spec.lua" },
                 { env = { "LUA_PATH=" .. dir .. "/?.lua", "LUA_PATH_5_4=" .. dir .. "/?.lua" } })
         end)
         ends(result, 2, "sol test needs busted: apt install lua-busted")
@@ -148,7 +148,7 @@ describe("sol test", function()
                 end)
             ]])
             local env = { "TMPDIR=" .. dir }
-            result = broker.run({ os.getenv "SOL_BIN", "test", dir .. "/a_spec.lua" }, { env = env })
+            result = broker.run({ broker.binary(), "test", dir .. "/a_spec.lua" }, { env = env })
             result.left = broker.run({ "ls", dir }).stdout
         end)
         ends(result, 1, "1 failure")
@@ -183,12 +183,11 @@ describe("sol test", function()
         assert.equal(2, #blocks)
         assert.equal(3, #consoles)
         with_dir(function(dir)
-            local binary = broker.run({ "realpath", os.getenv "SOL_BIN" }).stdout:gsub("\n", "")
             write_file(dir .. "/sol_spec.lua", blocks[2])
             for i, console in ipairs(consoles) do
                 write_file(dir .. "/sol.lua", i < 3 and blocks[1] or (blocks[1]:gsub("reading%.f", "reading.value")))
                 local command, output = console:match "^%$ sol ([^\n]+)\n(.*)$"
-                local words = { binary }
+                local words = { broker.binary() }
                 for word in command:gmatch "%S+" do words[#words + 1] = word end
                 local said = broker.run(words, { cwd = dir }).stdout
                 assert.equal(output, (said:gsub(": %d+%.%d+ seconds", ": 0.01 seconds")))

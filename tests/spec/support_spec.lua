@@ -122,6 +122,15 @@ describe("a process", function()
         assert.equal("in out", broker.run({ "cat" }, { input = "in out" }).stdout)
     end)
 
+    it("has nothing of the shell's environment that is not meant for specs", function()
+        local load = { "/usr/bin/env", "SOL_PLUGINS=/nowhere", "HOME=/nowhere", "SPEC_WORKERS=2", "lua5.4", "-e",
+            [[require "support.proc" os.execute "/usr/bin/env"]] }
+        local names = {}
+        for name in broker.run(load).stdout:gmatch "([%w_]+)=[^\n]*\n" do names[name] = true end
+        assert.same({ true, true }, { names.PATH, names.SPEC_WORKERS })
+        assert.same({}, { names.SOL_PLUGINS, names.HOME })
+    end)
+
     it("that cannot be started is an error", function()
         local p, err = proc.spawn { "/no/such/program" }
         assert.is_nil(p)

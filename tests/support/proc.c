@@ -584,11 +584,38 @@ static void new_class(lua_State *L, const char *name, const luaL_Reg *methods)
     lua_pop(L, 1);
 }
 
+static bool is_for_specs(const char *variable)
+{
+    static const char *const rows[] = {
+        "PATH=", "TMPDIR=", "LUA_", "SOL_BIN=", "SOL_TEST_SLOW=", "SOL_SEQUENCES=", "SPEC_",
+        "GCOV_", "ASAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "UBSAN_OPTIONS=",
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (strncmp(variable, rows[i], strlen(rows[i])) == 0)
+            return true;
+    return false;
+}
+
+/* What else whoever runs the specs has in the environment is not for the programs that they
+ * start: those would find plugins, servers and certificates there. */
+static void clean_environment(void)
+{
+    extern char **environ;
+    char **to = environ;
+
+    for (char **at = environ; *at; at++)
+        if (is_for_specs(*at))
+            *to++ = *at;
+    *to = NULL;
+}
+
 int luaopen_support_proc(lua_State *L);
 
 int luaopen_support_proc(lua_State *L)
 {
     signal(SIGPIPE, SIG_IGN);
+    clean_environment();
     new_class(L, PROCESS, process_methods);
     new_class(L, SOCKET, socket_methods);
     luaL_newlib(L, functions);
