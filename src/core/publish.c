@@ -43,24 +43,31 @@ static void unlink_waiting(struct publish *p) {
     p->link = NULL;
 }
 
-/* The route of the message as it is now; after a hook it is looked up again, when topic,
- * subscriptions or policy have changed. */
-static struct route *route_of(struct publish *p) {
+static void forget_route(struct publish *p) {
+    if (p->route) route_unref(p->worker, p->route);
+    p->route = NULL;
+}
+
+/* A hook has run: subscriptions and policy may be others. */
+static void route_anew(struct publish *p) {
     struct worker *w = p->worker;
-    struct slice topic = message_topic(p->message);
-    struct route *r = p->route;
-    if (p->is_routed) return r;
+    const struct route *r = p->route;
     p->is_routed = true;
-    if (r && r->policy == w->policies && slice_eq(r->topic, topic) && route_is_current(w, r))
-        return r;
-    if (r) route_unref(w, r);
-    return p->route = route_ref(route_find(w, topic));
+    if (r && r->policy == w->policies && route_is_current(w, r)) return;
+    forget_route(p);
+    p->route = route_ref(route_find(w, message_topic(p->message)));
+}
+
+/* The route of the message as it is now. */
+static struct route *route_of(struct publish *p) {
+    if (!p->is_routed) route_anew(p);
+    return p->route;
 }
 
 static void publish_free(struct publish *p) {
     struct worker *w = p->worker;
     unlink_waiting(p);
-    if (p->route) route_unref(w, p->route);
+    forget_route(p);
     hook_call_deinit(&p->call);
     message_unref(p->before);
     message_unref(p->message);
@@ -111,9 +118,7 @@ static bool ask(struct publish *p, enum hook_event event) {
     struct hook_call *call = &p->call;
     p->is_routed = false;
     hook_call_deinit(call);
-    *call = (struct hook_call){
-        .event = event, .client = p->client, .done = on_verdict, .obj = p, .trial = p->trial
-    };
+    call->event = event;
     if (event == HOOK_PUBLISH) {
         message_unref(p->before);
         p->before = message_ref(p->message);
@@ -159,22 +164,30 @@ static void log_invalid(const struct publish *p, const char *why) {
               SLICE_FMT(author), why);
 }
 
+/* The publish hooks put this message in the place of the one they were given, or it comes
+ * from a script: it is one that can be sent, or this ends it. */
+static void check(struct publish *p) {
+    uint8_t rc = RC_IMPLEMENTATION_SPECIFIC_ERROR;
+    const char *why = invalid(p, &rc);
+    if (!why) return;
+    if (!p->trial) log_invalid(p, why);
+    finish(p, rc, why);
+}
+
 static void have_publish(struct publish *p) {
-    struct hook_call *call = &p->call;
-    if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DENY) {
+    const struct hook_call *call = &p->call;
+    bool was_asked = call->event == HOOK_PUBLISH;
+    bool is_changed = was_asked && p->message != p->before;
+    p->stage = ASK_AUTHORIZE;
+    if (was_asked && call->verdict == VERDICT_DENY) {
         finish(p, denial(call), call->reason);
-    } else if (call->event == HOOK_PUBLISH && call->verdict == VERDICT_DROP) {
+    } else if (was_asked && call->verdict == VERDICT_DROP) {
         if (!p->trial) COUNT(p->worker, dropped_by_hook);
         finish(p, RC_SUCCESS, NULL);
-    } else {
-        bool is_changed = call->event == HOOK_PUBLISH && p->message != p->before;
-        bool fresh = !p->is_checked || is_changed;
-        uint8_t rc = RC_IMPLEMENTATION_SPECIFIC_ERROR;
-        const char *why = fresh ? invalid(p, &rc) : NULL;
-        p->stage = ASK_AUTHORIZE;
-        if (!why) return;
-        if (!p->trial) log_invalid(p, why);
-        finish(p, rc, why);
+    } else if (is_changed || !p->is_checked) {
+        if (is_changed && !slice_eq(message_topic(p->message), message_topic(p->before)))
+            forget_route(p);
+        check(p);
     }
 }
 
@@ -187,19 +200,22 @@ static void tell_granted(const struct publish *p, const struct grant_answer *a) 
     if (hooks->is_watched) hooks->granted(hooks, &call, a);
 }
 
-/* What its author's grants say of it. */
-static enum verdict granted(const struct publish *p) {
-    const struct client *c = p->client;
-    if (!c || !c->grants || p->trusted) return VERDICT_NONE;
+static enum verdict ask_grants(const struct publish *p) {
     const struct message *m = p->message;
     const struct grant_publish what = { .topic = message_topic(m),
                                         .size = message_payload(m).len,
                                         .qos = m->qos,
                                         .retain = m->retain };
-    struct grant_answer a = grants_publish(c->grants, &what, loop_now_ms(p->worker->loop));
+    struct grant_answer a = grants_publish(p->client->grants, &what, loop_now_ms(p->worker->loop));
     bool is_heard = p->trial || p->worker->hooks->is_watched;
     if (is_heard && a.verdict != VERDICT_NONE) tell_granted(p, &a);
     return a.verdict;
+}
+
+/* What its author's grants say of it. */
+static enum verdict granted(const struct publish *p) {
+    const struct client *c = p->client;
+    return c && c->grants && !p->trusted ? ask_grants(p) : VERDICT_NONE;
 }
 
 /* Grants settle it: no hook is asked. */
@@ -207,7 +223,9 @@ static bool is_settled(struct publish *p) {
     enum verdict v = granted(p);
     if (v == VERDICT_NONE) return false;
     hook_call_deinit(&p->call);
-    p->call = (struct hook_call){ .event = HOOK_AUTHORIZE, .verdict = v };
+    p->call.event = HOOK_AUTHORIZE;
+    p->call.verdict = v;
+    p->call.reason_code = 0;
     return true;
 }
 
@@ -253,35 +271,36 @@ static void route_it(struct publish *p) {
     finish(p, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
 }
 
-/* True when a hook waits. */
+/* True when the publish hooks wait. */
+static bool ask_publish(struct publish *p) {
+    p->stage = HAVE_PUBLISH;
+    return is_wanted(p, HOOK_PUBLISH) && ask(p, HOOK_PUBLISH);
+}
+
+/* True when the authorize hooks wait. */
+static bool ask_authorize(struct publish *p) {
+    p->stage = HAVE_AUTHORIZE;
+    return !is_settled(p) && is_wanted(p, HOOK_AUTHORIZE) && ask(p, HOOK_AUTHORIZE);
+}
+
+/* Takes the stages that are left, any of which may end it.  True when a hook waits. */
 static bool run(struct publish *p) {
-    for (;;) {
-        switch (p->stage) {
-        case ASK_PUBLISH:
-            p->stage = HAVE_PUBLISH;
-            if (is_wanted(p, HOOK_PUBLISH) && ask(p, HOOK_PUBLISH)) return true;
-            break;
-        case HAVE_PUBLISH: have_publish(p); break;
-        case ASK_AUTHORIZE:
-            p->stage = HAVE_AUTHORIZE;
-            if (is_settled(p)) break;
-            if (is_wanted(p, HOOK_AUTHORIZE) && ask(p, HOOK_AUTHORIZE)) return true;
-            break;
-        case HAVE_AUTHORIZE: have_authorize(p); break;
-        case ROUTE:
-            if (p->trial)
-                try_route(p);
-            else
-                route_it(p);
-            break;
-        default: return false;
-        }
-    }
+    if (p->stage == ASK_PUBLISH && ask_publish(p)) return true;
+    if (p->stage == HAVE_PUBLISH) have_publish(p);
+    if (p->stage == ASK_AUTHORIZE && ask_authorize(p)) return true;
+    if (p->stage == HAVE_AUTHORIZE) have_authorize(p);
+    if (p->stage == ROUTE && p->trial) try_route(p);
+    if (p->stage == ROUTE) route_it(p);
+    return false;
 }
 
 bool publish_start(struct publish *p) {
     p->stage = ASK_PUBLISH;
     p->is_routed = p->route != NULL;
+    p->call.client = p->client;
+    p->call.done = on_verdict;
+    p->call.obj = p;
+    p->call.trial = p->trial;
     return run(p);
 }
 
