@@ -51,6 +51,26 @@ static void authorize_sees_the_effective_topic(void **state) {
     peer_drop(&s);
 }
 
+static void a_message_goes_where_its_new_topic_leads(void **state) {
+    struct rig *r = *state;
+    struct peer p, was, is;
+    join(&was, r, MQTT_5, "was", true);
+    subscribe(&was, "t", 0);
+    join(&is, r, MQTT_5, "is", true);
+    subscribe(&is, "other", 0);
+    join(&p, r, MQTT_5, "p", true);
+    fake_on(&r->hooks, HOOK_PUBLISH, rewrite);
+    new_topic = "other";
+    for (unsigned i = 0; i < 2; i++) { /* the second finds the connection's route of "t" */
+        publish(&p, "t", "x", 0, 0);
+        expect_publish(&is, "other", "x");
+    }
+    expect_nothing(&was);
+    peer_drop(&p);
+    peer_drop(&was);
+    peer_drop(&is);
+}
+
 static void what_a_hook_makes_of_a_message_must_be_one(void **state) {
     static const char *const names[] = { "", "a/#", "+", "\xFF", "\xC0\x80" };
     struct rig *r = *state;
@@ -113,6 +133,7 @@ static void a_dropped_message_is_acknowledged(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         RIG(authorize_sees_the_effective_topic),
+        RIG(a_message_goes_where_its_new_topic_leads),
         RIG(what_a_hook_makes_of_a_message_must_be_one),
         RIG(a_script_says_nothing_invalid_either),
         RIG(a_dropped_message_is_acknowledged),
