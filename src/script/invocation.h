@@ -24,7 +24,6 @@ struct invocation {
     const struct event *event;
     uint64_t deadline_ms; /* for all its handlers' waiting; 0: not waited yet */
     struct answer answer;
-    char *reason, *server_reference; /* owned: of answer */
     unsigned next_handler;
     enum hook_event id;
     enum task_status status; /* of the latest run */

@@ -75,9 +75,6 @@ static void invocation_end(struct invocation *inv) {
     if (inv->status != TASK_DONE) task_reset(inv->task);
     if (inv->trace) watch_over(inv);
     loans_end(inv);
-    xfree(inv->reason);
-    xfree(inv->server_reference);
-    inv->reason = inv->server_reference = NULL;
     inv->is_used = false;
     inv->next = s->free_invocations;
     s->free_invocations = inv;
@@ -153,6 +150,12 @@ static bool fail_with_error(struct invocation *inv) {
     return decided;
 }
 
+/* What the answer lends is the handler's, and about to go. */
+static void keep_texts(const struct answer *a, struct hook_call *call) {
+    if (a->reason.at) call->reason = xslicedup(a->reason);
+    if (a->server_reference.at) call->server_reference = xslicedup(a->server_reference);
+}
+
 /* Reads the handler's result.  True: it decided. */
 static bool read_answer(struct invocation *inv) {
     static const char *const words[] = { "nil", "sol.allow()", "sol.deny()", "sol.drop()",
@@ -178,8 +181,7 @@ static bool read_answer(struct invocation *inv) {
     if (a->server_reference.at && inv->id > HOOK_AUTH)
         return fail(inv,
                     "it returned a server_reference, which is for connect, authenticate, auth");
-    if (a->reason.at) inv->reason = xslicedup(a->reason);
-    if (a->server_reference.at) inv->server_reference = xslicedup(a->server_reference);
+    if (inv->call) keep_texts(a, inv->call);
     inv->handler->stats.verdicts[a->verdict]++;
     return true;
 }
@@ -241,11 +243,10 @@ static void run_handler(struct invocation *inv, struct handler *h) {
 
 /* Takes the latest run's outcome.  True: the event is decided. */
 static bool take_outcome(struct invocation *inv) {
-    lua_State *co = inv->task->co;
     bool decided = false;
     if (inv->status == TASK_FAILED) {
         decided = fail_with_error(inv);
-    } else if (lua_gettop(co) >= TASK_FIRST) {
+    } else if (inv->task->top >= TASK_FIRST) {
         decided = read_answer(inv);
         lua_settop(inv->task->co, TASK_FIRST - 1); /* mark, pins */
     }
@@ -300,10 +301,7 @@ static void finish(struct invocation *inv) {
         if (inv->answer.verdict <= VERDICT_ALLOW) take_changes(inv);
         call->verdict = inv->answer.verdict;
         call->reason_code = inv->answer.reason_code;
-        call->reason = inv->reason;
-        call->server_reference = inv->server_reference;
         call->task = NULL;
-        inv->reason = inv->server_reference = NULL;
     }
     invocation_end(inv);
     if (!has_waited) return;

@@ -91,6 +91,14 @@ void clients_deinit(struct vm *vm) {
     vm->clients = NULL;
 }
 
+/* The cell that is this client's, or NULL. */
+static struct cached *find_cell(const struct clients *all, const struct client *c) {
+    if (c->handle.slot >= all->len) return NULL;
+    struct cached *k = &all->at[c->handle.slot];
+    return k->gen == c->handle.gen ? k : NULL;
+}
+
+/* The cell of a slot, whosever it is. */
 static struct cached *cell(struct clients *all, uint32_t slot) {
     if (slot >= all->len) {
         uint32_t len = slot + 1 > 2 * all->len ? slot + 1 : 2 * all->len;
@@ -101,22 +109,27 @@ static struct cached *cell(struct clients *all, uint32_t slot) {
     return &all->at[slot];
 }
 
-void client_push(lua_State *L, struct client *c) {
-    if (!c) {
-        lua_pushnil(L); /* nil */
-        return;
-    }
+/* Makes the client's userdata, in the place of an earlier one's. [-0, +1, m] */
+static void client_box_new(lua_State *L, const struct client *c) {
     struct cached *k = cell(vm_of(L)->clients, c->handle.slot);
-    if (k->gen == c->handle.gen) {
-        lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref); /* client */
-        return;
-    }
     struct client_box *box = object_new_open(L, &client_type, sizeof *box, VALUES); /* client */
     box->handle = c->handle;
     lua_pushvalue(L, -1);                     /* client, client */
     int ref = luaL_ref(L, LUA_REGISTRYINDEX); /* client */
     if (k->gen) luaL_unref(L, LUA_REGISTRYINDEX, k->ref);
     *k = (struct cached){ c->handle.gen, ref };
+}
+
+void client_push(lua_State *L, struct client *c) {
+    if (!c) {
+        lua_pushnil(L); /* nil */
+        return;
+    }
+    const struct cached *k = find_cell(vm_of(L)->clients, c);
+    if (k)
+        lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref); /* client */
+    else
+        client_box_new(L, c); /* client */
 }
 
 void client_push_copy(lua_State *L, struct client *copy, struct handle handle, unsigned home) {
@@ -131,18 +144,16 @@ static void hide(lua_State *L, const char *name) {
 }
 
 void clients_rename(struct vm *vm, const struct client *c) {
-    struct clients *all = vm->clients;
-    if (c->handle.slot >= all->len || all->at[c->handle.slot].gen != c->handle.gen) return;
-    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, all->at[c->handle.slot].ref); /* client */
+    const struct cached *k = find_cell(vm->clients, c);
+    if (!k) return;
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, k->ref); /* client */
     hide(vm->L, "username");
     lua_pop(vm->L, 1); /* */
 }
 
 void clients_forget(struct vm *vm, const struct client *c) {
-    struct clients *all = vm->clients;
-    if (!all || c->handle.slot >= all->len) return;
-    struct cached *k = &all->at[c->handle.slot];
-    if (k->gen != c->handle.gen) return;
+    struct cached *k = vm->clients ? find_cell(vm->clients, c) : NULL;
+    if (!k) return;
     bool was = vm_uncap(vm);
     lua_State *L = vm->L;
     lua_rawgeti(L, LUA_REGISTRYINDEX, k->ref); /* client */

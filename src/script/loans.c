@@ -100,39 +100,41 @@ static void lend_request(struct invocation *inv, void *request) {
     inv->has_request = true;
 }
 
-static void lend_message(struct invocation *inv, struct message *m, const char *read_only) {
-    if (!m) return;
+static unsigned lend_message(struct invocation *inv, struct message *m, const char *read_only) {
+    if (!m) return 0;
     inv->message = m;
     struct message_box *box = loans_message_box(inv);
     message_box_fill(inv->task->co, TASK_PIN(PIN_MESSAGE), box, inv->script->vm->worker, m,
                      read_only);
     open_live(inv, OPEN_MESSAGE, PIN_MESSAGE);
+    return OPEN_MESSAGE;
 }
 
-static void lend_access(struct invocation *inv, const struct access_request *q) {
+static unsigned lend_access(struct invocation *inv, const struct access_request *q) {
     struct access_box *box = access_box(inv);
     access_box_fill(inv->task->co, TASK_PIN(PIN_ACCESS), box, q);
     open_live(inv, OPEN_ACCESS, PIN_ACCESS);
+    return OPEN_ACCESS;
 }
 
-/* Lends the call's objects to the task's userdata. */
-static void lend(struct invocation *inv) {
+/* Lends the call's objects to the task's userdata; gives those that are to be open. */
+static unsigned lend(struct invocation *inv) {
     struct hook_call *call = inv->call;
     switch ((enum event_arg)inv->event->arg) {
     case ARG_NOTHING:
-    case ARG_INFO: return;
-    case ARG_MESSAGE: lend_message(inv, call->message, NULL); return;
-    case ARG_TOLD: lend_message(inv, call->fact->message, "what is told has happened"); return;
+    case ARG_INFO: break;
+    case ARG_MESSAGE: return lend_message(inv, call->message, NULL);
+    case ARG_TOLD: return lend_message(inv, call->fact->message, "what is told has happened");
     case ARG_ACCESS:
-        lend_message(inv, call->access.message, "authorize decides, publish changes");
-        lend_access(inv, &call->access);
-        return;
+        return lend_message(inv, call->access.message, "authorize decides, publish changes") |
+               lend_access(inv, &call->access);
     case ARG_CONNECT:
-    case ARG_CREDENTIALS: lend_request(inv, call->connect); return;
-    case ARG_EXCHANGE: lend_request(inv, call->auth); return;
+    case ARG_CREDENTIALS: lend_request(inv, call->connect); break;
+    case ARG_EXCHANGE: lend_request(inv, call->auth); break;
     case ARG_SUBSCRIPTION:
-    case ARG_FILTER: lend_request(inv, call->subscribe); return;
+    case ARG_FILTER: lend_request(inv, call->subscribe); break;
     }
+    return 0;
 }
 
 /* Core's request is no longer there. */
@@ -173,10 +175,8 @@ void loans_hold(struct invocation *inv) {
 /* Lends what the call is about, and nothing else is open. */
 void loans_begin(struct invocation *inv) {
     take_open(inv);
-    lend(inv);
-    unsigned lent =
-        (inv->message ? OPEN_MESSAGE : 0) | (inv->event->arg == ARG_ACCESS ? OPEN_ACCESS : 0);
-    if (inv->open != lent) close_live(inv, inv->open & ~lent);
+    unsigned lent = lend(inv);
+    if (inv->open != lent) close_live(inv, ~lent);
 }
 
 /* ---- as Lua sees it --------------------------------------------------------------- */
@@ -233,22 +233,21 @@ static void push_generations(lua_State *L, const struct fact *f) {
 
 /* Pushes a handler's arguments on the task's coroutine and gives their number. [-0, +n, m] */
 int loans_push(lua_State *co, struct invocation *inv) {
-    const struct fact *fact = HOOK_IS_FACT(inv->id) ? inv->call->fact : NULL;
     if (inv->event->arg == ARG_NOTHING) {
         if (inv->id != HOOK_RELOAD) return 0;
-        push_generations(co, fact); /* ..., info */
+        push_generations(co, inv->call->fact); /* ..., info */
         return 1;
     }
     client_push(co, inv->client); /* ..., client */
     switch ((enum event_arg)inv->event->arg) {
     case ARG_MESSAGE: lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); return 2;
-    case ARG_INFO: push_info(co, inv->id, fact); return 2;
+    case ARG_INFO: push_info(co, inv->id, inv->call->fact); return 2;
     case ARG_TOLD:
         if (inv->message)
             lua_pushvalue(co, TASK_PIN(PIN_MESSAGE)); /* ..., client, message */
         else
             lua_pushnil(co);
-        lua_pushstring(co, fact->reason); /* ..., client, message, reason */
+        lua_pushstring(co, inv->call->fact->reason); /* ..., client, message, reason */
         return 3;
     case ARG_ACCESS: lua_pushvalue(co, TASK_PIN(PIN_ACCESS)); return 2;
     default: lua_pushvalue(co, TASK_PIN(PIN_REQUEST + (int)request_of(inv->event))); return 2;

@@ -142,16 +142,15 @@ int task_run(struct vm *vm, lua_State *co, int nargs, int *nresults, bool *kille
     return status;
 }
 
-static enum task_status task_go(struct task *t, int nargs) {
+enum task_status task_start(struct task *t, int nargs) {
     struct tasks *all = t->vm->tasks;
     struct task *outer = all->running;
     bool could = all->chain_can_wait;
-    int nresults;
 
     all->running = t;
     all->chain_can_wait = true;
     t->is_running = true;
-    t->status = task_run(t->vm, t->co, nargs, &nresults, &t->is_killed);
+    t->status = task_run(t->vm, t->co, nargs, &t->top, &t->is_killed);
     t->is_running = false;
     all->running = outer;
     all->chain_can_wait = could;
@@ -165,10 +164,6 @@ static enum task_status task_go(struct task *t, int nargs) {
     }
     if (t->is_waiting) wait_void(t); /* it raised between task_wait and task_park */
     return t->is_killed || t->status != LUA_OK ? TASK_FAILED : TASK_DONE;
-}
-
-enum task_status task_start(struct task *t, int nargs) {
-    return task_go(t, nargs);
 }
 
 void task_push_error(lua_State *L, const struct task *t) {
@@ -251,7 +246,7 @@ bool task_wake(struct vm *vm, struct wait w, task_push_fn *push, void *obj) {
     vm->is_capped = was;
 
     if (t->waking) t->waking(t);
-    enum task_status status = task_go(t, L == t->co ? t->wake_results : 0);
+    enum task_status status = task_start(t, L == t->co ? t->wake_results : 0);
     t->woken(t, status);
     return true;
 }

@@ -89,6 +89,7 @@ struct task {
     bool may_wait;          /* the owner allows it */
     bool is_killed;         /* why it failed: over its budget */
     int status;             /* Lua's, when it failed */
+    int top;                /* when it is done: where its results end, TASK_FIRST - 1 without any */
     lua_State *waiter;      /* the coroutine that parked: co, or one inside */
     int wake_results;       /* on waiter, for its resume */
     task_cancel_fn *cancel; /* of the present wait */
@@ -110,7 +111,8 @@ struct task {
 struct task *task_get(struct vm *vm);
 /* Keeps the value on top of `L` with the task. [-1, +0, m] */
 void task_pin(lua_State *L, struct task *t, int which);
-/* Runs the function and its `nargs` arguments on top of task->co. */
+/* Runs what is on top of task->co: the function and its `nargs` arguments, or the results of
+ * its wait. */
 enum task_status task_start(struct task *t, int nargs);
 /* Pushes the text of a failure, with traceback, on `L`. [-0, +1, m] */
 void task_push_error(lua_State *L, const struct task *t);
