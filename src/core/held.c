@@ -19,7 +19,6 @@ struct held {
     struct held *next;
     struct session *session;
     struct message *message; /* owned reference; the call's while a deliver hook runs */
-    struct message *before;  /* owned reference: what the deliver hooks were given; or NULL */
     uint32_t *identifiers;   /* owned: count, then that many; or NULL */
     uint32_t share;
     uint32_t ask;  /* HOOK_BITs still to be asked */
@@ -56,7 +55,6 @@ bool held_asks(const struct session *s) {
 static void held_free(struct held *h) {
     hook_call_deinit(&h->call);
     message_unref(h->message);
-    message_unref(h->before);
     xfree(h->identifiers);
     free(h);
 }
@@ -122,7 +120,6 @@ static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
     } else {
         h->ask = 0;
         h->weight = message_weight(h->message);
-        h->before = message_ref(h->message);
         h->call.message = h->message;
         h->message = NULL;
     }
@@ -153,7 +150,7 @@ static bool held_passes(struct held *h) {
     if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
     if (h->call.event == HOOK_AUTHORIZE)
         return v == VERDICT_ALLOW || (v == VERDICT_NONE && held_granted(h));
-    if (h->message == h->before) return true;
+    if (!h->call.is_changed) return true;
     size_t most = config_most_bytes(w->config);
     if (most < h->weight) most = h->weight;
     const char *why = invalid(h, most);

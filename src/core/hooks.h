@@ -137,7 +137,8 @@ struct hook_call {
         struct access_request access;        /* HOOK_AUTHORIZE */
         struct {                             /* HOOK_PUBLISH, HOOK_DELIVER */
             struct message *message;         /* owned by the call: a hook that changes it puts
-                                                another one here and unrefs the old */
+                                                another one here, unrefs the old and says so */
+            bool is_changed;
             bool is_will;
         };
         const struct fact *fact; /* facts */

@@ -69,7 +69,6 @@ static void publish_free(struct publish *p) {
     unlink_waiting(p);
     forget_route(p);
     hook_call_deinit(&p->call);
-    message_unref(p->before);
     message_unref(p->message);
     if (p->draft) message_discard(&w->draft, p->draft);
     client_unref(p->client);
@@ -120,9 +119,8 @@ static bool ask(struct publish *p, enum hook_event event) {
     hook_call_deinit(call);
     call->event = event;
     if (event == HOOK_PUBLISH) {
-        message_unref(p->before);
-        p->before = message_ref(p->message);
         call->message = p->message;
+        call->is_changed = false;
         call->is_will = p->is_will;
         p->message = NULL; /* the call's while it runs */
     } else {
@@ -164,8 +162,7 @@ static void log_invalid(const struct publish *p, const char *why) {
               SLICE_FMT(author), why);
 }
 
-/* The publish hooks put this message in the place of the one they were given, or it comes
- * from a script: it is one that can be sent, or this ends it. */
+/* Scripts have made this message: it can be sent, or this is its end. */
 static void check(struct publish *p) {
     uint8_t rc = RC_IMPLEMENTATION_SPECIFIC_ERROR;
     const char *why = invalid(p, &rc);
@@ -177,7 +174,7 @@ static void check(struct publish *p) {
 static void have_publish(struct publish *p) {
     const struct hook_call *call = &p->call;
     bool was_asked = call->event == HOOK_PUBLISH;
-    bool is_changed = was_asked && p->message != p->before;
+    bool is_changed = was_asked && call->is_changed;
     p->stage = ASK_AUTHORIZE;
     if (was_asked && call->verdict == VERDICT_DENY) {
         finish(p, denial(call), call->reason);
@@ -185,8 +182,7 @@ static void have_publish(struct publish *p) {
         if (!p->trial) COUNT(p->worker, dropped_by_hook);
         finish(p, RC_SUCCESS, NULL);
     } else if (is_changed || !p->is_checked) {
-        if (is_changed && !slice_eq(message_topic(p->message), message_topic(p->before)))
-            forget_route(p);
+        if (p->route && !slice_eq(p->route->topic, message_topic(p->message))) forget_route(p);
         check(p);
     }
 }

@@ -31,7 +31,6 @@ struct publish {
     struct route *route;   /* owned reference: of the topic as last seen; NULL: to be found */
     struct message *draft; /* owned reference: the message, if message_draft made it; or NULL */
     /* private to publish.c */
-    struct message *before; /* owned reference: what the publish hooks were given */
     struct hook_call call;
     struct publish *next, **link; /* worker->waiting, or the free list */
     struct conn *parked;          /* lent while it waits: parked for it; or NULL */

@@ -290,6 +290,7 @@ static void take_changes(struct invocation *inv) {
     struct message *changed = message_box_build(inv->task->co, TASK_PIN(PIN_MESSAGE), box);
     message_unref(inv->call->message);
     inv->call->message = changed;
+    inv->call->is_changed = true;
 }
 
 /* The verdict goes to the call, the invocation to its pool. */

@@ -78,6 +78,7 @@ static void change(struct hook_call *call) {
     struct message *m = message_new(&parts);
     message_unref(call->message);
     call->message = m;
+    call->is_changed = true;
 }
 
 /* Only what the script layer would let through, too. */

@@ -189,8 +189,10 @@ static void rewrite(struct fake *f, struct hook_call *call) {
     (void)f;
     parts.topic = slice_str(new_topic);
     parts.payload = call->client->id;
+    struct message *m = message_new(&parts);
     message_unref(call->message);
-    call->message = message_new(&parts);
+    call->message = m;
+    call->is_changed = true;
 }
 
 static void each_receiver_has_its_own_copy(void **state) {

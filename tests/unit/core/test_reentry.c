@@ -89,6 +89,7 @@ static void rewrite(struct hook_call *call) {
     struct message *m = message_new(&parts);
     message_unref(call->message);
     call->message = m;
+    call->is_changed = true;
 }
 
 static void on_hook(struct fake *f, struct hook_call *call) {
