@@ -22,7 +22,7 @@ struct publish *publish_new(struct worker *w) {
         w->free_publishes = p->next;
     else
         p = xmalloc(sizeof *p);
-    memset(p, 0, sizeof *p);
+    memset(p, 0, offsetof(struct publish, call));
     p->worker = w;
     return p;
 }
@@ -290,13 +290,24 @@ static bool run(struct publish *p) {
     return false;
 }
 
+/* What it has in common for all events. */
+static void init_call(struct publish *p) {
+    struct hook_call *call = &p->call;
+    call->event = HOOK_EVENTS; /* nothing has been asked */
+    call->client = p->client;
+    call->done = on_verdict;
+    call->obj = p;
+    call->trial = p->trial;
+    call->verdict = VERDICT_NONE;
+    call->reason = call->server_reference = NULL;
+}
+
 bool publish_start(struct publish *p) {
+    init_call(p);
+    p->link = NULL;
+    p->parked = NULL;
     p->stage = ASK_PUBLISH;
     p->is_routed = p->route != NULL;
-    p->call.client = p->client;
-    p->call.done = on_verdict;
-    p->call.obj = p;
-    p->call.trial = p->trial;
     return run(p);
 }
 

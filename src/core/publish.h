@@ -30,7 +30,7 @@ struct publish {
     uint8_t qos;           /* the starter's: as received */
     struct route *route;   /* owned reference: of the topic as last seen; NULL: to be found */
     struct message *draft; /* owned reference: the message, if message_draft made it; or NULL */
-    /* private to publish.c */
+    /* private to publish.c, from here on set by publish_start */
     struct hook_call call;
     struct publish *next, **link; /* worker->waiting, or the free list */
     struct conn *parked;          /* lent while it waits: parked for it; or NULL */
@@ -38,7 +38,7 @@ struct publish {
     bool is_routed; /* `route` is right: nothing has been asked since it was found */
 };
 
-/* From the worker's free list, zeroed but for worker. */
+/* From the worker's free list; what its starter may set is zeroed, but for worker. */
 struct publish *publish_new(struct worker *w);
 /* Starts it.  Takes `p` with its references; calls p->done before returning unless a hook
  * waits.  True when it is waiting: `p` stays valid until done or publish_cancel. */
