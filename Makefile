@@ -17,7 +17,8 @@ RUN_DEPS  := gcc libc6-dev lua5.4 liblua5.4-dev uuid-dev libsodium-dev libjansso
 LIBS    := -llua5.4 -luuid -lsodium -ljansson -ljwt -lcrypt -lcurl -lpq -lcares -ledit -lssl -lcrypto \
            -lsqlite3 -lpthread -lm
 
-FLAGS_release  := -O2 -g -DNDEBUG
+# Without stubs between it and the libraries the way through a hook fits the processor's cache.
+FLAGS_release  := -O2 -g -DNDEBUG -fno-plt
 FLAGS_debug    := -O0 -g3
 FLAGS_asan     := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined \
                   -fno-omit-frame-pointer
