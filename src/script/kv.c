@@ -144,9 +144,9 @@ const char *kv_get(struct kv *kv, struct slice key, struct shared_value *out) {
     return dict_get(kv->dict, key, out);
 }
 
-/* What is over keeps its room until it is met. */
-static bool makes_room(struct kv *kv) {
-    return dict_flush_expired(kv->dict, 0) > 0;
+/* Is it for want of room, and is there some now?  What is over keeps its room until it is met. */
+static bool makes_room(struct kv *kv, const char *err) {
+    return err == DICT_NO_MEMORY && dict_flush_expired(kv->dict, 0) > 0;
 }
 
 const char *kv_store(struct kv *kv, struct slice key, const struct shared_value *v,
@@ -155,7 +155,7 @@ const char *kv_store(struct kv *kv, struct slice key, const struct shared_value 
     if (err) return err;
     how->may_evict = false;
     err = dict_store(kv->dict, key, v, how);
-    if (err && makes_room(kv)) err = dict_store(kv->dict, key, v, how);
+    if (makes_room(kv, err)) err = dict_store(kv->dict, key, v, how);
     return leave(kv, key, err);
 }
 
@@ -170,7 +170,7 @@ const char *kv_incr(struct kv *kv, struct slice key, struct dict_incr *how) {
     if (err) return err;
     how->may_evict = false;
     err = dict_incr(kv->dict, key, how);
-    if (err && makes_room(kv)) err = dict_incr(kv->dict, key, how);
+    if (makes_room(kv, err)) err = dict_incr(kv->dict, key, how);
     return leave(kv, key, err);
 }
 

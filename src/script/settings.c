@@ -110,7 +110,7 @@ static const struct setting settings[] = {
     { GLOBAL(admin_socket),        .kind = SOCKET },
     { GLOBAL(store),               .kind = STORE },
     { GLOBAL(durability),          .kind = CHOICE,  .words = durability_words },
-    { GLOBAL(kv_size),             .kind = COUNT64, .min = 16384, .max = 1e12, .unit = "bytes" },
+    { GLOBAL(kv_size),             .kind = COUNT64, .min = 16384, .max = 1e9, .unit = "bytes" }, /* the most SQLite has in a row */
     { GLOBAL(log_level),           .kind = CHOICE,  .words = level_words },
     { GLOBAL(log_format),          .kind = CHOICE,  .words = format_words },
 };

@@ -20,6 +20,8 @@
 #define CELL_COST 32 /* bytes of the map that an entry accounts for */
 #define FOR_EVER  UINT64_MAX
 
+const char DICT_NO_MEMORY[] = "no memory";
+
 struct blob {
     _Atomic unsigned refs;
     size_t len;
@@ -383,9 +385,9 @@ static const char *put(struct dict *d, struct slice key, const struct shared_val
                        struct dict_store *how) {
     struct entry *e = find(d, key, now);
     size_t cost = value_cost(v), had = e ? entry_cost(e) : 0;
-    if (key_cost(key) + cost > d->cap) return "no memory";
+    if (key_cost(key) + cost > d->cap) return DICT_NO_MEMORY;
     size_t more = e ? (cost > had ? cost - had : 0) : key_cost(key) + cost;
-    if (!make_room(d, more, e, now, how)) return "no memory";
+    if (!make_room(d, more, e, now, how)) return DICT_NO_MEMORY;
     struct kept value = keep(v); /* it may be what the entry has */
     if (e)
         entry_clear(d, e);
@@ -486,7 +488,7 @@ static const char *push(struct dict *d, struct slice key, bool left, const struc
     struct dict_store how = { .may_evict = false };
     size_t cost = sizeof(struct item) + value_cost(v);
     if (e && e->list_len == 0) return "value not a list";
-    if (!make_room(d, cost + (e ? 0 : key_cost(key)), e, now, &how)) return "no memory";
+    if (!make_room(d, cost + (e ? 0 : key_cost(key)), e, now, &how)) return DICT_NO_MEMORY;
     if (!e) e = entry_new(d, key);
     struct item *item = xmalloc(sizeof *item), *first = e->list;
     *item = (struct item){ item, item, keep(v) };

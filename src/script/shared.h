@@ -60,6 +60,8 @@ size_t dict_used(struct dict *d);
 
 /* ---- values ------------------------------------------------------------------ */
 
+extern const char DICT_NO_MEMORY[];
+
 /* Errors are static texts, NULL is success.  `ttl_ms` 0: for ever. */
 
 /* *out is owned (shared_value_deinit): nil when there is none, or an error. */

@@ -55,8 +55,10 @@ struct store {
     /* the thread's, once it runs */
     sqlite3 *db;
     sqlite3_stmt *put, *del;
-    bool has_lost; /* something that was filed: no later notice may say that all is safe */
-    char *why;     /* owned: the latest failure, or NULL */
+    unsigned sweep_s;       /* between two sweeps */
+    uint64_t next_sweep_ms; /* monotonic */
+    bool has_lost;          /* something that was filed: no later notice may say that all is safe */
+    char *why;              /* owned: the latest failure, or NULL */
 };
 
 /* ---- SQL -------------------------------------------------------------------------- */
@@ -124,9 +126,15 @@ static uint64_t wall_ms(void) {
     return clock_wall_ns(&clock_system) / 1000000;
 }
 
-/* Forgets what is over; if that fails, the next time does it. */
+static uint64_t now_ms(void) {
+    return clock_monotonic_ns(&clock_system) / 1000000;
+}
+
+/* Forgets what is over, now and then; if that fails, the next time does it. */
 static void sweep(struct store *s) {
     char sql[96];
+    if (now_ms() < s->next_sweep_ms) return;
+    s->next_sweep_ms = now_ms() + s->sweep_s * UINT64_C(1000);
     snprintf(sql, sizeof sql, "DELETE FROM kv WHERE expires > 0 AND expires <= %llu",
              (unsigned long long)wall_ms());
     execute(s, sql);
@@ -144,8 +152,8 @@ static void wait_for_work(struct store *s, unsigned seconds) {
 
 /* Waits for a while that nothing but the end cuts short; under the lock. */
 static void wait_long(struct store *s, unsigned seconds) {
-    uint64_t until = clock_monotonic_ns(&clock_system) + seconds * UINT64_C(1000000000);
-    while (!s->is_closing && clock_monotonic_ns(&clock_system) < until) wait_for_work(s, seconds);
+    uint64_t until = now_ms() + seconds * UINT64_C(1000);
+    while (!s->is_closing && now_ms() < until) wait_for_work(s, seconds);
 }
 
 /* The batch is written, or is given up. */
@@ -198,13 +206,13 @@ static void *run(void *obj) {
     struct store *s = obj;
     pthread_mutex_lock(&s->lock);
     while (s->first || !s->is_closing) {
-        if (!s->first) wait_for_work(s, SWEEP_S);
+        if (!s->first) wait_for_work(s, s->sweep_s);
         if (s->first && !s->port.waits) wait_long(s, GATHER_S);
         struct change *batch = take_all(s);
         pthread_mutex_unlock(&s->lock);
-        if (!batch) sweep(s);
         if (batch && !write_or_wait(s, batch)) s->has_lost = true;
         let_go(s, batch);
+        sweep(s);
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
@@ -349,6 +357,7 @@ static struct store *store_new(const struct store_opts *opts) {
         .waits = opts->waits, .is_full = port_is_full, .put = port_put, .notify = port_notify
     };
     s->log = opts->log;
+    s->sweep_s = opts->sweep_s ? opts->sweep_s : SWEEP_S;
     s->path = xstrdup(opts->path);
     s->end = &s->first;
     pthread_mutex_init(&s->lock, NULL);

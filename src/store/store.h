@@ -16,6 +16,7 @@ struct store_opts {
     const char *path; /* of the file; made, readable by its owner alone, when it is not there */
     struct log *log;  /* lent */
     bool waits;       /* persist->waits; else it writes once a second */
+    unsigned sweep_s; /* seconds between two looks for what is over, 0: 600 */
 };
 
 /* Opens the file and starts the thread; for this process alone.  First shows `row` to `fn` for all

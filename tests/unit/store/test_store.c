@@ -3,6 +3,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "store/store.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "core/rig.h"
 
@@ -208,6 +209,37 @@ static void what_is_over_is_forgotten(void **state) {
     assert_true(kept(d, "later")->expires_ms == later.expires_ms);
 }
 
+static int rows_in_file(struct desk *d) {
+    sqlite3 *db;
+    sqlite3_stmt *stmt;
+    assert_int_equal(sqlite3_open(d->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(*) FROM kv", -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    int n = sqlite3_column_int(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return n;
+}
+
+static void what_is_over_goes_while_others_come(void **state) {
+    struct desk *d = *state;
+    struct persist_row over = row_of("over", 1);
+    struct store_opts opts = { .path = d->path, .log = &d->log, .waits = true, .sweep_s = 1 };
+    char *error;
+    over.expires_ms = 1000;
+    assert_int_equal(store_open(&opts, take_row, &d->kept, &d->store, &error), 0);
+    put(d, over);
+    uint64_t start_ns = clock_monotonic_ns(&clock_system);
+    do {
+        struct told told;
+        put(d, row_of("n", 1));
+        ask(d, &told);
+        await(d, &told);
+    } while (clock_monotonic_ns(&clock_system) - start_ns < UINT64_C(1500000000));
+    close_it(d);
+    assert_int_equal(rows_in_file(d), 1);
+}
+
 static void the_file_is_its_owners(void **state) {
     struct desk *d = *state;
     struct stat st;
@@ -367,6 +399,7 @@ int main(void) {
         DESK(every_kind_of_value_comes_back),
         DESK(the_latest_change_counts),
         DESK(what_is_over_is_forgotten),
+        DESK(what_is_over_goes_while_others_come),
         DESK(the_file_is_its_owners),
         DESK(a_notice_comes_once_when_all_before_it_is_safe),
         DESK(a_full_disk_holds_up_and_loses_nothing),
