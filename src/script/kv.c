@@ -49,6 +49,10 @@ void kv_resize(struct kv *kv, size_t bytes) {
     dict_resize(kv->dict, bytes > used ? bytes : used); /* which would evict */
 }
 
+struct dict *kv_dict(struct kv *kv) {
+    return kv->dict;
+}
+
 void kv_attach(struct kv *kv, struct persist *persist) {
     pthread_mutex_lock(&kv->lock);
     kv->persist = persist;
@@ -140,10 +144,6 @@ static const char *leave(struct kv *kv, struct slice key, const char *err) {
 
 /* ---- operations ------------------------------------------------------------------------ */
 
-const char *kv_get(struct kv *kv, struct slice key, struct shared_value *out) {
-    return dict_get(kv->dict, key, out);
-}
-
 /* Is it for want of room, and is there some now?  What is over keeps its room until it is met. */
 static bool makes_room(struct kv *kv, const char *err) {
     return err == DICT_NO_MEMORY && dict_flush_expired(kv->dict, 0) > 0;
@@ -174,24 +174,8 @@ const char *kv_incr(struct kv *kv, struct slice key, struct dict_incr *how) {
     return leave(kv, key, err);
 }
 
-int64_t kv_ttl(struct kv *kv, struct slice key) {
-    return dict_ttl(kv->dict, key);
-}
-
 const char *kv_expire(struct kv *kv, struct slice key, uint64_t ttl_ms) {
     const char *err = enter(kv);
     if (err) return err;
     return leave(kv, key, dict_expire(kv->dict, key, ttl_ms) ? NULL : KV_NOT_FOUND);
-}
-
-size_t kv_keys(struct kv *kv, size_t max, struct buf *out) {
-    return dict_keys(kv->dict, max, out);
-}
-
-size_t kv_capacity(struct kv *kv) {
-    return dict_capacity(kv->dict);
-}
-
-size_t kv_used(struct kv *kv) {
-    return dict_used(kv->dict);
 }

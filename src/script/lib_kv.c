@@ -6,14 +6,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/lib.h"
 
-#include "base/buf.h"
 #include "base/mem.h"
 #include "core/persist.h"
 #include "core/worker.h"
 #include "script/invocation.h"
 #include "script/invoke.h"
 #include "script/kv.h"
-#include "script/obj_message.h"
 #include "script/object.h"
 #include "script/plain.h"
 #include "script/script.h"
@@ -136,41 +134,23 @@ static int l_expire(lua_State *L) {
 /* ---- looking ------------------------------------------------------------------------- */
 
 static int l_get(lua_State *L) {
-    struct kv *kv = check_kv(L);
-    struct shared_value v;
-    const char *err = kv_get(kv, plain_check_key(L), &v);
-    if (err) return vm_fail(L, "%s", err);
-    return plain_push(L, &v);
+    return plain_get(L, kv_dict(check_kv(L)));
 }
 
 static int l_ttl(lua_State *L) {
-    struct kv *kv = check_kv(L);
-    int64_t left_ms = kv_ttl(kv, plain_check_key(L));
-    if (left_ms < 0) return vm_fail(L, "%s", KV_NOT_FOUND);
-    lua_pushnumber(L, (lua_Number)left_ms / 1000); /* ..., seconds */
-    return 1;
+    return plain_ttl(L, kv_dict(check_kv(L)));
 }
 
 static int l_get_keys(lua_State *L) {
-    struct kv *kv = check_kv(L);
-    lua_Integer max = luaL_optinteger(L, 2, PLAIN_KEYS);
-    luaL_argcheck(L, max >= 0, 2, "expected a number, 0 for all");
-    struct buf *keys = push_buf(L); /* ..., keys */
-    kv_keys(kv, (size_t)max, keys);
-    plain_push_keys(L, keys); /* ..., keys, list */
-    return 1;
+    return plain_keys(L, kv_dict(check_kv(L)));
 }
 
 static int l_capacity(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)kv_capacity(check_kv(L))); /* ..., bytes */
-    return 1;
+    return plain_capacity(L, kv_dict(check_kv(L)));
 }
 
 static int l_free_space(lua_State *L) {
-    struct kv *kv = check_kv(L);
-    size_t cap = kv_capacity(kv), used = kv_used(kv);
-    lua_pushinteger(L, (lua_Integer)(cap > used ? cap - used : 0)); /* ..., bytes */
-    return 1;
+    return plain_free_space(L, kv_dict(check_kv(L)));
 }
 
 /* ---- the object ------------------------------------------------------------------------ */

@@ -148,11 +148,7 @@ static int push_outcome(lua_State *L, const char *err, bool evicted) {
 /* ---- values ------------------------------------------------------------------------- */
 
 static int l_get(lua_State *L) {
-    struct dict *d = check_dict(L);
-    struct shared_value v;
-    const char *err = dict_get(d, plain_check_key(L), &v);
-    if (err) return vm_fail(L, "%s", err);
-    return plain_push(L, &v);
+    return plain_get(L, check_dict(L));
 }
 
 static int store(lua_State *L, enum dict_verb verb) {
@@ -199,11 +195,7 @@ static int l_incr(lua_State *L) {
 }
 
 static int l_ttl(lua_State *L) {
-    struct dict *d = check_dict(L);
-    int64_t left_ms = dict_ttl(d, plain_check_key(L));
-    if (left_ms < 0) return vm_fail(L, "not found");
-    lua_pushnumber(L, (lua_Number)left_ms / 1000); /* ..., seconds */
-    return 1;
+    return plain_ttl(L, check_dict(L));
 }
 
 static int l_expire(lua_State *L) {
@@ -263,12 +255,6 @@ static int l_llen(lua_State *L) {
 
 /* ---- all of it -------------------------------------------------------------------------- */
 
-static size_t opt_max(lua_State *L, lua_Integer otherwise) {
-    lua_Integer max = luaL_optinteger(L, 2, otherwise);
-    luaL_argcheck(L, max >= 0, 2, "expected a number, 0 for all");
-    return (size_t)max;
-}
-
 static int l_flush_all(lua_State *L) {
     dict_flush_all(check_dict(L));
     return 0;
@@ -276,29 +262,20 @@ static int l_flush_all(lua_State *L) {
 
 static int l_flush_expired(lua_State *L) {
     struct dict *d = check_dict(L);
-    lua_pushinteger(L, (lua_Integer)dict_flush_expired(d, opt_max(L, 0))); /* ..., n */
+    lua_pushinteger(L, (lua_Integer)dict_flush_expired(d, plain_opt_max(L, 0))); /* ..., n */
     return 1;
 }
 
 static int l_get_keys(lua_State *L) {
-    struct dict *d = check_dict(L);
-    size_t max = opt_max(L, PLAIN_KEYS);
-    struct buf *keys = push_buf(L); /* ..., keys */
-    dict_keys(d, max, keys);
-    plain_push_keys(L, keys); /* ..., keys, list */
-    return 1;
+    return plain_keys(L, check_dict(L));
 }
 
 static int l_capacity(lua_State *L) {
-    lua_pushinteger(L, (lua_Integer)dict_capacity(check_dict(L))); /* ..., bytes */
-    return 1;
+    return plain_capacity(L, check_dict(L));
 }
 
 static int l_free_space(lua_State *L) {
-    struct dict *d = check_dict(L);
-    size_t cap = dict_capacity(d), used = dict_used(d);
-    lua_pushinteger(L, (lua_Integer)(cap > used ? cap - used : 0)); /* ..., bytes */
-    return 1;
+    return plain_free_space(L, check_dict(L));
 }
 
 /* ---- objects ------------------------------------------------------------------------------ */

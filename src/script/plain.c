@@ -3,6 +3,7 @@
 #include "script/plain.h"
 
 #include "base/buf.h"
+#include "script/obj_message.h"
 #include "script/vm.h"
 
 #include <lauxlib.h>
@@ -61,15 +62,51 @@ int plain_push(lua_State *L, struct shared_value *v) {
     return 1;
 }
 
-void plain_push_keys(lua_State *L, struct buf *keys) {
-    size_t at = 0, len;
-    lua_newtable(L); /* list */
+size_t plain_opt_max(lua_State *L, lua_Integer otherwise) {
+    lua_Integer max = luaL_optinteger(L, 2, otherwise);
+    luaL_argcheck(L, max >= 0, 2, "expected a number, 0 for all");
+    return (size_t)max;
+}
+
+/* ---- looking into a dictionary ----------------------------------------------------- */
+
+int plain_get(lua_State *L, struct dict *d) {
+    struct shared_value v;
+    const char *err = dict_get(d, plain_check_key(L), &v);
+    if (err) return vm_fail(L, "%s", err);
+    return plain_push(L, &v);
+}
+
+int plain_ttl(lua_State *L, struct dict *d) {
+    int64_t left_ms = dict_ttl(d, plain_check_key(L));
+    if (left_ms < 0) return vm_fail(L, "not found");
+    lua_pushnumber(L, (lua_Number)left_ms / 1000); /* ..., seconds */
+    return 1;
+}
+
+int plain_keys(lua_State *L, struct dict *d) {
+    size_t max = plain_opt_max(L, 1024), at = 0, len;
+    struct buf *keys = push_buf(L); /* ..., keys */
+    dict_keys(d, max, keys);
+    lua_newtable(L); /* ..., keys, list */
     for (lua_Integer n = 1; at < keys->len; n++) {
         memcpy(&len, keys->at + at, sizeof len);
-        lua_pushlstring(L, (const char *)keys->at + at + sizeof len, len); /* list, key */
-        lua_rawseti(L, -2, n);                                             /* list */
+        lua_pushlstring(L, (const char *)keys->at + at + sizeof len, len); /* ..., list, key */
+        lua_rawseti(L, -2, n);                                             /* ..., list */
         at += sizeof len + len;
         if (n % 1024 == 0) vm_check_budget(L);
     }
     buf_deinit(keys);
+    return 1;
+}
+
+int plain_capacity(lua_State *L, struct dict *d) {
+    lua_pushinteger(L, (lua_Integer)dict_capacity(d)); /* ..., bytes */
+    return 1;
+}
+
+int plain_free_space(lua_State *L, struct dict *d) {
+    size_t cap = dict_capacity(d), used = dict_used(d);
+    lua_pushinteger(L, (lua_Integer)(cap > used ? cap - used : 0)); /* ..., bytes */
+    return 1;
 }

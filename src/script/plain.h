@@ -7,8 +7,6 @@
 
 #include <lua.h>
 
-enum { PLAIN_KEYS = 1024 }; /* how many get_keys gives unless told */
-
 /* The key at index 2, lent; raises unless it has 1 to 65,535 bytes. */
 struct slice plain_check_key(lua_State *L);
 /* The argument's seconds as milliseconds; 0: for ever, or not given. */
@@ -18,7 +16,15 @@ struct shared_value plain_check_number(lua_State *L, int arg);
 struct shared_value plain_check_value(lua_State *L, int arg, bool may_be_nil);
 /* Pushes a value and lets go of it; gives 1. [-0, +1, m] */
 int plain_push(lua_State *L, struct shared_value *v);
-/* Pushes what dict_keys appended as a list, and empties it. [-0, +1, e] */
-void plain_push_keys(lua_State *L, struct buf *keys);
+/* How many at most, at index 2; 0: all. */
+size_t plain_opt_max(lua_State *L, lua_Integer otherwise);
+
+/* The methods of both that only look: they take the arguments behind the object at index 1 and
+ * give the number of results. [-0, +1|2, e] */
+int plain_get(lua_State *L, struct dict *d);
+int plain_ttl(lua_State *L, struct dict *d);
+int plain_keys(lua_State *L, struct dict *d);
+int plain_capacity(lua_State *L, struct dict *d);
+int plain_free_space(lua_State *L, struct dict *d);
 
 #endif
