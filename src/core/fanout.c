@@ -32,20 +32,26 @@ static void deliver_to(const struct delivering *d, const struct route_entries *t
     if (s->conn) flow_delivered(s->conn, d->from, m);
 }
 
-/* Sends `m` (borrowed) to a worker that has receivers; slows the publisher down when they
- * cannot keep up. */
+/* Sends the message to a worker that has receivers; slows the publisher down when they cannot
+ * keep up. */
 static void send_to(const struct delivering *d, unsigned to, const struct parcel *p) {
-    struct parcel parcel = *p;
-    parcel.message = message_ref(d->message); /* first: counted with less effort than below */
-    message_share(d->message);
-    if (!mail_parcel(d->worker, to, &parcel) && d->from) flow_rest(d->from, to);
+    if (!mail_parcel(d->worker, to, p) && d->from) flow_rest(d->from, to);
 }
 
-static unsigned send_to_all(const struct delivering *d, uint64_t workers) {
+static unsigned send_to_all(const struct delivering *d, const struct route_entries *r) {
     unsigned n = 0;
-    for (; workers; workers &= workers - 1, n++)
-        send_to(d, (unsigned)__builtin_ctzll(workers), &(struct parcel){ 0 });
+    struct route_entry *e = r->at + r->far_at, *end = e + r->far_len;
+    for (uint64_t workers = r->remote; workers; workers &= workers - 1, n++) {
+        unsigned worker = (unsigned)__builtin_ctzll(workers);
+        struct parcel p = { .message = d->message, .age = &r->age, .to = e };
+        for (; e != end && handle_owner(e->session) == worker; e++) p.to_len++;
+        send_to(d, worker, &p);
+    }
     return n;
+}
+
+static void send_offer(const struct delivering *d, unsigned to, const struct offer *o) {
+    send_to(d, to, &(struct parcel){ .message = d->message, .offer = *o });
 }
 
 /* ---- shares -------------------------------------------------------------- */
@@ -105,13 +111,13 @@ static void share_take(const struct delivering *d, const struct route_entries *t
 
 /* Offers it to the next member in turn that lives on one of `homes`, where some do. */
 static void share_offer(const struct delivering *d, const struct route_entries *to,
-                        struct route_share *share, const struct parcel *p, uint64_t homes) {
+                        struct route_share *share, const struct offer *o, uint64_t homes) {
     const struct route_entry *e;
     do {
         e = &to->at[share->first + share->next];
         share_passes(to, share, e);
     } while (!(homes >> handle_owner(e->session) & 1));
-    send_to(d, handle_owner(e->session), p);
+    send_offer(d, handle_owner(e->session), o);
 }
 
 static unsigned share_deliver(const struct delivering *d, const struct route_entries *to,
@@ -123,23 +129,23 @@ static unsigned share_deliver(const struct delivering *d, const struct route_ent
     if (owner == d->worker->id)
         share_take(d, to, share, e);
     else
-        share_offer(d, to, share, &(struct parcel){ .share = share->id }, UINT64_C(1) << owner);
+        share_offer(d, to, share, &(struct offer){ .share = share->id }, UINT64_C(1) << owner);
     return 1;
 }
 
 /* Another worker's message for one of our members: a ready one takes it; else it goes on to
  * a worker not asked yet, and in the end to whoever was best. */
 static void offer_arrived(const struct delivering *d, const struct route_entries *to,
-                          struct route_share *share, const struct parcel *p) {
+                          struct route_share *share, const struct offer *o) {
     unsigned here = d->worker->id;
     int fit;
     const struct route_entry *e = share_pick(d, to, share, 0, &fit);
-    if (e && (fit == FIT_READY || p->is_last)) {
+    if (e && (fit == FIT_READY || o->is_last)) {
         share_take(d, to, share, e);
         return;
     }
-    struct parcel next = *p;
-    if (p->is_last) next = (struct parcel){ .share = p->share }; /* who was best has gone: anew */
+    struct offer next = *o;
+    if (o->is_last) next = (struct offer){ .share = o->share }; /* who was best has gone: anew */
     next.tried |= UINT64_C(1) << here;
     if (fit > next.best_fitness) {
         next.best_fitness = (uint8_t)fit;
@@ -152,16 +158,16 @@ static void offer_arrived(const struct delivering *d, const struct route_entries
         share_take(d, to, share, e);
     } else if (next.best_fitness) {
         next.is_last = true;
-        send_to(d, next.best_worker, &next);
+        send_offer(d, next.best_worker, &next);
     }
 }
 
 /* The turns of our own members among themselves must not shift those of all members. */
 static void share_arrived(const struct delivering *d, const struct route_entries *to,
-                          struct route_share *share, const struct parcel *p) {
+                          struct route_share *share, const struct offer *o) {
     struct route_share ours = *share;
     ours.next = share->next_here;
-    offer_arrived(d, to, &ours, p);
+    offer_arrived(d, to, &ours, o);
     share->next_here = ours.next;
 }
 
@@ -202,7 +208,7 @@ unsigned fanout_message(struct worker *w, struct route *r, struct message *m, st
         .worker = w, .message = m, .from = from, .ask = r->wants & HOOK_ASKED_AT_DELIVERY
     };
     route_ref(r); /* hooks and closing connections may renew or evict it meanwhile */
-    unsigned receivers = r->to.remote ? send_to_all(&d, r->to.remote) : 0;
+    unsigned receivers = r->to.remote ? send_to_all(&d, &r->to) : 0;
     receivers += deliver_here(&d, &r->to);
     for (uint32_t i = 0; i < r->to.shares_len; i++)
         receivers += share_deliver(&d, &r->to, &r->to.shares[i]);
@@ -216,14 +222,24 @@ void fanout_to(struct worker *w, struct session *s, struct message *m) {
     if (s->conn) flow_delivered(s->conn, NULL, m);
 }
 
+/* Are the receivers named in the parcel all there are? */
+static bool is_addressed(const struct worker *w, const struct parcel *p) {
+    return p->to_len && !(w->hooks->wanted & HOOK_ASKED_AT_DELIVERY) &&
+           subs_current(w->broker->subs, p->age);
+}
+
 void fanout_arrived(struct worker *w, const struct parcel *p) {
+    struct delivering d = { .worker = w, .message = p->message };
+    if (is_addressed(w, p)) {
+        deliver_here(&d, &(struct route_entries){ .at = p->to, .len = p->to_len });
+        return;
+    }
     struct route *r = route_again(w, message_topic(p->message), &w->route_arrived);
-    struct delivering d = { .worker = w,
-                            .message = p->message,
-                            .ask = r->wants & HOOK_ASKED_AT_DELIVERY };
+    d.ask = r->wants & HOOK_ASKED_AT_DELIVERY;
     route_ref(r);
-    if (!p->share) deliver_here(&d, &r->to);
-    for (uint32_t i = 0; p->share && i < r->to.shares_len; i++)
-        if (r->to.shares[i].id == p->share) share_arrived(&d, &r->to, &r->to.shares[i], p);
+    if (!p->offer.share) deliver_here(&d, &r->to);
+    for (uint32_t i = 0; p->offer.share && i < r->to.shares_len; i++)
+        if (r->to.shares[i].id == p->offer.share)
+            share_arrived(&d, &r->to, &r->to.shares[i], &p->offer);
     route_unref(w, r);
 }

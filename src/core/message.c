@@ -61,8 +61,17 @@ struct message *message_draft(void **draft, const struct message_parts *parts) {
     return fill(place, parts);
 }
 
+static size_t bytes_of(const struct message *m) {
+    return offsetof(struct message, bytes) + 2 + message_weight(m);
+}
+
+size_t message_copy_size(const struct message *m) {
+    size_t size = bytes_of(m);
+    return m->is_shared || size > DRAFT_BYTES ? 0 : size;
+}
+
 void message_discard(void **draft, struct message *m) {
-    bool is_small = offsetof(struct message, bytes) + 2 + message_weight(m) <= DRAFT_BYTES;
+    bool is_small = bytes_of(m) <= DRAFT_BYTES;
     bool is_kept = m->is_shared || atomic_load_explicit(&m->refs, memory_order_relaxed) > 1;
     if (*draft || !is_small || is_kept)
         message_unref(m);

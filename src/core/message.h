@@ -55,6 +55,10 @@ struct message *message_draft(void **draft, const struct message_parts *parts);
  * the message and the place is empty.  free() what is there in the end. */
 void message_discard(void **draft, struct message *m);
 
+/* A small message that no other thread refers to may travel as a copy of so many bytes at its
+ * address, of which message_parts makes another; 0: it may not. */
+size_t message_copy_size(const struct message *m);
+
 static inline struct message *message_ref(struct message *m) {
     if (m->is_shared)
         atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);

@@ -34,7 +34,7 @@ void route_drop(struct worker *w, struct route *r) {
 }
 
 static size_t receivers_of(const struct route *r) {
-    size_t n = r->to.len;
+    size_t n = r->to.len + r->to.far_len;
     for (uint32_t i = 0; i < r->to.shares_len; i++) n += r->to.shares[i].len;
     return n;
 }

@@ -91,7 +91,9 @@ enum overlapping { OVERLAPPING_ONCE, OVERLAPPING_EACH };
 
 struct route_entries {
     struct route_entry *at;     /* owned */
-    uint32_t len;               /* plain subscribers; members of shares lie behind them */
+    uint32_t len;               /* plain subscribers; members of shares lie behind them, */
+    uint32_t far_at, far_len;   /* and from far_at on the plain subscribers on other workers, sorted
+                                   by worker, while all of them are few; else 0 */
     uint32_t cap;               /* entries there is room for */
     struct route_share *shares; /* owned */
     uint32_t shares_len;
@@ -99,9 +101,9 @@ struct route_entries {
     uint64_t remote;       /* bit per worker: others with plain subscribers */
     struct subs_age age;
 };
-/* Collects the subscribers of a topic name that live on `worker`, which others have some,
- * and the members of shares wherever they live.  `out` is zeroed, or from an earlier match,
- * whose room is used again. */
+/* Collects the subscribers of a topic name that live on `worker`, which others have some (and who
+ * these are, if few), and the members of shares wherever they live.  `out` is zeroed, or from an
+ * earlier match, whose room is used again. */
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out);
 /* The entry for what its session publishes itself. */

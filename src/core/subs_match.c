@@ -7,7 +7,10 @@
 
 #include <stdlib.h>
 
-enum { FEW = 32 };
+enum {
+    FEW = 32,
+    FAR_MAX = 8 /* subscribers on other workers that a route names */
+};
 
 struct found {
     struct subscription **at; /* of plain filters */
@@ -16,10 +19,12 @@ struct found {
     size_t identifiers;
     struct share **shares;
     size_t shares_len, members;
-    unsigned worker; /* whose plain subscribers are collected */
-    uint64_t remote; /* bit per worker: others that have some */
+    unsigned worker;  /* whose plain subscribers are collected */
+    uint64_t remote;  /* bit per worker: others that have some */
+    unsigned far_len; /* of them; more than FAR_MAX: they are not collected */
     enum overlapping overlapping;
     struct subscription *few[FEW]; /* `at`, until they are more */
+    struct subscription *far[FAR_MAX];
 };
 
 static void collect_share(struct found *f, struct share *share) {
@@ -46,6 +51,13 @@ static void found_grow(struct found *f, size_t more) {
     if (!at) memcpy(f->at, f->few, f->len * sizeof(struct subscription *));
 }
 
+/* Identifiers do not travel: whoever has some is looked up where it lives. */
+static void collect_far(struct found *f, struct subscription *sub) {
+    if (sub->identifier) f->far_len = FAR_MAX + 1;
+    if (f->far_len < FAR_MAX) f->far[f->far_len] = sub;
+    if (f->far_len <= FAR_MAX) f->far_len++;
+}
+
 static void collect(struct found *f, const struct filter_node *n) {
     if (!n) return;
     for (struct share *share = n->shares; share; share = share->next) collect_share(f, share);
@@ -59,6 +71,7 @@ static void collect(struct found *f, const struct filter_node *n) {
             f->identifiers += sub->identifier != 0;
         } else {
             f->remote |= UINT64_C(1) << owner;
+            collect_far(f, sub);
         }
     }
     f->nodes++;
@@ -89,15 +102,32 @@ static int by_session(const void *a, const void *b) {
     return x->options.no_local - y->options.no_local;
 }
 
-/* Adds one subscription to the entry of its session. */
-static void merge(struct route_entries *out, struct route_entry *e,
-                  const struct subscription *sub) {
+/* What is made of what was found. */
+struct builder {
+    struct route_entries *out;
+    uint32_t len, identifiers; /* so far */
+    bool is_each;              /* subscription one entry, not each session */
+};
+
+static struct route_entry *entry_add(struct builder *b, struct handle session) {
+    struct route_entry *e = &b->out->at[b->len++];
+    *e = (struct route_entry){ .session = session,
+                               .no_local = true,
+                               .standing = STANDING_PARTLY, /* the highest */
+                               .identifiers_at = b->identifiers };
+    return e;
+}
+
+/* Adds one subscription to the entry of its session, the last one. */
+static void merge(struct builder *b, struct route_entry *e, const struct subscription *sub) {
     if (sub->options.qos > e->qos) e->qos = sub->options.qos;
     e->no_local = e->no_local && sub->options.no_local;
     e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
     if (sub->options.standing < e->standing) e->standing = sub->options.standing & 3;
-    if (sub->identifier)
-        out->identifiers[e->identifiers_at + e->identifiers_len++] = sub->identifier;
+    if (sub->identifier) {
+        b->out->identifiers[b->identifiers++] = sub->identifier;
+        e->identifiers_len++;
+    }
     if (sub->options.no_local) return;
     e->own_qos = e->qos;
     e->own_retain_as_published = e->retain_as_published;
@@ -114,49 +144,42 @@ struct route_entry route_entry_own(const struct route_entry *e) {
     return own;
 }
 
-static struct route_entry *entry_add(struct route_entries *out, uint32_t at, struct handle session,
-                                     uint32_t identifiers_at) {
-    out->at[at] = (struct route_entry){ .session = session,
-                                        .no_local = true,
-                                        .standing = STANDING_PARTLY, /* the highest */
-                                        .identifiers_at = identifiers_at };
-    return &out->at[at];
-}
-
-/* The plain subscribers, one entry a session or subscription; gives the identifiers used. */
-static uint32_t build_plain(const struct found *f, struct route_entries *out) {
-    uint32_t ids = 0;
-    for (size_t i = 0; i < f->len; i++) {
-        const struct subscription *sub = f->at[i];
-        struct route_entry *e = out->len ? &out->at[out->len - 1] : NULL;
-        if (!e || f->overlapping == OVERLAPPING_EACH || !handle_eq(e->session, sub->key.session))
-            e = entry_add(out, out->len++, sub->key.session, ids);
-        merge(out, e, sub);
-        ids = e->identifiers_at + e->identifiers_len;
+/* Plain subscribers, those of one session side by side. */
+static uint32_t build_plain(struct builder *b, struct subscription *const *subs, size_t len) {
+    uint32_t first = b->len;
+    for (size_t i = 0; i < len; i++) {
+        struct handle session = subs[i]->key.session;
+        struct route_entry *e = b->len > first ? &b->out->at[b->len - 1] : NULL;
+        if (!e || b->is_each || !handle_eq(e->session, session)) e = entry_add(b, session);
+        merge(b, e, subs[i]);
     }
-    return ids;
+    return b->len - first;
 }
 
-/* The members of each share behind them. */
-static uint32_t build_shares(const struct found *f, struct route_entries *out, uint32_t ids) {
-    uint32_t at = out->len;
+/* The members of each share. */
+static void build_shares(struct builder *b, const struct found *f) {
+    struct route_entries *out = b->out;
+    if (!f->shares_len) return;
     out->shares = xcalloc(f->shares_len, sizeof *out->shares);
     for (size_t i = 0; i < f->shares_len; i++) {
         const struct filter_node *n = &f->shares[i]->node;
         out->shares[out->shares_len++] =
-            (struct route_share){ .first = at, .len = n->subs_len, .id = f->shares[i]->id };
+            (struct route_share){ .first = b->len, .len = n->subs_len, .id = f->shares[i]->id };
         for (uint32_t k = 0; k < n->subs_len; k++) {
-            struct route_entry *e = entry_add(out, at++, subs_of(n)[k]->key.session, ids);
-            merge(out, e, subs_of(n)[k]);
+            struct route_entry *e = entry_add(b, subs_of(n)[k]->key.session);
+            merge(b, e, subs_of(n)[k]);
             e->no_local = false; /* has no meaning here [MQTT-3.8.3-4] */
-            ids += e->identifiers_len;
         }
     }
-    return ids;
+}
+
+static void sort(struct subscription **subs, size_t len) {
+    if (len > 1) qsort(subs, len, sizeof *subs, by_session);
 }
 
 static void build(struct found *f, struct route_entries *out) {
-    size_t total = f->len + f->members;
+    struct builder b = { .out = out, .is_each = f->overlapping == OVERLAPPING_EACH };
+    size_t far = f->far_len <= FAR_MAX ? f->far_len : 0, total = f->len + f->members + far;
     out->remote = f->remote;
     if (total > out->cap) {
         free(out->at);
@@ -164,9 +187,12 @@ static void build(struct found *f, struct route_entries *out) {
         out->cap = (uint32_t)total;
     }
     if (f->identifiers) out->identifiers = xmalloc(f->identifiers * sizeof *out->identifiers);
-    if (f->nodes > 1) qsort(f->at, f->len, sizeof *f->at, by_session);
-    uint32_t ids = build_plain(f, out);
-    if (f->shares_len) build_shares(f, out, ids);
+    if (f->nodes > 1) sort(f->at, f->len); /* one node has each session once */
+    out->len = build_plain(&b, f->at, f->len);
+    build_shares(&b, f);
+    sort(f->far, far); /* by worker, above all */
+    out->far_at = b.len;
+    out->far_len = build_plain(&b, f->far, far);
     if (f->at != f->few) free(f->at);
     free(f->shares);
 }

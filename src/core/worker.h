@@ -135,6 +135,8 @@ struct worker {
     struct timer sweep; /* retained messages that have expired go */
     struct sys *sys;    /* the $SYS topics; owned; the first worker's alone */
     struct mail_messages *outbox[WORKERS_MAX]; /* owned: this turn's messages for each */
+    struct mail_messages *spare_batches;       /* owned; private to mail.c */
+    unsigned spare_batches_len;
     struct deferred post;
     /* any thread may post */
     _Alignas(CACHE_LINE) struct mailbox inbox;

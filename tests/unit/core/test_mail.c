@@ -59,25 +59,118 @@ static void a_message_crosses_once_per_worker(void **state) {
     drop_all(p, 4);
 }
 
-/* More than one batch holds, and what a batch holds not. */
+/* More than one batch holds, and what a batch holds not; large ones between small ones. */
 static void the_order_of_a_publisher_is_kept(void **state) {
     struct rig *r = *state;
     struct peer p, s;
-    char payload[16];
+    char payload[2000];
     join_at(&s, r, 2, "s");
     subscribe(&s, "t", 1);
     join_at(&p, r, 1, "p");
-    for (int i = 0; i < 100; i++) {
-        snprintf(payload, sizeof payload, "%d", i);
+    for (int i = 0; i < 200; i++) {
+        snprintf(payload, sizeof payload, "%0*d", i % 7 ? 3 : 1500, i);
         struct packet m = publish_packet("t", payload, i % 2, (uint16_t)(i % 2 ? i : 0));
         peer_post(&p, &m);
         if (i == 40) rig_turn(at(r, 1));
     }
-    for (int i = 0; i < 100; i++) {
-        snprintf(payload, sizeof payload, "%d", i);
+    for (int i = 0; i < 200; i++) {
+        snprintf(payload, sizeof payload, "%0*d", i % 7 ? 3 : 1500, i);
         uint16_t id = expect_publish(&s, "t", payload)->packet_id;
         if (i % 2) ack(&s, PKT_PUBACK, id, RC_SUCCESS);
     }
+    expect_nothing(&s);
+    peer_drop(&p);
+    peer_drop(&s);
+}
+
+static void a_small_message_crosses_as_a_copy_a_large_one_by_reference(void **state) {
+    struct rig *r = *state;
+    static const uint8_t large[1000];
+    struct message *small = message_new(&(struct message_parts){ .topic = SLICE("t") });
+    struct message *big = message_new(
+        &(struct message_parts){ .topic = SLICE("t"), .payload = slice_of(large, sizeof large) });
+    assert_true(mail_parcel(at(r, 0), 1, &(struct parcel){ .message = small }));
+    assert_true(mail_parcel(at(r, 0), 1, &(struct parcel){ .message = big }));
+    assert_int_equal(atomic_load(&small->refs), 1);
+    assert_int_equal(atomic_load(&big->refs), 2);
+    assert_false(small->is_shared);
+    assert_true(big->is_shared);
+    message_share(small); /* others may count it meanwhile */
+    assert_true(mail_parcel(at(r, 0), 1, &(struct parcel){ .message = small }));
+    assert_int_equal(atomic_load(&small->refs), 2);
+    rig_settle(r);
+    assert_int_equal(atomic_load(&small->refs), 1);
+    assert_int_equal(atomic_load(&big->refs), 1);
+    message_unref(small);
+    message_unref(big);
+}
+
+/* All a message has, beside its topic and payload. */
+static void a_copy_is_the_whole_message(void **state) {
+    struct rig *r = *state;
+    struct peer p, s;
+    join_at(&s, r, 1, "s");
+    subscribe(&s, "t", 1);
+    join_at(&p, r, 0, "p");
+    struct packet m = publish_packet("t", "x", 1, 1);
+    m.publish.props.present = PROP_BIT(PROP_CONTENT_TYPE) | PROP_BIT(PROP_MESSAGE_EXPIRY_INTERVAL);
+    m.publish.props.content_type = SLICE("text");
+    m.publish.props.message_expiry_interval = 7;
+    peer_post(&p, &m);
+    const struct pkt_publish *got = expect_publish(&s, "t", "x");
+    assert_int_equal(got->qos, 1);
+    assert_slice(got->props.content_type, "text");
+    assert_int_equal(got->props.message_expiry_interval, 7);
+    drop_all((struct peer[]){ p, s }, 2);
+}
+
+/* Who was subscribed when it was sent is named in the parcel. */
+static void what_has_changed_on_the_way_counts(void **state) {
+    struct rig *r = *state;
+    struct peer p, s[2];
+    join_at(&p, r, 0, "p");
+    join_at(&s[0], r, 1, "a");
+    join_at(&s[1], r, 1, "b");
+    subscribe(&s[0], "t", 0);
+    subscribe(&s[1], "#", 1);
+    struct packet m = publish_packet("t", "x", 1, 1);
+    peer_post(&p, &m);
+    rig_turn(at(r, 0)); /* on its way */
+    struct handle a = peer_conn(&s[0])->session->handle;
+    assert_true(subs_del(r->broker->subs, a, SLICE("t")));
+    assert_int_equal(expect_publish(&s[1], "t", "x")->qos, 1);
+    expect_nothing(&s[0]);
+    drop_all(s, 2);
+    peer_drop(&p);
+}
+
+static void many_elsewhere_all_get_it(void **state) {
+    struct rig *r = *state;
+    enum { MANY = 20 };
+    struct peer p, s[MANY];
+    char stem[4];
+    join_at(&p, r, 0, "p");
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(stem, sizeof stem, "%c", (char)('a' + i));
+        join_at(&s[i], r, 1 + i % 2, stem);
+        subscribe(&s[i], "t", 0);
+        publish(&p, "t", "x", 0, 0); /* named while they are few, then not */
+        for (unsigned k = 0; k <= i; k++) expect_publish(&s[k], "t", "x");
+    }
+    drop_all(s, MANY);
+    peer_drop(&p);
+}
+
+static void deliver_hooks_are_asked_elsewhere(void **state) {
+    struct rig *r = *state;
+    struct peer p, s;
+    join_at(&p, r, 0, "p");
+    join_at(&s, r, 1, "s");
+    subscribe(&s, "t", 0);
+    fake_on(&r->others[1], HOOK_DELIVER, fake_wait);
+    publish(&p, "t", "x", 0, 0);
+    expect_nothing(&s);
+    fake_answer(&r->others[1], VERDICT_DROP, 0);
     expect_nothing(&s);
     peer_drop(&p);
     peer_drop(&s);
@@ -541,7 +634,7 @@ static void a_worker_that_stops_sends_nothing_more(void **state) {
     struct message *m = message_new(&(struct message_parts){ .topic = SLICE("t") });
     stop(r, 0);
     message_share(m);
-    assert_true(mail_parcel(at(r, 0), 1, &(struct parcel){ .message = message_ref(m) }));
+    assert_true(mail_parcel(at(r, 0), 1, &(struct parcel){ .message = m }));
     rig_turn(at(r, 0));
     assert_int_equal(atomic_load(&at(r, 1)->inbox_bytes), 0);
     assert_int_equal(atomic_load(&m->refs), 1);
@@ -552,6 +645,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SEVERAL(a_message_crosses_once_per_worker),
         SEVERAL(the_order_of_a_publisher_is_kept),
+        SEVERAL(a_small_message_crosses_as_a_copy_a_large_one_by_reference),
+        SEVERAL(a_copy_is_the_whole_message),
+        SEVERAL(what_has_changed_on_the_way_counts),
+        SEVERAL(many_elsewhere_all_get_it),
+        SEVERAL(deliver_hooks_are_asked_elsewhere),
         SEVERAL(a_publisher_does_not_hear_itself_but_others_do),
         SEVERAL(the_members_of_a_share_take_turns_wherever_they_live),
         SEVERAL(members_whose_window_is_closed_are_passed_over),

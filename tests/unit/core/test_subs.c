@@ -4,52 +4,11 @@
 #include "core/subs.h"
 
 #include "core/grants.h"
-#include "core/rig.h"
+#include "core/index.h"
 #include "core/subs_index.h"
 
 #include <sched.h>
 #include <time.h>
-
-enum { SESSIONS = 10 };
-
-static struct handle handle_of(unsigned session) {
-    return (struct handle){ session, 1 };
-}
-
-static const struct subscribe_options qos0 = { 0 }, qos1 = { .qos = 1 }, qos2 = { .qos = 2 };
-
-struct index {
-    struct subs *subs;
-    struct subscription *lists[SESSIONS];
-};
-
-static int setup(void **state) {
-    struct index *x = xcalloc(1, sizeof *x);
-    x->subs = subs_new();
-    *state = x;
-    return 0;
-}
-
-/* What was not pruned leaks, and AddressSanitizer says so. */
-static int teardown(void **state) {
-    struct index *x = *state;
-    for (unsigned i = 0; i < SESSIONS; i++) subs_del_all(x->subs, &x->lists[i]);
-    assert_int_equal(subs_count(x->subs), 0);
-    assert_int_equal(subs_filters(x->subs), 0);
-    subs_free(x->subs);
-    free(x);
-    return 0;
-}
-
-static int add(struct index *x, unsigned session, const char *filter,
-               const struct subscribe_options *options, uint32_t identifier) {
-    return subs_add(x->subs, &x->lists[session], handle_of(session), slice_str(filter), options,
-                    identifier);
-}
-
-static bool del(struct index *x, unsigned session, const char *filter) {
-    return subs_del(x->subs, handle_of(session), slice_str(filter));
-}
 
 static const struct route_entry *entry_of(const struct route_entries *e, unsigned session) {
     const struct route_entry *found = NULL;
@@ -620,8 +579,6 @@ static void a_stale_answer_is_never_called_current(void **state) {
     }
     free(m);
 }
-
-#define INDEX(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
