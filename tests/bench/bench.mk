@@ -8,8 +8,8 @@ BENCH_DEPS := $(RUN_DEPS) mosquitto valgrind util-linux procps
 bench: bench-ready ## compare with mosquitto (ARGS="--quick --only pair-1")
 	@tests/bench/bench $(ARGS)
 
-bench-report: bench-ready ## the same, then write docs/benchmarks.md and its pictures
-	@tests/bench/bench $(ARGS); status=$$?; \
+bench-report: bench-ready ## the same, with two workers too, then write docs/benchmarks.md and its pictures
+	@tests/bench/bench --brokers sol,sol2,mosquitto,relay $(ARGS); status=$$?; \
 	tests/bench/instructions >build/instructions.txt && cat build/instructions.txt && \
 	tests/bench/report build/bench.tsv build/instructions.txt docs/benchmarks.md && exit $$status
 
