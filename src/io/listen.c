@@ -550,6 +550,7 @@ void listener_start(struct listener *l, struct loop *loop, struct log *log, list
     for (unsigned i = 0; i < l->doors_len; i++) {
         struct door *door = &l->doors[i];
         door->watch.closure = (struct closure){ .fn = on_connections, .obj = l, .name = "accept" };
+        door->watch.is_exclusive = true; /* one worker is enough for one connection */
         loop_watch(loop, &door->watch, door->fd, LOOP_READ);
     }
 }

@@ -225,8 +225,13 @@ static int tell_kernel(const struct loop *loop, const struct watch *w) {
     struct epoll_event ev = { .data.u64 = u64_of(w->handle) };
     if (w->want & LOOP_READ) ev.events |= EPOLLIN;
     if (w->want & LOOP_WRITE) ev.events |= EPOLLOUT;
-    if (w->want & LOOP_HANGUP) ev.events |= EPOLLRDHUP;
+    if (w->want & LOOP_HANGUP && !w->is_exclusive) ev.events |= EPOLLRDHUP;
+    if (w->is_exclusive) ev.events |= EPOLLEXCLUSIVE;
     int op = w->have & KNOWN ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    if (w->is_exclusive && op == EPOLL_CTL_MOD) { /* which the kernel does not do for these */
+        (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+        op = EPOLL_CTL_ADD;
+    }
     if (!(w->want & KNOWN)) op = EPOLL_CTL_DEL;
     if (epoll_ctl(loop->epoll_fd, op, w->fd, &ev) == 0 || op == EPOLL_CTL_DEL) return 0;
     /* Somebody closed and reopened the descriptor, or watched it before. */

@@ -45,6 +45,9 @@ struct watch {
     /* Its closure is costly: when many such are ready, a turn runs some of them, after all
      * others, and leaves the rest to the next. */
     bool is_patient;
+    /* Several loops watch the descriptor, and one of those that wait is woken, not all.  It is
+     * told of no LOOP_HANGUP by itself. */
+    bool is_exclusive;
     /* private to loop.c */
     struct handle handle;
     uint32_t dirty;     /* 1 + index in the list of changes, 0: none */
