@@ -91,11 +91,14 @@ static void bump(struct subs *s, const struct filter_node *n) {
     atomic_fetch_add_explicit(&s->epoch[n->part], 1, memory_order_release);
 }
 
+static bool is_part_current(const struct subs *s, const struct subs_age *age, unsigned i) {
+    return atomic_load_explicit(&s->epoch[age->part[i]], memory_order_acquire) == age->epoch[i];
+}
+
+/* Asked for every message: a loop would cost as much as what it does. */
 bool subs_current(const struct subs *s, const struct subs_age *age) {
-    for (unsigned i = 0; i < SUBS_PREFIXES; i++)
-        if (atomic_load_explicit(&s->epoch[age->part[i]], memory_order_acquire) != age->epoch[i])
-            return false;
-    return true;
+    _Static_assert(SUBS_PREFIXES == 3, "one term each");
+    return is_part_current(s, age, 0) && is_part_current(s, age, 1) && is_part_current(s, age, 2);
 }
 
 /* ---- nodes -------------------------------------------------------------- */

@@ -55,6 +55,7 @@ static bool handler_sleeps(const struct handler *h) {
 void handler_add(struct script *s, struct handler *h) {
     struct handler_list *list = &s->events[h->event];
     unsigned at = list->len++;
+    h->hears_all = !h->filters_len && h->event != HOOK_AUTHORIZE && !handler_sleeps(h);
     list->at = xrealloc(list->at, list->len * sizeof(struct handler *));
     for (; at > 0 && list->at[at - 1]->priority < h->priority; at--)
         list->at[at] = list->at[at - 1];
@@ -115,20 +116,13 @@ struct slice call_topic(const struct hook_call *call) {
     }
 }
 
-static bool concerns(const struct handler *h, const struct hook_call *call,
-                     const struct slice *effective) {
+bool handler_concerns(const struct handler *h, const struct hook_call *call,
+                      const struct slice *effective) {
     if (handler_sleeps(h)) return false;
     if (h->event == HOOK_AUTHORIZE && !(h->actions & (1u << call->access.action))) return false;
     if (h->filters_len == 0) return true;
     struct slice topic = effective ? *effective : call_topic(call);
     return call_is_about_filter(call) ? filter_concerns(h, topic) : topic_concerns(h, topic);
-}
-
-unsigned handlers_next(const struct script *s, const struct hook_call *call,
-                       const struct slice *effective, unsigned from) {
-    const struct handler_list *list = &s->events[call->event];
-    while (from < list->len && !concerns(list->at[from], call, effective)) from++;
-    return from;
 }
 
 uint32_t handlers_want(const struct script *s, struct slice topic) {

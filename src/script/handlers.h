@@ -64,6 +64,7 @@ struct handler {
     struct slice *filters; /* owned, with their bytes; any of them matches */
     unsigned filters_len;  /* 0: every topic */
     unsigned actions;      /* authorize: bits of enum access_action */
+    bool hears_all;        /* every call of its event concerns it; set by handler_add */
     bool each_worker;      /* start, stop, reload: not on the first worker alone */
     bool never_waits;      /* declared so: fails where it would */
     enum verdict on_failure;
@@ -77,10 +78,18 @@ void handler_add(struct script *s, struct handler *h);
 void handler_free(struct handler *h);
 void handlers_free(struct script *s);
 
-/* The index from `from` on of the next handler that `call` concerns, with this `effective`
- * topic (NULL: the call's); the list's length when there is none. */
-unsigned handlers_next(const struct script *s, const struct hook_call *call,
-                       const struct slice *effective, unsigned from);
+/* Does `call`, with this `effective` topic (NULL: the call's), concern the handler? */
+bool handler_concerns(const struct handler *h, const struct hook_call *call,
+                      const struct slice *effective);
+/* The index from `from` on of the next handler that it concerns; the list's length when there
+ * is none. */
+static inline unsigned handlers_next(const struct script *s, const struct hook_call *call,
+                                     const struct slice *effective, unsigned from) {
+    const struct handler_list *list = &s->events[call->event];
+    for (; from < list->len; from++)
+        if (list->at[from]->hears_all || handler_concerns(list->at[from], call, effective)) break;
+    return from;
+}
 /* Is the "topic" of this call a filter? */
 bool call_is_about_filter(const struct hook_call *call);
 /* The topic or filter a call is about, SLICE_NONE without one. */

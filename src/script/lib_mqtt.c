@@ -197,7 +197,7 @@ static void take_publish(lua_State *L, const struct packet *p) {
     parts.props = buf_slice(&props);
     struct message *m = message_new(&parts);
     buf_deinit(&props);
-    message_push_table(L, vm->worker, m, m->retain); /* table, message */
+    message_push_table(L, m, m->retain); /* table, message */
     message_unref(m);
     lua_setfield(L, -2, "message"); /* table */
     vm->is_capped = was;

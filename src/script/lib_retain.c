@@ -61,8 +61,8 @@ static int l_retained(lua_State *L) {
     int n = (int)(f->len > (size_t)max ? (size_t)max : f->len);
     lua_createtable(L, n, 0); /* filter, max, found, list */
     for (int i = 0; i < n; i++) {
-        message_push_table(L, w, f->list[i], true); /* ..., list, message */
-        lua_rawseti(L, -2, i + 1);                  /* ..., list */
+        message_push_table(L, f->list[i], true); /* ..., list, message */
+        lua_rawseti(L, -2, i + 1);               /* ..., list */
     }
     lua_pushboolean(L, f->len > (size_t)max); /* ..., list, more */
     return 2;

@@ -35,8 +35,8 @@ static void on_message(void *obj, const struct outgoing *o) {
     struct task *t = task_get(vm);
     lua_State *co = t->co;
     must(lua_checkstack(co, o->identifiers_len + 16));
-    lua_rawgetp(co, LUA_REGISTRYINDEX, &dispatch_key);         /* ..., fn */
-    message_push_table(co, vm->worker, o->message, o->retain); /* ..., fn, message */
+    lua_rawgetp(co, LUA_REGISTRYINDEX, &dispatch_key); /* ..., fn */
+    message_push_table(co, o->message, o->retain);     /* ..., fn, message */
     for (unsigned i = 0; i < o->identifiers_len; i++)
         lua_pushinteger(co, o->identifiers[i]); /* ..., fn, message, numbers */
     t->hops = (uint8_t)(o->message->hops + 1);

@@ -104,8 +104,7 @@ static unsigned lend_message(struct invocation *inv, struct message *m, const ch
     if (!m) return 0;
     inv->message = m;
     struct message_box *box = loans_message_box(inv);
-    message_box_fill(inv->task->co, TASK_PIN(PIN_MESSAGE), box, inv->script->vm->worker, m,
-                     read_only);
+    message_box_fill(inv->task->co, TASK_PIN(PIN_MESSAGE), box, m, read_only);
     open_live(inv, OPEN_MESSAGE, PIN_MESSAGE);
     return OPEN_MESSAGE;
 }

@@ -105,7 +105,7 @@ static void get_expiry(lua_State *L, void *obj) {
         lua_pushnil(L);
         return;
     }
-    uint64_t now = loop_now_ms(box->worker->loop);
+    uint64_t now = loop_now_ms(vm_of(L)->worker->loop);
     uint64_t left = box->expires_ms > now ? box->expires_ms - now : 0;
     lua_pushinteger(L, (lua_Integer)((left + 999) / 1000));
 }
@@ -116,7 +116,7 @@ static void set_expiry(lua_State *L, void *obj) {
         box->expires_ms = MESSAGE_NEVER;
     } else {
         lua_Integer s = object_integer(L, "message.expiry", 0, UINT32_MAX);
-        box->expires_ms = loop_now_ms(box->worker->loop) + (uint64_t)s * 1000;
+        box->expires_ms = loop_now_ms(vm_of(L)->worker->loop) + (uint64_t)s * 1000;
     }
     box->changed |= MESSAGE_SCALARS;
 }
@@ -142,7 +142,7 @@ static void set_properties(lua_State *L, void *obj) {
     buf_add(&box->props, fresh->at, fresh->len);
     buf_deinit(fresh);
     box->expires_ms =
-        expiry < 0 ? MESSAGE_NEVER : loop_now_ms(box->worker->loop) + (uint64_t)expiry * 1000;
+        expiry < 0 ? MESSAGE_NEVER : loop_now_ms(vm_of(L)->worker->loop) + (uint64_t)expiry * 1000;
     box->changed |= MESSAGE_PROPS | MESSAGE_SCALARS;
 }
 
@@ -173,8 +173,8 @@ static int message_copy(lua_State *L) {
     return 1;
 }
 
-void message_push_table(lua_State *L, struct worker *w, struct message *m, bool retain) {
-    struct message_box box = { .message = m, .worker = w, .expires_ms = m->expires_ms };
+void message_push_table(lua_State *L, struct message *m, bool retain) {
+    struct message_box box = { .message = m, .expires_ms = m->expires_ms };
     lua_createtable(L, 0, 6);             /* table */
     vm_push_slice(L, message_topic(m));   /* table, topic */
     lua_setfield(L, -2, "topic");         /* table */
@@ -213,10 +213,9 @@ struct message_box *message_box_push(lua_State *L) {
     return live_push(L, &message_type, sizeof(struct message_box), VALUES);
 }
 
-void message_box_fill(lua_State *L, int at, struct message_box *box, struct worker *w,
-                      struct message *m, const char *read_only) {
+void message_box_fill(lua_State *L, int at, struct message_box *box, struct message *m,
+                      const char *read_only) {
     box->message = m;
-    box->worker = w;
     box->read_only = read_only;
     box->expires_ms = m->expires_ms;
     live_fill(L, at, &box->live, message_topic(m), m->qos, m->retain);

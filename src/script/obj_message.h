@@ -13,8 +13,6 @@
 
 #include <lua.h>
 
-struct worker;
-
 enum message_change {
     MESSAGE_TOPIC = 1,
     MESSAGE_PAYLOAD = 2,
@@ -25,7 +23,6 @@ enum message_change {
 struct message_box {
     struct live live;        /* topic, qos and retain as they stand */
     struct message *message; /* lent; NULL: not within an invocation */
-    struct worker *worker;   /* lent: for its clock */
     const char *read_only;   /* why nothing may be assigned (static); NULL: all may */
     struct buf props;        /* owned: in place of the message's, with MESSAGE_PROPS */
     uint64_t expires_ms;     /* as it stands */
@@ -38,8 +35,8 @@ void message_register(lua_State *L);
 /* Pushes a new one, not lent: as live_push. [-0, +LIVE_VALUES, m] */
 struct message_box *message_box_push(lua_State *L);
 /* Puts `m` (lent) into the box, whose values are at `at` (live.h). [-0, +0, m] */
-void message_box_fill(lua_State *L, int at, struct message_box *box, struct worker *w,
-                      struct message *m, const char *read_only);
+void message_box_fill(lua_State *L, int at, struct message_box *box, struct message *m,
+                      const char *read_only);
 /* The message as it stands, lent until it changes again. [-0, +0, -] */
 struct message_parts message_box_parts(lua_State *L, int at, const struct message_box *box);
 /* Builds the message the scripts made of it, or NULL when they changed nothing. [-0, +0, m] */
@@ -48,7 +45,7 @@ struct message *message_box_build(lua_State *L, int at, struct message_box *box)
 void message_box_clear(lua_State *L, int at, struct message_box *box);
 
 /* Pushes `m` as a plain table, as message:copy() gives it. [-0, +1, m] */
-void message_push_table(lua_State *L, struct worker *w, struct message *m, bool retain);
+void message_push_table(lua_State *L, struct message *m, bool retain);
 
 /* Encodes the properties given as a table at `index` (as message.properties takes them),
  * appended to `out`, which must be anchored: raises for what cannot be one.  An expiry in

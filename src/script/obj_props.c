@@ -72,7 +72,7 @@ static bool find_prop(const struct message_box *box, uint8_t id, struct prop_ite
 }
 
 static void push_expiry(lua_State *L, const struct message_box *box) {
-    uint64_t now = loop_now_ms(box->worker->loop);
+    uint64_t now = loop_now_ms(vm_of(L)->worker->loop);
     uint64_t left = box->expires_ms > now ? box->expires_ms - now : 0;
     if (box->expires_ms == MESSAGE_NEVER)
         lua_pushnil(L);
@@ -351,7 +351,7 @@ static int props_newindex(lua_State *L) {
     if (p->id == PROP_MESSAGE_EXPIRY_INTERVAL) {
         uint64_t s = lua_isnil(L, 3) ? 0 : (uint64_t)check_number(L, 3, p->name, UINT32_MAX);
         box->expires_ms =
-            lua_isnil(L, 3) ? MESSAGE_NEVER : loop_now_ms(box->worker->loop) + s * 1000;
+            lua_isnil(L, 3) ? MESSAGE_NEVER : loop_now_ms(vm_of(L)->worker->loop) + s * 1000;
         box->changed |= MESSAGE_SCALARS;
         return 0;
     }

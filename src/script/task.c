@@ -134,14 +134,6 @@ void task_put(struct task *t) {
 
 /* ---- running ------------------------------------------------------------- */
 
-int task_run(struct vm *vm, lua_State *co, int nargs, int *nresults, bool *killed) {
-    struct vm_entry e;
-    vm_enter(vm, co, &e);
-    int status = lua_resume(co, e.outer, nargs, nresults);
-    *killed = vm_leave(vm, co, &e);
-    return status;
-}
-
 enum task_status task_start(struct task *t, int nargs) {
     struct tasks *all = t->vm->tasks;
     struct task *outer = all->running;
@@ -150,7 +142,7 @@ enum task_status task_start(struct task *t, int nargs) {
     all->running = t;
     all->chain_can_wait = true;
     t->is_running = true;
-    t->status = task_run(t->vm, t->co, nargs, &t->top, &t->is_killed);
+    t->status = vm_resume(t->co, nargs, &t->top, &t->is_killed);
     t->is_running = false;
     all->running = outer;
     all->chain_can_wait = could;
@@ -276,7 +268,7 @@ int task_run_inner(lua_State *L, lua_State *co, int nargs, int *nresults, bool *
         nargs = is_waiter ? all->running->wake_results : 0;
     }
     all->chain_can_wait = could && lua_isyieldable(L);
-    int status = task_run(vm, co, nargs, nresults, killed);
+    int status = vm_resume(co, nargs, nresults, killed);
     all->chain_can_wait = could;
     *waits = status == LUA_YIELD && !*killed && task_holds(co);
     if (*killed && status > LUA_YIELD) push_mark(co, &dead_mark);

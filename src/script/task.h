@@ -134,12 +134,7 @@ void tasks_deinit(struct vm *vm);
 
 /* ---- coroutines inside a task (for lib_coroutine.c) ----------------------- */
 
-/* The one place that resumes: runs `co` (function and arguments, or what it waited for, on
- * top) under budget and cap, from the running state.  Gives Lua's status; *killed: it ran
- * past its budget, whatever the status. */
-int task_run(struct vm *vm, lua_State *co, int nargs, int *nresults, bool *killed);
-
-/* Runs a coroutine of a script's own from within `L`; as task_run, and *waits tells that
+/* Runs a coroutine of a script's own from within `L`; as vm_resume, and *waits tells that
  * it (or one inside) parks the whole task: then `return task_park_outer(L, ctx, k)`, and
  * `k` calls task_run_inner again with nargs == TASK_WOKEN. */
 #define TASK_WOKEN (-1)

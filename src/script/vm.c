@@ -203,7 +203,13 @@ int vm_attach(struct vm *vm, struct worker *w, uint32_t budget_ms) {
 
 /* ---- entering Lua -------------------------------------------------------- */
 
-void vm_enter(struct vm *vm, lua_State *L, struct vm_entry *e) {
+/* The brackets around every entry: vm_call, vm_resume, and the closing of a coroutine. */
+struct entry {
+    lua_State *outer; /* running before */
+    bool was_capped;
+};
+
+static inline void enter(struct vm *vm, lua_State *L, struct entry *e) {
     struct vm_clock *c = &vm->clock;
     e->outer = vm->running;
     e->was_capped = vm->is_capped;
@@ -221,7 +227,8 @@ void vm_enter(struct vm *vm, lua_State *L, struct vm_entry *e) {
     vm->running = L;
 }
 
-bool vm_leave(struct vm *vm, lua_State *L, const struct vm_entry *e) {
+/* True when the budget ran out; the kill then goes on to the outer state, if any. */
+static inline bool leave(struct vm *vm, lua_State *L, const struct entry *e) {
     vm->is_capped = e->was_capped;
     vm->running = e->outer; /* from here on a tick does not touch L */
     if (!vm->clock.killed) return false;
@@ -240,12 +247,12 @@ void vm_check_budget(lua_State *L) {
 
 int vm_reset_thread(struct vm *vm, lua_State *co) {
     struct vm_clock *c = &vm->clock;
-    struct vm_entry e;
+    struct entry e;
     sig_atomic_t was_killed = c->killed;
     uint32_t started = c->started;
 
     c->killed = 0;
-    vm_enter(vm, co, &e);
+    enter(vm, co, &e);
     c->started = c->ticks; /* also when nested: clean-up has its own time */
     int status = lua_resetthread(co);
     vm->is_capped = e.was_capped;
@@ -272,14 +279,14 @@ static int on_error(lua_State *L) {
 
 int vm_call(lua_State *L, int nargs, int nresults) {
     struct vm *vm = vm_of(L);
-    struct vm_entry e;
+    struct entry e;
     int at = lua_gettop(L) - nargs;
 
     lua_pushcfunction(L, on_error); /* ..., fn, args, handler */
     lua_insert(L, at);              /* ..., handler, fn, args */
-    vm_enter(vm, L, &e);
+    enter(vm, L, &e);
     int status = lua_pcall(L, nargs, nresults, at);
-    bool killed = vm_leave(vm, L, &e);
+    bool killed = leave(vm, L, &e);
     lua_remove(L, at); /* ..., results or text */
     if (killed && status == LUA_OK) {
         lua_settop(L, at - 1); /* ... */
@@ -287,6 +294,15 @@ int vm_call(lua_State *L, int nargs, int nresults) {
                         (int)vm->clock.budget_ms);
         status = LUA_ERRRUN;
     }
+    return status;
+}
+
+int vm_resume(lua_State *co, int nargs, int *nresults, bool *killed) {
+    struct vm *vm = vm_of(co);
+    struct entry e;
+    enter(vm, co, &e);
+    int status = lua_resume(co, e.outer, nargs, nresults);
+    *killed = leave(vm, co, &e);
     return status;
 }
 

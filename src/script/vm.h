@@ -1,7 +1,7 @@
 /* vm.h -- one Lua state with a bounded appetite.
  *
  * Owns the lua_State, its memory account and its clock.  Lua is entered through vm_call
- * and task_run alone; both name the running lua_State in `running`, and only while it is
+ * and vm_resume alone; both name the running lua_State in `running`, and only while it is
  * named do the memory cap and the time budget hold, so our own calls of the Lua API never
  * raise out of nowhere.  Invariant: running == NULL iff no Lua code is on the C stack.
  * Made on the main thread, attached to a worker's thread, used there ever after. */
@@ -97,14 +97,10 @@ int vm_attach(struct vm *vm, struct worker *w, uint32_t budget_ms);
  * [-(nargs+1), +nresults|1, -] */
 int vm_call(lua_State *L, int nargs, int nresults);
 
-/* The brackets around every entry: vm_call, task_run, and the closing of a coroutine. */
-struct vm_entry {
-    lua_State *outer; /* running before */
-    bool was_capped;
-};
-void vm_enter(struct vm *vm, lua_State *L, struct vm_entry *e);
-/* True when the budget ran out; the kill then goes on to the outer state, if any. */
-bool vm_leave(struct vm *vm, lua_State *L, const struct vm_entry *e);
+/* The one place that resumes, for task.c: runs `co` (function and arguments, or what it waited
+ * for, on top) under budget and cap, from the running state.  Gives Lua's status; *killed: it
+ * ran past its budget, whatever the status. */
+int vm_resume(lua_State *co, int nargs, int *nresults, bool *killed);
 
 /* lua_resetthread under a budget of its own: pending <close> variables run.  Gives its
  * status; on error the error value is on top of `co`. */

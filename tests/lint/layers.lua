@@ -39,7 +39,7 @@ local OWNER = {
 local CALLS = {
     { "pthread_create%s*%(", "^src/core/worker%.c$" },
     { "lua_pcallk?%s*%(", "^src/script/vm%.c$" },
-    { "lua_resume%s*%(", "^src/script/task%.c$" },
+    { "lua_resume%s*%(", "^src/script/vm%.c$" },
     { "epoll_ctl%s*%(", "^src/io/loop%.c$" },
 }
 
