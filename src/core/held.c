@@ -121,7 +121,6 @@ static void held_prepare(struct held *h, hook_done_fn *on_verdict) {
         h->ask = 0;
         h->weight = message_weight(h->message);
         h->call.message = h->message;
-        h->message = NULL;
     }
 }
 
@@ -142,15 +141,20 @@ static bool held_granted(struct held *h) {
     return a.verdict == VERDICT_ALLOW;
 }
 
-/* The verdict is there: takes the message back; false when the delivery is refused. */
+/* The verdict is there: takes what the hooks made of the message; false when the delivery is
+ * refused. */
 static bool held_passes(struct held *h) {
     struct worker *w = h->session->worker;
     enum verdict v = h->call.verdict;
-    if (h->call.event == HOOK_DELIVER) h->message = h->call.message;
+    bool is_changed = h->call.event == HOOK_DELIVER && h->call.changed;
+    if (is_changed) {
+        message_unref(h->message);
+        h->message = h->call.changed;
+    }
     if (v == VERDICT_DENY || v == VERDICT_DROP) return false;
     if (h->call.event == HOOK_AUTHORIZE)
         return v == VERDICT_ALLOW || (v == VERDICT_NONE && held_granted(h));
-    if (!h->call.is_changed) return true;
+    if (!is_changed) return true;
     size_t most = config_most_bytes(w->config);
     if (most < h->weight) most = h->weight;
     const char *why = invalid(h, most);
@@ -260,7 +264,6 @@ void held_deinit(struct session *s) {
     if (call && call->verdict == VERDICT_WAIT) {
         struct held *h = call->obj;
         call->hooks->cancel(call->hooks, call);
-        if (call->event == HOOK_DELIVER) h->message = call->message;
         held_free(h);
     }
     all->asking = NULL;

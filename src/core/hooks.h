@@ -136,9 +136,9 @@ struct hook_call {
         struct subscribe_request *subscribe; /* HOOK_SUBSCRIBE, HOOK_UNSUBSCRIBE */
         struct access_request access;        /* HOOK_AUTHORIZE */
         struct {                             /* HOOK_PUBLISH, HOOK_DELIVER */
-            struct message *message;         /* owned by the call: a hook that changes it puts
-                                                another one here, unrefs the old and says so */
-            bool is_changed;
+            struct message *message;         /* lent */
+            struct message *changed;         /* comes with the verdict: what the hooks put in its
+                                                place, a reference for core to take; or NULL */
             bool is_will;
         };
         const struct fact *fact; /* facts */

@@ -103,7 +103,7 @@ static void publish_asking(struct conn *c, const struct pkt_publish *pkt, struct
     struct publish *p = publish_new(c->worker);
     p->client = client_ref(c->client);
     p->message = message_from(c, pkt);
-    if (is_passing(pkt)) p->draft = message_ref(p->message);
+    p->is_draft = is_passing(pkt);
     p->route = route_ref(r);
     p->packet_id = pkt->packet_id;
     p->qos = pkt->qos;

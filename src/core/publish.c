@@ -64,13 +64,22 @@ static struct route *route_of(struct publish *p) {
     return p->route;
 }
 
+/* Puts `m` (taken; NULL at the end) in the place of its message. */
+static void replace_message(struct publish *p, struct message *m) {
+    if (p->is_draft)
+        message_discard(&p->worker->draft, p->message);
+    else
+        message_unref(p->message);
+    p->is_draft = false;
+    p->message = m;
+}
+
 static void publish_free(struct publish *p) {
     struct worker *w = p->worker;
     unlink_waiting(p);
     forget_route(p);
     hook_call_deinit(&p->call);
-    message_unref(p->message);
-    if (p->draft) message_discard(&w->draft, p->draft);
+    replace_message(p, NULL);
     client_unref(p->client);
     p->next = w->free_publishes;
     w->free_publishes = p;
@@ -98,7 +107,6 @@ void publish_park(struct publish *p, struct conn *c) {
 static void on_verdict(struct hook_call *call) {
     struct publish *p = call->obj;
     struct conn *c = p->parked;
-    if (call->event == HOOK_PUBLISH) p->message = call->message;
     unlink_waiting(p);
     if (c) conn_unpark(c);
     if (run(p) && c) publish_park(p, c);
@@ -120,9 +128,8 @@ static bool ask(struct publish *p, enum hook_event event) {
     call->event = event;
     if (event == HOOK_PUBLISH) {
         call->message = p->message;
-        call->is_changed = false;
+        call->changed = NULL;
         call->is_will = p->is_will;
-        p->message = NULL; /* the call's while it runs */
     } else {
         call->access = access_of(p);
     }
@@ -131,7 +138,6 @@ static bool ask(struct publish *p, enum hook_event event) {
         set_waiting(p);
         return true;
     }
-    if (event == HOOK_PUBLISH) p->message = call->message;
     return false;
 }
 
@@ -174,8 +180,9 @@ static void check(struct publish *p) {
 static void have_publish(struct publish *p) {
     const struct hook_call *call = &p->call;
     bool was_asked = call->event == HOOK_PUBLISH;
-    bool is_changed = was_asked && call->is_changed;
+    bool is_changed = was_asked && call->changed;
     p->stage = ASK_AUTHORIZE;
+    if (is_changed) replace_message(p, call->changed);
     if (was_asked && call->verdict == VERDICT_DENY) {
         finish(p, denial(call), call->reason);
     } else if (was_asked && call->verdict == VERDICT_DROP) {
@@ -314,7 +321,6 @@ bool publish_start(struct publish *p) {
 void publish_cancel(struct publish *p) {
     if (p->trial) trial_wait(p->trial, NULL, NULL);
     p->call.hooks->cancel(p->call.hooks, &p->call);
-    if (p->call.event == HOOK_PUBLISH) p->message = p->call.message;
     p->stage = OVER;
     publish_free(p);
 }

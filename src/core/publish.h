@@ -25,11 +25,11 @@ struct publish {
     /* called once with the outcome: RC_SUCCESS, RC_NO_MATCHING_SUBSCRIBERS or the reason
      * of a refusal; `reason` (lent) explains it or is NULL.  NULL: nobody asks. */
     void (*done)(struct publish *p, uint8_t reason_code, const char *reason);
-    void *obj;             /* the starter's */
-    uint16_t packet_id;    /* the starter's */
-    uint8_t qos;           /* the starter's: as received */
-    struct route *route;   /* owned reference: of the topic as last seen; NULL: to be found */
-    struct message *draft; /* owned reference: the message, if message_draft made it; or NULL */
+    void *obj;           /* the starter's */
+    uint16_t packet_id;  /* the starter's */
+    uint8_t qos;         /* the starter's: as received */
+    bool is_draft;       /* message_draft has made the message */
+    struct route *route; /* owned reference: of the topic as last seen; NULL: to be found */
     /* private to publish.c, from here on set by publish_start */
     struct hook_call call;
     struct publish *next, **link; /* worker->waiting, or the free list */

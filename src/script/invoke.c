@@ -283,14 +283,11 @@ static bool park(struct invocation *inv) {
     return true;
 }
 
-/* Puts the message the handlers made in the place of the call's. */
+/* The message the handlers made goes to the call. */
 static void take_changes(struct invocation *inv) {
     struct message_box *box = inv->task->pins[PIN_MESSAGE].block;
     if (inv->event->arg != ARG_MESSAGE || !box->changed) return;
-    struct message *changed = message_box_build(inv->task->co, TASK_PIN(PIN_MESSAGE), box);
-    message_unref(inv->call->message);
-    inv->call->message = changed;
-    inv->call->is_changed = true;
+    inv->call->changed = message_box_build(inv->task->co, TASK_PIN(PIN_MESSAGE), box);
 }
 
 /* The verdict goes to the call, the invocation to its pool. */

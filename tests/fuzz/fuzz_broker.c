@@ -75,10 +75,7 @@ static void change(struct hook_call *call) {
     struct message_parts parts = message_parts(call->message);
     parts.topic = slice_str("a/b/c");
     parts.payload = slice_str("changed");
-    struct message *m = message_new(&parts);
-    message_unref(call->message);
-    call->message = m;
-    call->is_changed = true;
+    call->changed = message_new(&parts);
 }
 
 /* Only what the script layer would let through, too. */

@@ -189,10 +189,7 @@ static void rewrite(struct fake *f, struct hook_call *call) {
     (void)f;
     parts.topic = slice_str(new_topic);
     parts.payload = call->client->id;
-    struct message *m = message_new(&parts);
-    message_unref(call->message);
-    call->message = m;
-    call->is_changed = true;
+    call->changed = message_new(&parts);
 }
 
 static void each_receiver_has_its_own_copy(void **state) {

@@ -18,10 +18,7 @@ static void rewrite(struct fake *f, struct hook_call *call) {
     (void)f;
     parts.topic = slice_str(new_topic);
     parts.qos = 0;
-    struct message *m = message_new(&parts); /* of what the old one lends */
-    message_unref(call->message);
-    call->message = m;
-    call->is_changed = true;
+    call->changed = message_new(&parts);
 }
 
 static void check_topic(struct fake *f, struct hook_call *call) {

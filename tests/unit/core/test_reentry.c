@@ -86,10 +86,7 @@ static void do_something(struct client *own) {
 static void rewrite(struct hook_call *call) {
     struct message_parts parts = message_parts(call->message);
     parts.topic = slice_str(chance(20) ? random_topic() : "a/#"); /* sometimes none at all */
-    struct message *m = message_new(&parts);
-    message_unref(call->message);
-    call->message = m;
-    call->is_changed = true;
+    call->changed = message_new(&parts);
 }
 
 static void on_hook(struct fake *f, struct hook_call *call) {
@@ -105,8 +102,6 @@ static void on_hook(struct fake *f, struct hook_call *call) {
         call->verdict = VERDICT_CONTINUE;
         return;
     }
-    bool has_message = call->event == HOOK_PUBLISH || call->event == HOOK_DELIVER;
-    if (has_message && chance(4) == 0) rewrite(call);
     switch (chance(16)) {
     case 0: call->verdict = VERDICT_DENY; break;
     case 1: call->verdict = VERDICT_DROP; break;
@@ -117,6 +112,8 @@ static void on_hook(struct fake *f, struct hook_call *call) {
         break;
     default: break;
     }
+    bool has_message = call->event == HOOK_PUBLISH || call->event == HOOK_DELIVER;
+    if (has_message && call->verdict != VERDICT_WAIT && chance(4) == 0) rewrite(call);
 }
 
 /* ---- what clients do ------------------------------------------------------------ */

@@ -106,7 +106,7 @@ static inline struct message *rig_message(const char *topic, const char *payload
         .topic = slice_str(topic), .payload = slice_str(payload), .expires_ms = MESSAGE_NEVER });
 }
 
-/* Asks about a publish; the call's message is to be freed with rig_over. */
+/* Asks about a publish; the call's messages are to be freed with rig_over. */
 static inline void rig_publish(struct rig *r, struct hook_call *call, const char *topic,
                                const char *payload) {
     *call = (struct hook_call){ .event = HOOK_PUBLISH,
@@ -117,8 +117,14 @@ static inline void rig_publish(struct rig *r, struct hook_call *call, const char
     r->h->run(r->h, call);
 }
 
+/* The message as the hooks have left it. */
+static inline struct message *rig_left(const struct hook_call *call) {
+    return call->changed ? call->changed : call->message;
+}
+
 static inline void rig_over(struct hook_call *call) {
     message_unref(call->message);
+    message_unref(call->changed);
     hook_call_deinit(call);
 }
 

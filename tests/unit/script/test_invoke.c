@@ -144,7 +144,7 @@ static void handlers_run_by_priority_then_in_the_order_of_the_file(void **state)
                  "sol.on('publish', add 'b', { priority = 10 })\n");
     rig_publish(&r, &call, "t", "");
     assert_int_equal(call.verdict, VERDICT_NONE);
-    assert_true(slice_eq(message_payload(call.message), SLICE("abcde")));
+    assert_true(slice_eq(message_payload(rig_left(&call)), SLICE("abcde")));
     rig_over(&call);
     rig_close(&r);
 }
@@ -158,7 +158,7 @@ static void the_first_that_decides_ends_the_chain(void **state) {
                  "sol.on('publish', function(_, m) m.payload = 'three' end)\n");
     rig_publish(&r, &call, "t", "");
     assert_int_equal(call.verdict, VERDICT_ALLOW);
-    assert_true(slice_eq(message_payload(call.message), SLICE("one")));
+    assert_true(slice_eq(message_payload(rig_left(&call)), SLICE("one")));
     rig_over(&call);
     rig_close(&r);
 }
@@ -178,8 +178,8 @@ static void filters_are_matched_against_the_topic_as_it_stands(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         rig_publish(&r, &call, rows[i].topic, "p");
         assert_int_equal(call.verdict, VERDICT_NONE);
-        assert_true(slice_eq(message_topic(call.message), slice_str(rows[i].after)));
-        assert_true(slice_eq(message_payload(call.message), slice_str(rows[i].payload)));
+        assert_true(slice_eq(message_topic(rig_left(&call)), slice_str(rows[i].after)));
+        assert_true(slice_eq(message_payload(rig_left(&call)), slice_str(rows[i].payload)));
         rig_over(&call);
     }
     rig_close(&r);
@@ -396,8 +396,8 @@ static void changes_survive_a_wait(void **state) {
         char payload[32], topic[32];
         snprintf(payload, sizeof payload, "%d-%d", i, i);
         snprintf(topic, sizeof topic, "new/%d", i);
-        assert_true(slice_eq(message_payload(calls[i].message), slice_str(payload)));
-        assert_true(slice_eq(message_topic(calls[i].message), slice_str(topic)));
+        assert_true(slice_eq(message_payload(rig_left(&calls[i])), slice_str(payload)));
+        assert_true(slice_eq(message_topic(rig_left(&calls[i])), slice_str(topic)));
         rig_over(&calls[i]);
     }
     rig_close(&r);
@@ -542,8 +542,8 @@ static void waiting_works_inside_coroutines_of_the_script(void **state) {
     assert_int_equal(call.verdict, VERDICT_WAIT);
     rig_wait(&r, 1);
     assert_int_equal(call.verdict, VERDICT_NONE);
-    if (!slice_eq(message_payload(call.message), SLICE("iA y1 iB true r1 y2 end dead")))
-        fail_msg("%.*s", SLICE_FMT(message_payload(call.message)));
+    if (!slice_eq(message_payload(rig_left(&call)), SLICE("iA y1 iB true r1 y2 end dead")))
+        fail_msg("%.*s", SLICE_FMT(message_payload(rig_left(&call))));
     rig_over(&call);
     rig_close(&r);
 }
@@ -741,10 +741,10 @@ static void a_retired_policy_finishes_what_waits(void **state) {
     assert_logged(&r, "spawned closed");
     struct hook_call now;
     rig_publish(&r, &now, "t", "x");
-    assert_true(slice_eq(message_payload(now.message), SLICE("new")));
+    assert_true(slice_eq(message_payload(rig_left(&now)), SLICE("new")));
     rig_over(&now);
     rig_wait(&r, 1);
-    assert_true(slice_eq(message_payload(call.message), SLICE("old")));
+    assert_true(slice_eq(message_payload(rig_left(&call)), SLICE("old")));
     rig_over(&call);
     rig_turn(&r, 20);
     assert_not_logged(&r, "beat");

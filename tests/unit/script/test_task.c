@@ -70,7 +70,7 @@ static void a_wait_ends_once_with_what_it_waited_for(void **state) {
     assert_int_equal(call.verdict, VERDICT_WAIT);
     assert_true(wake());
     assert_int_equal(r.answers, 1);
-    assert_true(slice_eq(message_payload(call.message), SLICE("one2")));
+    assert_true(slice_eq(message_payload(rig_left(&call)), SLICE("one2")));
     assert_false(wake());
     assert_int_equal(waiter.pushes, 1);
     assert_int_equal(waiter.cancels, 0);
