@@ -213,7 +213,7 @@ static void peer_close(struct peer *p) {
         part_written(part);
     }
     for (const struct door_verb *const *v = a->verbs; *v; v++) say_farewell(p, *v);
-    loop_unwatch(a->loop, &p->watch);
+    loop_abandon(a->loop, &p->watch);
     stream_close(&p->stream);
     buf_deinit(&p->in);
     *p->link = p->next;

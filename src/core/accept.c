@@ -121,10 +121,12 @@ static bool has_reached(uint64_t connected, uint32_t most) {
 bool connect_is_one_too_many(const struct connecting *q, struct slice client_id) {
     struct worker *w = q->conn->worker;
     const struct gate *gate = q->client->gate;
+    bool is_full = has_reached(w->broker->connected, w->config->limits.max_connections);
+    bool is_gate_full = has_reached(*gate->connected, gate->limits->max_connections);
+    if (!is_full && !is_gate_full) return false;
     const struct session *s = session_find(w, client_id);
     const struct gate *leaves = s && s->conn ? s->client->gate : NULL;
-    return (!leaves && has_reached(w->broker->connected, w->config->limits.max_connections)) ||
-           (leaves != gate && has_reached(*gate->connected, gate->limits->max_connections));
+    return (!leaves && is_full) || (leaves != gate && is_gate_full);
 }
 
 /* Takes a place among max_connections, the broker's and the listener's; false: another

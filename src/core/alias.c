@@ -27,8 +27,8 @@ static void topic_set(struct slice *old, struct slice topic) {
 void aliases_deinit(struct aliases *a) {
     for (unsigned i = 0; a->in && i < a->in_max; i++) free((void *)a->in[i].at);
     for (unsigned i = 0; a->out && i < a->out_max; i++) free((void *)a->out[i].topic.at);
-    free(a->in);
-    free(a->out);
+    xfree(a->in);
+    xfree(a->out);
     *a = (struct aliases){ 0 };
 }
 

@@ -11,9 +11,12 @@
 
 #include <stdlib.h>
 
+/* CONNECT says who a client is several times over, as a rule the same. */
 static void replace(struct slice *old, struct slice s) {
+    bool is_same = slice_eq(*old, s) && !old->at == !s.at;
+    if (is_same) return;
     struct slice copy = slice_of(xslicedup(s), s.len);
-    free((void *)old->at);
+    xfree((void *)old->at);
     *old = copy;
 }
 
@@ -77,8 +80,8 @@ static void client_free(struct client *c) {
     attrs_deinit(&c->attrs);
     review_forget(c);
     free((void *)c->id.at);
-    free((void *)c->username.at);
-    free((void *)c->mount.at);
+    xfree((void *)c->username.at);
+    xfree((void *)c->mount.at);
     limits_unref(c->limits);
     free(c->peer);
     free(c);

@@ -452,16 +452,16 @@ void conn_close(struct conn *c, const char *why) {
         leave(c, 0, why);
     }
     c->client->conn = NULL;
-    loop_unwatch(w->loop, &c->watch);
     loop_cancel(w->loop, &c->timer);
     loop_undefer(&c->flush);
     loop_undefer(&c->resume);
     chain_deinit(&c->out, &w->chunks);
     buf_deinit(&c->tail);
     aliases_deinit(&c->aliases);
-    free(c->rate);
+    xfree(c->rate);
     c->rate = NULL;
     note_connect_bytes(c);
+    loop_abandon(w->loop, &c->watch);
     stream_close(&c->stream);
     unlist(c);
     c->next = w->closed;

@@ -532,7 +532,7 @@ void delivery_deinit(struct session *s) {
             fanout_share_again(s->worker, d->share, d->message);
         let_go(s, d);
     }
-    free(s->ring);
+    xfree(s->ring);
     s->ring = NULL;
     s->ring_cap = s->ring_len = s->ring_sent = s->ring_again = s->ring_open = s->ring_gaps = 0;
 }

@@ -197,7 +197,7 @@ void flow_leave(struct conn *c) {
     unlink_waiter(c);
     wake_waiters(c);
     c->is_paused = c->is_throttled = false;
-    free(c->flow);
+    xfree(c->flow);
     c->flow = NULL;
 }
 

@@ -22,7 +22,7 @@ static uint32_t find(const struct pidset *s, uint16_t id) {
 }
 
 void pidset_deinit(struct pidset *s) {
-    free(s->at);
+    xfree(s->at);
     *s = (struct pidset){ 0 };
 }
 

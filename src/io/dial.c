@@ -48,7 +48,7 @@ struct dial {
 /* ---- ends -------------------------------------------------------------------------- */
 
 static void attempt_drop(struct dial *d) {
-    loop_unwatch(d->loop, &d->watch);
+    loop_abandon(d->loop, &d->watch);
     stream_close(&d->stream);
     d->is_connected = false;
 }

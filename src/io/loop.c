@@ -80,7 +80,7 @@ const char *closure_uuid(struct closure *c) {
 }
 
 void closure_deinit(struct closure *c) {
-    free(c->uuid);
+    xfree(c->uuid);
     c->uuid = NULL;
 }
 
@@ -200,11 +200,15 @@ void loop_want(struct loop *loop, struct watch *w, unsigned interest) {
 }
 
 void loop_unwatch(struct loop *loop, struct watch *w) {
+    /* Errors mean that the kernel has forgotten the descriptor already. */
+    if (w->have & KNOWN) (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
+    loop_abandon(loop, w);
+}
+
+void loop_abandon(struct loop *loop, struct watch *w) {
     if (handle_is_none(w->handle)) return;
     change_del(loop, w);
     slots_del(&loop->watches, w->handle);
-    /* Errors mean that the kernel has forgotten the descriptor already. */
-    if (w->have & KNOWN) (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
     w->handle = HANDLE_NONE;
     w->want = w->have = 0;
     closure_deinit(&w->closure);

@@ -41,7 +41,7 @@ enum {
 /* A closure on a descriptor.  Zeroed memory is a valid unwatched one. */
 struct watch {
     struct closure closure;
-    int fd; /* borrowed: the owner closes it after loop_unwatch */
+    int fd; /* borrowed: the owner closes it after loop_unwatch or loop_abandon */
     /* Its closure is costly: when many such are ready, a turn runs some of them, after all
      * others, and leaves the rest to the next. */
     bool is_patient;
@@ -101,6 +101,9 @@ void loop_want(struct loop *loop, struct watch *w, unsigned interest);
 /* Leave epoll now; events already fetched for `w` are dropped.  Call before close().
  * Harmless when not watched.  Frees the closure's uuid. */
 void loop_unwatch(struct loop *loop, struct watch *w);
+/* Likewise, but close() follows at once, which takes a descriptor without duplicates out of
+ * epoll by itself: one system call less. */
+void loop_abandon(struct loop *loop, struct watch *w);
 
 /* (Re)arm `t` to fire once at `deadline_ms` of loop_now_ms(); a deadline in the past
  * fires when timers run next, for a timer's closure that is the next turn.  Never before

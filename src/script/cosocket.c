@@ -86,7 +86,7 @@ void cosocket_drop(struct cosocket *s) {
     if (!s->is_live) return;
     s->is_live = false;
     say_farewell(s);
-    loop_unwatch(loop_of(s), &s->watch);
+    loop_abandon(loop_of(s), &s->watch);
     stream_close(&s->stream);
     if (s->broken) s->broken = "closed"; /* it may have been the stream's text */
     release(s);

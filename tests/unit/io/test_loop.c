@@ -140,6 +140,7 @@ static void a_watch_the_kernel_never_heard_of_costs_no_call(void **state) {
  * and starts a third on the number and in the slot of the other. */
 struct meddler {
     struct rig *rig;
+    void (*leave)(struct loop *loop, struct watch *w);
     struct probe *self, *other;
     struct probe *third;
     struct pair *other_pair;
@@ -154,7 +155,7 @@ static void on_meddle(struct closure *self, unsigned events) {
     int number = m.other_pair->near;
     struct handle before = m.other->watch.handle;
     loop_unwatch(loop, &m.self->watch);
-    loop_unwatch(loop, &m.other->watch);
+    m.leave(loop, &m.other->watch);
     free(m.self->watch.closure.obj);
     free(m.other->watch.closure.obj);
     free(m.self);
@@ -184,12 +185,11 @@ static void meddler_watch(struct meddler m, struct probe *self, struct probe *ot
     loop_watch(m.rig->loop, &self->watch, fd, LOOP_READ);
 }
 
-static void a_descriptor_closed_and_reused_within_a_batch_hears_nothing_old(void **state) {
-    struct rig *r = *state;
+static void meddle(struct rig *r, void (*leave)(struct loop *loop, struct watch *w)) {
     int runs = 0;
     struct probe *one = xcalloc(1, sizeof *one), *two = xcalloc(1, sizeof *two);
     struct probe third = { .calls = 0 };
-    struct meddler m = { .rig = r, .third = &third, .runs = &runs };
+    struct meddler m = { .rig = r, .leave = leave, .third = &third, .runs = &runs };
     meddler_watch(m, one, two, &r->b, r->a.near);
     meddler_watch(m, two, one, &r->a, r->b.near);
     say(r->a.far, "x");
@@ -206,6 +206,29 @@ static void a_descriptor_closed_and_reused_within_a_batch_hears_nothing_old(void
     assert_int_equal(third.bits, LOOP_READ);
     loop_unwatch(r->loop, &third.watch);
     close(r->pa.calls);
+}
+
+static void a_descriptor_closed_and_reused_within_a_batch_hears_nothing_old(void **state) {
+    meddle(*state, loop_unwatch);
+}
+
+static void so_does_one_that_was_abandoned_to_close(void **state) {
+    meddle(*state, loop_abandon);
+}
+
+static void abandoning_costs_no_call_and_drops_what_was_not_told(void **state) {
+    struct rig *r = *state;
+    probe_watch(&r->pa, r->loop, r->a.near, LOOP_READ);
+    turn(r->loop);
+    ctl_calls = 0;
+    loop_want(r->loop, &r->pa.watch, LOOP_READ | LOOP_WRITE);
+    loop_abandon(r->loop, &r->pa.watch);
+    loop_abandon(r->loop, &r->pa.watch); /* harmless */
+    loop_unwatch(r->loop, &r->pa.watch);
+    pair_close(&r->a);
+    turn(r->loop);
+    assert_int_equal(ctl_calls, 0);
+    assert_int_equal(r->pa.calls, 0);
 }
 
 static void on_silence(struct closure *self, unsigned events) {
@@ -673,6 +696,8 @@ int main(void) {
         RIG(unwatching_leaves_epoll_at_once),
         RIG(a_watch_the_kernel_never_heard_of_costs_no_call),
         RIG(a_descriptor_closed_and_reused_within_a_batch_hears_nothing_old),
+        RIG(so_does_one_that_was_abandoned_to_close),
+        RIG(abandoning_costs_no_call_and_drops_what_was_not_told),
         RIG(interest_withdrawn_within_a_batch_counts_at_once),
         RIG(a_half_closed_peer_gets_its_last_bytes_and_an_answer),
         RIG(a_half_close_is_told_once_to_a_watch_without_interest),
