@@ -14,7 +14,8 @@
 
 #include <stdlib.h>
 
-enum { ASK_PUBLISH, HAVE_PUBLISH, ASK_AUTHORIZE, HAVE_AUTHORIZE, ROUTE, OVER };
+/* Where it goes on: from the start, or with the verdict of these hooks. */
+enum { START, HAVE_PUBLISH, HAVE_AUTHORIZE };
 
 struct publish *publish_new(struct worker *w) {
     struct publish *p = w->free_publishes;
@@ -86,7 +87,6 @@ static void publish_free(struct publish *p) {
 }
 
 static void finish(struct publish *p, uint8_t reason_code, const char *reason) {
-    p->stage = OVER;
     if (p->done) p->done(p, reason_code, reason);
     publish_free(p);
 }
@@ -128,7 +128,6 @@ static bool ask(struct publish *p, enum hook_event event) {
     call->event = event;
     if (event == HOOK_PUBLISH) {
         call->message = p->message;
-        call->changed = NULL;
         call->is_will = p->is_will;
     } else {
         call->access = access_of(p);
@@ -168,30 +167,33 @@ static void log_invalid(const struct publish *p, const char *why) {
               SLICE_FMT(author), why);
 }
 
-/* Scripts have made this message: it can be sent, or this is its end. */
-static void check(struct publish *p) {
+/* Scripts have made this message.  False: it cannot be sent, and this was its end. */
+static bool check(struct publish *p) {
     uint8_t rc = RC_IMPLEMENTATION_SPECIFIC_ERROR;
     const char *why = invalid(p, &rc);
-    if (!why) return;
+    if (!why) return true;
     if (!p->trial) log_invalid(p, why);
     finish(p, rc, why);
+    return false;
 }
 
-static void have_publish(struct publish *p) {
+/* The publish hooks have answered.  False: that was its end. */
+static bool have_publish(struct publish *p) {
     const struct hook_call *call = &p->call;
-    bool was_asked = call->event == HOOK_PUBLISH;
-    bool is_changed = was_asked && call->changed;
-    p->stage = ASK_AUTHORIZE;
+    bool is_changed = call->changed != NULL;
     if (is_changed) replace_message(p, call->changed);
-    if (was_asked && call->verdict == VERDICT_DENY) {
+    if (call->verdict == VERDICT_DENY) {
         finish(p, denial(call), call->reason);
-    } else if (was_asked && call->verdict == VERDICT_DROP) {
+        return false;
+    }
+    if (call->verdict == VERDICT_DROP) {
         if (!p->trial) COUNT(p->worker, dropped_by_hook);
         finish(p, RC_SUCCESS, NULL);
-    } else if (is_changed || !p->is_checked) {
-        if (p->route && !slice_eq(p->route->topic, message_topic(p->message))) forget_route(p);
-        check(p);
+        return false;
     }
+    if (!is_changed && p->is_checked) return true;
+    if (p->route && !slice_eq(p->route->topic, message_topic(p->message))) forget_route(p);
+    return check(p);
 }
 
 /* Whoever watches, or asks, hears of it. */
@@ -232,15 +234,14 @@ static bool is_settled(struct publish *p) {
     return true;
 }
 
-static void have_authorize(struct publish *p) {
+/* The authorize hooks have answered.  False: that was its end. */
+static bool have_authorize(struct publish *p) {
     enum verdict v = p->call.event == HOOK_AUTHORIZE ? p->call.verdict : VERDICT_NONE;
     if (v == VERDICT_NONE) v = granted(p); /* a hook may have done it just now */
     bool allowed = v == VERDICT_ALLOW || (v == VERDICT_NONE && p->worker->config->default_access);
-    if (allowed || p->trusted) {
-        p->stage = ROUTE;
-        return;
-    }
+    if (allowed || p->trusted) return true;
     finish(p, denial(&p->call), p->call.reason);
+    return false;
 }
 
 void publish_retain(struct worker *w, struct message *m) {
@@ -288,12 +289,21 @@ static bool ask_authorize(struct publish *p) {
 
 /* Takes the stages that are left, any of which may end it.  True when a hook waits. */
 static bool run(struct publish *p) {
-    if (p->stage == ASK_PUBLISH && ask_publish(p)) return true;
-    if (p->stage == HAVE_PUBLISH) have_publish(p);
-    if (p->stage == ASK_AUTHORIZE && ask_authorize(p)) return true;
-    if (p->stage == HAVE_AUTHORIZE) have_authorize(p);
-    if (p->stage == ROUTE && p->trial) try_route(p);
-    if (p->stage == ROUTE) route_it(p);
+    switch (p->stage) {
+    case START:
+        if (ask_publish(p)) return true;
+        /* fall through */
+    case HAVE_PUBLISH:
+        if (!have_publish(p)) return false;
+        if (ask_authorize(p)) return true;
+        /* fall through */
+    case HAVE_AUTHORIZE:
+        if (!have_authorize(p)) return false;
+    }
+    if (p->trial)
+        try_route(p);
+    else
+        route_it(p);
     return false;
 }
 
@@ -305,6 +315,7 @@ static void init_call(struct publish *p) {
     call->done = on_verdict;
     call->obj = p;
     call->trial = p->trial;
+    call->changed = NULL;
     call->verdict = VERDICT_NONE;
     call->reason = call->server_reference = NULL;
 }
@@ -313,7 +324,7 @@ bool publish_start(struct publish *p) {
     init_call(p);
     p->link = NULL;
     p->parked = NULL;
-    p->stage = ASK_PUBLISH;
+    p->stage = START;
     p->is_routed = p->route != NULL;
     return run(p);
 }
@@ -321,7 +332,6 @@ bool publish_start(struct publish *p) {
 void publish_cancel(struct publish *p) {
     if (p->trial) trial_wait(p->trial, NULL, NULL);
     p->call.hooks->cancel(p->call.hooks, &p->call);
-    p->stage = OVER;
     publish_free(p);
 }
 
