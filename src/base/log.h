@@ -51,9 +51,12 @@ static inline bool log_enabled(const struct log *log, enum log_level level) {
     return (int)level >= atomic_load_explicit(&log->level, memory_order_relaxed);
 }
 
-#define log_debug(log, area, ...)                                                                  \
-    (log_enabled(log, LOG_DEBUG) ? log_write(log, LOG_DEBUG, area, __VA_ARGS__) : (void)0)
-#define log_info(log, area, ...)  log_write(log, LOG_INFO, area, __VA_ARGS__)
+/* What is written rarely, or often not at all, costs nothing then. */
+#define LOG_IF_ENABLED(log, level, area, ...)                                                      \
+    (log_enabled(log, level) ? log_write(log, level, area, __VA_ARGS__) : (void)0)
+
+#define log_debug(log, area, ...) LOG_IF_ENABLED(log, LOG_DEBUG, area, __VA_ARGS__)
+#define log_info(log, area, ...)  LOG_IF_ENABLED(log, LOG_INFO, area, __VA_ARGS__)
 #define log_warn(log, area, ...)  log_write(log, LOG_WARN, area, __VA_ARGS__)
 #define log_error(log, area, ...) log_write(log, LOG_ERROR, area, __VA_ARGS__)
 
