@@ -42,8 +42,15 @@ static void names_are_copied(void **state) {
     assert_slice(c->username, "me");
     client_set_id(c, slice_of(c->id.at + 1, 1)); /* of itself */
     assert_slice(c->id, "e");
+    const void *same = c->id.at;
+    client_set_id(c, SLICE("e"));
+    assert_ptr_equal(c->id.at, same); /* no copy of what it is */
+    client_set_username(c, SLICE(""));
+    assert_non_null(c->username.at); /* an empty one is one */
     client_set_username(c, SLICE_NONE);
     assert_null(c->username.at);
+    client_set_username(c, SLICE(""));
+    assert_non_null(c->username.at);
     client_unref(c);
 }
 
