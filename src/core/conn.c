@@ -1,7 +1,7 @@
-/* conn.c -- the life of a connection: reading, writing, waiting, closing.
+/* conn.c -- the life of a connection: its events, writing, waiting, closing.
  *
- * What packets mean is in packets.c, connect.c and subscribe.c; how ours are laid out in
- * conn_send.c.  A connection that has
+ * How bytes become packets is in conn_read.c, what they mean in packets.c, connect.c and
+ * subscribe.c; how ours are laid out in conn_send.c.  A connection that has
  * said its last word lingers: output is flushed, input discarded, so that the peer reads
  * the last packet instead of a reset. */
 /* SPDX-License-Identifier: BSD-2-Clause */
@@ -27,8 +27,7 @@ enum {
     OUT_FLUSH = 65536,     /* bytes that are written before the turn ends */
     OUT_ROOM = 131072,     /* below it a connection takes queued messages */
     OUT_ANSWERS = 1048576, /* of our answers, before a client that does not read is not read */
-    LINGER_MS = 2000,      /* for the peer to read our last packet */
-    CONNECT_SMALL = 4096   /* bytes every CONNECT may hold, whatever the others do */
+    LINGER_MS = 2000       /* for the peer to read our last packet */
 };
 
 /* ---- interest ----------------------------------------------------------- */
@@ -38,13 +37,13 @@ static bool is_overfull(const struct conn *c) {
     return c->out.len > OUT_ANSWERS + 2 * c->worker->config->max_output_bytes;
 }
 
-static bool is_reading(const struct conn *c) {
+bool conn_is_reading(const struct conn *c) {
     return !flow_is_waiting(c) && !c->has_hung_up && !is_overfull(c);
 }
 
 void conn_update_interest(struct conn *c) {
     if (c->state == CONN_CLOSED) return;
-    unsigned want = (is_reading(c) ? LOOP_READ : 0u) | (c->is_blocked ? LOOP_WRITE : 0u);
+    unsigned want = (conn_is_reading(c) ? LOOP_READ : 0u) | (c->is_blocked ? LOOP_WRITE : 0u);
     loop_want(c->worker->loop, &c->watch, want);
 }
 
@@ -103,172 +102,27 @@ static void on_flush(struct closure *self, unsigned events) {
     if (c->session) session_pump(c->session);
 }
 
+void conn_write_now(struct conn *c) {
+    if (!c->out.len || c->is_blocked || c->state != CONN_OPEN) return;
+    size_t before = c->out.len;
+    int r = chain_flush(&c->out, &c->worker->chunks, &c->stream);
+    COUNT_ADD(c->worker, bytes_out, before - c->out.len);
+    c->is_blocked = r != CHAIN_EMPTY; /* on_flush asks for LOOP_WRITE; an error shows then */
+}
+
 void conn_out_dirty(struct conn *c) {
-    if (c->out.len >= OUT_FLUSH && !c->is_blocked && c->state == CONN_OPEN) {
-        size_t before = c->out.len;
-        int r = chain_flush(&c->out, &c->worker->chunks, &c->stream);
-        COUNT_ADD(c->worker, bytes_out, before - c->out.len);
-        c->is_blocked = r != CHAIN_EMPTY; /* on_flush asks for LOOP_WRITE; an error shows then */
-    }
+    if (c->out.len >= OUT_FLUSH) conn_write_now(c);
     loop_defer(c->worker->loop, &c->flush);
 }
 
-/* ---- reading ------------------------------------------------------------ */
-
-/* What to tell a peer whose bytes are no packet. */
-static void refuse_frame(struct conn *c, int reason_code) {
-    const char *why = reason_code == RC_PACKET_TOO_LARGE ? "packet too large" : "malformed packet";
-    if (c->state == CONN_OPEN)
-        conn_end(c, (uint8_t)reason_code, NULL, why);
-    else if (c->state == CONN_AUTHENTICATING)
-        auth_refuse(c->auth, (uint8_t)reason_code, why);
-    else
-        conn_close(c, why);
-}
-
-/* A stranger's first packet is CONNECT: the rest of another need not be awaited, nor kept
- * [MQTT-3.1.0-1]. */
-static bool is_no_connect(const struct conn *c, const struct frame *f) {
-    return c->state == CONN_NEW && f->type != PKT_CONNECT;
-}
-
-static bool may_parse(const struct conn *c) {
-    return !flow_is_waiting(c) && c->state <= CONN_OPEN && c->state != CONN_OPENING;
-}
-
-/* Handles the whole packets at the start of `s`; gives the bytes they took. */
-static size_t parse(struct conn *c, struct slice s) {
-    size_t at = 0;
-    while (at < s.len && may_parse(c)) {
-        struct frame f;
-        int r = frame_read(s.at + at, s.len - at, c->client->limits->max_packet_size, &f);
-        if (r == FRAME_MORE && is_no_connect(c, &f)) {
-            conn_close(c, "the first packet is not CONNECT");
-            break;
-        }
-        if (r == FRAME_MORE) {
-            c->packet_len = f.head_len ? f.head_len + f.body_len : 0;
-            break;
-        }
-        if (r > 0) {
-            refuse_frame(c, r);
-            break;
-        }
-        at += f.head_len + f.body_len;
-        packets_handle(c, &f);
-    }
-    return at;
-}
-
-static bool wants_tail(const struct conn *c) {
-    return c->state != CONN_CLOSED && c->state != CONN_ENDING;
-}
-
-/* Parses what has collected in the tail.  It is taken off the connection meanwhile: a
- * packet may close the connection it came by. */
-static void parse_tail(struct conn *c) {
-    if (c->packet_len > c->tail.len) return;
-    struct buf tail = c->tail;
-    c->tail = BUF_INIT;
-    size_t used = parse(c, buf_slice(&tail));
-    if (used == tail.len || !wants_tail(c)) {
-        buf_deinit(&tail);
-        return;
-    }
-    if (used) buf_drop(&tail, used);
-    c->tail = tail;
-}
-
-/* What CONNECTs that are not decided hold, over all connections, is bounded: a client that
- * has not said who it is yet must not take the memory of those who have. */
-static void note_connect_bytes(struct conn *c) {
-    struct worker *w = c->worker;
-    size_t held = c->state < CONN_OPEN ? c->tail.cap + c->connect_len : 0;
-    if (held == c->connect_bytes) return;
-    COUNT_ADD(w, connect_bytes, held - c->connect_bytes);
-    c->connect_bytes = held;
-}
-
-static void check_connect_bytes(struct conn *c) {
-    note_connect_bytes(c);
-    if (c->connect_bytes > CONNECT_SMALL &&
-        BROKER_SUM(c->worker->broker, connect_bytes) > c->worker->config->max_connect_bytes)
-        conn_close(c, "unfinished CONNECTs hold max_connect_bytes");
-}
-
-static void end_of_input(struct conn *c) {
-    c->has_hung_up = true;
-    if (c->state == CONN_ENDING) {
-        if (!c->out.len)
-            conn_close(c, NULL);
-        else
-            conn_update_interest(c);
-        return;
-    }
-    conn_end(c, 0, NULL, "the client closed the connection");
-}
-
-static void note_read(struct conn *c, size_t n) {
-    c->heard_ms = loop_now_ms(c->worker->loop);
-    COUNT_ADD(c->worker, bytes_in, n);
-}
-
-/* Large packet under way: read straight into its own buffer, never more room than twice
- * what has come. */
-static ssize_t read_large(struct conn *c) {
-    size_t missing = c->packet_len - c->tail.len;
-    size_t room = missing < c->tail.len ? missing : c->tail.len;
-    ssize_t n = stream_read(&c->stream, buf_reserve(&c->tail, room), room);
-    if (n <= 0) return n;
-    c->tail.len += (size_t)n;
-    note_read(c, (size_t)n);
-    parse_tail(c);
-    return n;
-}
-
-static ssize_t read_small(struct conn *c) {
-    uint8_t *input = c->worker->input;
-    size_t had = c->tail.len;
-    if (had) memcpy(input, c->tail.at, had);
-    ssize_t n = stream_read(&c->stream, input + had, WORKER_INPUT - had);
-    if (n <= 0) return n;
-    note_read(c, (size_t)n);
-    struct slice s = slice_of(input, had + (size_t)n);
-    c->tail.len = 0;
-    c->packet_len = 0;
-    size_t used = parse(c, s);
-    if (used == s.len || !wants_tail(c))
-        buf_deinit(&c->tail);
-    else
-        buf_add(&c->tail, s.at + used, s.len - used);
-    return n;
-}
-
-/* One read a turn: a busy connection lets the others have theirs.  What was read before a
- * wait comes first, or the end of the input would overtake it. */
-static void on_input(struct conn *c, bool has_failed) {
-    ssize_t n;
-    if (c->tail.len && !c->packet_len) parse_tail(c);
-    if (c->state == CONN_CLOSED || !is_reading(c)) return;
-    if (c->state == CONN_ENDING)
-        n = stream_read(&c->stream, c->worker->input, WORKER_INPUT);
-    else if (c->tail.len >= WORKER_INPUT / 2)
-        n = read_large(c);
-    else
-        n = read_small(c);
-    if (c->state < CONN_OPEN) check_connect_bytes(c);
-    if (n == 0)
-        end_of_input(c);
-    else if (n < 0 && (n != -EAGAIN || has_failed))
-        conn_close(c, "connection lost");
-}
+/* ---- events -------------------------------------------------------------- */
 
 static void on_ready(struct closure *self, unsigned events) {
     struct conn *c = self->obj;
     /* What a peer sent before it reset the connection counts, a DISCONNECT above all; the
      * read after that finds the error. */
-    if ((events & LOOP_ERROR) && is_reading(c)) {
-        on_input(c, true);
+    if ((events & LOOP_ERROR) && conn_is_reading(c)) {
+        conn_read(c, true);
         return;
     }
     /* Reset while a hook decides: nobody waits for the verdict any more. */
@@ -284,7 +138,7 @@ static void on_ready(struct closure *self, unsigned events) {
     }
     /* A hang-up while parked is no haste: the peer's last bytes wait for the hook, and the
      * read that follows them finds the end. */
-    if ((events & (LOOP_READ | LOOP_HANGUP)) && is_reading(c)) on_input(c, false);
+    if ((events & (LOOP_READ | LOOP_HANGUP)) && conn_is_reading(c)) conn_read(c, false);
 }
 
 /* ---- parking ------------------------------------------------------------ */
@@ -303,8 +157,7 @@ static void on_resume(struct closure *self, unsigned events) {
     struct conn *c = self->obj;
     (void)events;
     if (c->state == CONN_CLOSED || flow_is_waiting(c)) return;
-    c->packet_len = 0;
-    if (c->tail.len) parse_tail(c);
+    conn_read_on(c);
     conn_update_interest(c);
 }
 
@@ -339,7 +192,7 @@ static void on_timer(struct closure *self, unsigned events) {
 }
 
 void conn_start_keep_alive(struct conn *c) {
-    note_connect_bytes(c);
+    conn_note_held(c);
     loop_cancel(c->worker->loop, &c->timer);
     if (c->keep_alive) loop_arm(c->worker->loop, &c->timer, conn_keep_alive_due(c));
 }
@@ -401,7 +254,7 @@ void conn_arrive(struct conn *c, struct worker *w) {
     client_file(c->client, w);
     review_arrive(c->client);
     c->client->conn = c;
-    note_connect_bytes(c);
+    conn_note_held(c);
     list(c);
     c->watch.closure = (struct closure){ .fn = on_ready, .obj = c, .name = "connection" };
     loop_watch(w->loop, &c->watch, c->stream.fd, LOOP_READ);
@@ -460,7 +313,7 @@ void conn_close(struct conn *c, const char *why) {
     aliases_deinit(&c->aliases);
     xfree(c->rate);
     c->rate = NULL;
-    note_connect_bytes(c);
+    conn_note_held(c);
     loop_abandon(w->loop, &c->watch);
     stream_close(&c->stream);
     unlist(c);
@@ -488,7 +341,7 @@ void conn_end_with(struct conn *c, const struct farewell *f) {
     log_end(c, f->why);
     if (f->reason_code && c->version == MQTT_5 && c->state == CONN_OPEN) send_disconnect(c, f);
     c->state = CONN_ENDING;
-    note_connect_bytes(c);
+    conn_note_held(c);
     leave(c, f->reason_code, f->why);
     if (c->state == CONN_CLOSED) return;
     if (c->has_hung_up && !c->out.len) {

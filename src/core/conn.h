@@ -1,6 +1,6 @@
 /* conn.h -- one network connection: packets in, packets out.
  *
- * Reads into the worker's one buffer and parses in place; keeps only an unfinished tail.
+ * Reads into the worker's landing and parses in place; keeps only an unfinished packet.
  * Writes collect in a chain that leaves once a turn.  While a hook waits the connection is
  * parked: nothing more of it is read, so its order is kept.
  *
@@ -44,7 +44,7 @@ struct conn {
     struct deferred flush;  /* the end-of-turn write */
     struct deferred resume; /* goes on with the input after a wait */
     struct chain out;
-    struct buf tail; /* an unfinished packet */
+    struct buf tail; /* an unfinished packet, or what waits for its turn (conn_read.c) */
     struct aliases aliases;
     struct rate *rate;       /* owned: how fast it may publish; NULL: as it likes */
     struct worker *worker;   /* lent */
@@ -59,7 +59,7 @@ struct conn {
     struct flow *flow;         /* owned by flow.c; NULL: never waited, or was waited for */
     struct trial *trial;       /* lent: only its CONNECT is asked about; or NULL */
     uint64_t heard_ms;         /* loop clock, last bytes */
-    uint32_t packet_len;       /* of the unfinished packet in tail; 0: not known */
+    uint32_t packet_len;       /* of the unfinished packet in tail; 0: not known, or none */
     uint32_t connect_len;      /* bytes of the CONNECT being decided */
     uint32_t connect_bytes;    /* our part of counters.connect_bytes */
     uint32_t max_topic_len;    /* bytes and levels of a topic it may name, its mount */
@@ -138,6 +138,9 @@ void conn_send_ack(struct conn *c, enum packet_type type, uint16_t packet_id, ui
 /* For conn_send.c: the chain has grown; it leaves at the end of the turn, or now when much
  * has collected. */
 void conn_out_dirty(struct conn *c);
+/* Writes what waits before the turn ends: others need its memory.  Harmless when there is
+ * nothing, or nobody takes it. */
+void conn_write_now(struct conn *c);
 /* There is more for this connection than one turn should send: session_pump is called
  * again at the end of the next. */
 void conn_pump_again(struct conn *c);
@@ -149,6 +152,16 @@ bool conn_has_room(const struct conn *c);
 void conn_park(struct conn *c, void (*cancel)(void *obj), void *obj);
 /* The call has its verdict: go on with what was read, then read on. Harmless when closed. */
 void conn_unpark(struct conn *c);
+
+/* For conn.c.  One read, and what is to be done about the packets in it; after an error of
+ * the socket (`has_failed`) nothing to read is an end, too. */
+void conn_read(struct conn *c, bool has_failed);
+/* Takes up what was read before a wait. */
+void conn_read_on(struct conn *c);
+/* For conn_read.c: it is not waiting for anything, nor are there too many answers. */
+bool conn_is_reading(const struct conn *c);
+/* What it holds before its CONNECT is decided has changed. */
+void conn_note_held(struct conn *c);
 
 /* For flow.c.  Whether it reads or not may have changed. */
 void conn_update_interest(struct conn *c);

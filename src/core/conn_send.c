@@ -10,6 +10,7 @@
 #include "core/client.h"
 #include "core/message.h"
 #include "core/mount.h"
+#include "core/session.h"
 #include "core/worker.h"
 #include "mqtt/encode.h"
 #include "mqtt/props.h"
@@ -190,6 +191,12 @@ static inline __attribute__((always_inline)) uint8_t *put_head(uint8_t *at, cons
     return c->version == MQTT_5 ? put_props(at, c, m, o, l) : at;
 }
 
+static void send_by_reference(struct conn *c, struct message *m) {
+    if (m->is_apart && c->session) landing_note_reader(m, c->session->handle);
+    chain_ref(&c->out, &c->worker->chunks,
+              &(struct chain_loan){ &m->payload, m->payload_len, message_release, message_ref(m) });
+}
+
 static void send_laid_out(struct conn *c, struct message *m, const struct publish_out *o,
                           const struct layout *l) {
     bool by_reference = m->payload_len >= CHAIN_REF_MIN;
@@ -197,8 +204,7 @@ static void send_laid_out(struct conn *c, struct message *m, const struct publis
     uint8_t *at = put_head(chain_reserve(&c->out, &c->worker->chunks, head), c, m, o, l);
     if (!by_reference) put(at, message_payload(m));
     chain_commit(&c->out, head);
-    if (by_reference)
-        chain_ref(&c->out, &c->worker->chunks, message_payload(m), message_release, message_ref(m));
+    if (by_reference) send_by_reference(c, m);
 }
 
 /* ---- to many -------------------------------------------------------------- */

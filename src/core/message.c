@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "core/landing.h"
 #include "mqtt/decode.h"
 #include "mqtt/props.h"
 #include "mqtt/topic.h"
@@ -24,13 +25,14 @@ static struct slice topic_of(const struct message_parts *parts) {
 }
 
 /* At least the whole struct, whose end may be padding behind `bytes`. */
-static size_t size_of(const struct message_parts *parts) {
+size_t message_size(const struct message_parts *parts) {
     size_t size = offsetof(struct message, bytes) + 2 + topic_of(parts).len + parts->props.len +
                   parts->payload.len;
     return size < sizeof(struct message) ? sizeof(struct message) : size;
 }
 
-static struct message *fill(struct message *m, const struct message_parts *parts) {
+struct message *message_fill(void *place, const struct message_parts *parts) {
+    struct message *m = place;
     struct slice topic = topic_of(parts);
     *m = (struct message){ .refs = 1,
                            .payload_len = (uint32_t)parts->payload.len,
@@ -46,19 +48,20 @@ static struct message *fill(struct message *m, const struct message_parts *parts
     *at++ = (uint8_t)topic.len;
     at = put(at, topic);
     at = put(at, parts->props);
+    m->payload = at;
     put(at, parts->payload);
     return m;
 }
 
 struct message *message_new(const struct message_parts *parts) {
-    return fill(xmalloc(size_of(parts)), parts);
+    return message_fill(xmalloc(message_size(parts)), parts);
 }
 
 struct message *message_draft(void **draft, const struct message_parts *parts) {
-    if (size_of(parts) > DRAFT_BYTES) return message_new(parts);
+    if (message_size(parts) > DRAFT_BYTES) return message_new(parts);
     void *place = *draft ? *draft : xmalloc(DRAFT_BYTES);
     *draft = NULL;
-    return fill(place, parts);
+    return message_fill(place, parts);
 }
 
 static size_t bytes_of(const struct message *m) {
@@ -88,7 +91,11 @@ struct message *message_unref(struct message *m) {
         left = atomic_load_explicit(&m->refs, memory_order_relaxed) - 1;
         atomic_store_explicit(&m->refs, left, memory_order_relaxed);
     }
-    if (left == 0) free(m);
+    if (left > 0) return NULL;
+    if (m->is_apart)
+        landing_free(m);
+    else
+        free(m);
     return NULL;
 }
 

@@ -70,6 +70,27 @@ static void travelling_props(const struct conn *c, const struct props *p, struct
     mount_props(c->client->mount, buf_slice(&props), MOUNT_IN, out);
 }
 
+/* Nothing is left of it, as a rule, when its receivers have their copies. */
+static bool is_passing(const struct pkt_publish *p) {
+    return !p->qos && !p->retain;
+}
+
+/* A large payload stays where it is: with the packet, if that lies alone and is hardly
+ * more, or where it has landed, if it will soon be gone. */
+static struct message *message_of(struct worker *w, const struct pkt_publish *p,
+                                  const struct message_parts *parts) {
+    if (w->whole && 4 * parts->payload.len >= w->whole->len) {
+        void *room = w->whole->at;
+        *w->whole = BUF_INIT;
+        w->whole = NULL;
+        return landing_adopt(room, parts);
+    }
+    if (!is_passing(p)) return message_new(parts);
+    if (parts->payload.len >= CHAIN_REF_MIN && landing_holds(&w->landing, parts->payload))
+        return landing_lend(&w->landing, parts);
+    return message_draft(&w->draft, parts);
+}
+
 /* Properties that travel are rare: the others need no buffer. */
 static struct message *message_with_props(const struct conn *c, const struct pkt_publish *p,
                                           struct message_parts *parts) {
@@ -79,12 +100,7 @@ static struct message *message_with_props(const struct conn *c, const struct pkt
     if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
         parts->expires_ms =
             loop_now_ms(c->worker->loop) + (uint64_t)p->props.message_expiry_interval * 1000;
-    return message_new(parts);
-}
-
-/* Nothing is left of it, as a rule, when its receivers have their copies. */
-static bool is_passing(const struct pkt_publish *p) {
-    return !p->qos && !p->retain && !p->props.present;
+    return message_of(c->worker, p, parts);
 }
 
 static struct message *message_from(const struct conn *c, const struct pkt_publish *p) {
@@ -95,7 +111,7 @@ static struct message *message_from(const struct conn *c, const struct pkt_publi
                                    .qos = p->qos,
                                    .retain = p->retain };
     if (p->props.present) return message_with_props(c, p, &parts);
-    return is_passing(p) ? message_draft(&c->worker->draft, &parts) : message_new(&parts);
+    return message_of(c->worker, p, &parts);
 }
 
 /* The way through the hooks. */

@@ -199,7 +199,7 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     w->loop = loop_new(&(struct loop_opts){ .clock = b->clock });
     if (!w->loop) return -errno;
     chain_pool_init(&w->chunks);
-    w->input = xmalloc(WORKER_INPUT);
+    landing_init(&w->landing);
     slots_init(&w->clients);
     slots_init_at(&w->sessions, id * SLOTS_MAX);
     map_init(&w->by_id, session_key);
@@ -248,7 +248,7 @@ static void worker_deinit(struct worker *w) {
                                     &w->held_again.closure, &w->post.closure };
     for (unsigned i = 0; i < ARRAY_LEN(own); i++) closure_deinit(own[i]);
     loop_free(w->loop);
-    free(w->input);
+    landing_deinit(&w->landing);
     free(w->draft);
     free(w->fan);
 }

@@ -14,6 +14,7 @@
 #include "base/slots.h"
 #include "core/config.h"
 #include "core/hooks.h"
+#include "core/landing.h"
 #include "core/mail.h"
 #include "io/chain.h"
 #include "io/listen.h"
@@ -97,11 +98,13 @@ struct worker {
     struct hooks *retired; /* older generations whose calls still wait; they own themselves */
     struct loop *loop;
     struct chain_pool chunks;
-    uint8_t *input;        /* the one read buffer, WORKER_INPUT bytes */
-    struct slots clients;  /* struct client */
-    struct slots sessions; /* struct session */
-    struct map by_id;      /* struct session by client id */
-    struct conn *conns;    /* list of all connections */
+    struct landing landing; /* where connections read */
+    struct buf *whole;      /* lent: the packet at hand lies in it alone; or NULL.  Whoever wants
+                               the memory takes it */
+    struct slots clients;   /* struct client */
+    struct slots sessions;  /* struct session */
+    struct map by_id;       /* struct session by client id */
+    struct conn *conns;     /* list of all connections */
     unsigned conns_len;
     struct gate *gates;    /* owned: the listeners as connections know them */
     struct buf full_name;  /* of a topic that came from below a mount point */
@@ -146,8 +149,6 @@ struct worker {
                                                          start */
     struct counters counters;
 };
-
-#define WORKER_INPUT 65536 /* bytes */
 
 /* One thread starts threads: everything that runs beside main goes through here.  The
  * thread has all signals blocked.  0 or -errno. */

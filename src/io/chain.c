@@ -28,12 +28,13 @@ static const uint32_t class_bytes[CLASSES] = { 256, 1024, 4096, 16384 };
 struct chunk {
     struct chunk *next;
     uint8_t *at;                /* copied bytes still to write */
-    const uint8_t *ref;         /* referenced bytes still to write, after those */
+    const uint8_t *const *ref;  /* referenced bytes, to be written after those */
     void (*release)(void *obj); /* NULL: no reference in this chunk */
     void *obj;
-    uint32_t len, ref_len; /* bytes at `at`, `ref` */
-    uint32_t cap;          /* bytes of data[] */
-    uint8_t class;         /* CLASSES: a size of its own */
+    uint32_t len;             /* bytes at `at` */
+    uint32_t ref_at, ref_len; /* of the referenced: written, and still to write */
+    uint32_t cap;             /* bytes of data[] */
+    uint8_t class;            /* CLASSES: a size of its own */
     uint8_t data[];
 };
 
@@ -138,20 +139,19 @@ void chain_add(struct chain *c, struct chain_pool *p, struct slice s) {
     }
 }
 
-void chain_ref(struct chain *c, struct chain_pool *p, struct slice s, void (*release)(void *obj),
-               void *obj) {
-    must(release && s.len <= UINT32_MAX);
-    if (s.len == 0) {
-        release(obj);
+void chain_ref(struct chain *c, struct chain_pool *p, const struct chain_loan *loan) {
+    must(loan->release && loan->len <= UINT32_MAX);
+    if (loan->len == 0) {
+        loan->release(loan->obj);
         return;
     }
     struct chunk *k = c->tail;
     if (!k || k->release) k = tail_append(c, p, 0);
-    k->ref = s.at;
-    k->ref_len = (uint32_t)s.len;
-    k->release = release;
-    k->obj = obj;
-    c->len += s.len;
+    k->ref = loan->at;
+    k->ref_len = (uint32_t)loan->len;
+    k->release = loan->release;
+    k->obj = loan->obj;
+    c->len += loan->len;
 }
 
 /* ---- writing ------------------------------------------------------------- */
@@ -160,7 +160,7 @@ static int gather(const struct chain *c, struct iovec iov[GATHER_MAX]) {
     int n = 0;
     for (const struct chunk *k = c->head; k && n <= GATHER_MAX - 2; k = k->next) {
         if (k->len) iov[n++] = (struct iovec){ k->at, k->len };
-        if (k->ref_len) iov[n++] = (struct iovec){ (uint8_t *)k->ref, k->ref_len };
+        if (k->ref_len) iov[n++] = (struct iovec){ (uint8_t *)*k->ref + k->ref_at, k->ref_len };
     }
     return n;
 }
@@ -175,7 +175,7 @@ static void consume(struct chain *c, struct chain_pool *p, size_t n) {
         n -= copied;
         if (k->len) break;
         uint32_t referenced = n < k->ref_len ? (uint32_t)n : k->ref_len;
-        if (referenced) k->ref += referenced;
+        k->ref_at += referenced;
         k->ref_len -= referenced;
         n -= referenced;
         if (k->ref_len) break;

@@ -39,10 +39,15 @@ uint8_t *chain_reserve(struct chain *c, struct chain_pool *p, size_t n);
 void chain_commit(struct chain *c, size_t n);
 /* Appends a copy. */
 void chain_add(struct chain *c, struct chain_pool *p, struct slice s);
-/* Appends a reference: the bytes must live until release(obj) is called, which
- * happens once they are written or the chain is dropped. */
-void chain_ref(struct chain *c, struct chain_pool *p, struct slice s, void (*release)(void *obj),
-               void *obj);
+/* Bytes that others keep for a chain. */
+struct chain_loan {
+    const uint8_t *const *at; /* where they lie is looked up at each write: they may move */
+    size_t len;
+    void (*release)(void *obj); /* they are written, or the chain is dropped */
+    void *obj;
+};
+/* Appends a reference: the bytes and `at` itself must live until release(obj) is called. */
+void chain_ref(struct chain *c, struct chain_pool *p, const struct chain_loan *loan);
 
 enum { CHAIN_EMPTY = 0, CHAIN_BLOCKED = 1 }; /* blocked: wait for LOOP_WRITE */
 /* Writes as much as the stream takes (gathered).  CHAIN_EMPTY, CHAIN_BLOCKED, or a

@@ -12,6 +12,11 @@
 
 /* ---- the system's calls -------------------------------------------------- */
 
+static ssize_t sys_recvmsg_iov(int fd, const struct iovec *iov, int n) {
+    struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+    return recvmsg(fd, &msg, 0);
+}
+
 static ssize_t sys_sendmsg_iov(int fd, const struct iovec *iov, int n) {
     if (n == 1) return send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL); /* cheaper */
     struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
@@ -24,6 +29,7 @@ static int sys_accept4(int fd, void *addr, void *addr_len, int flags) {
 
 static const struct stream_sys sys_real = {
     .recv = recv,
+    .recvmsg_iov = sys_recvmsg_iov,
     .sendmsg_iov = sys_sendmsg_iov,
     .accept4 = sys_accept4,
 };
@@ -39,6 +45,10 @@ static ssize_t result_of(ssize_t n) {
 
 static ssize_t socket_read(struct stream *s, void *at, size_t len) {
     return result_of(stream_sys->recv(s->fd, at, len, 0));
+}
+
+static ssize_t socket_readv(struct stream *s, const struct iovec *iov, int n) {
+    return result_of(stream_sys->recvmsg_iov(s->fd, iov, n));
 }
 
 static ssize_t socket_writev(struct stream *s, const struct iovec *iov, int n) {
@@ -58,6 +68,7 @@ const struct stream_type stream_tcp = {
     .name = "tcp",
     .ends_by_close = true,
     .read = socket_read,
+    .readv = socket_readv,
     .writev = socket_writev,
     .finish = socket_finish,
     .close = socket_close,
@@ -67,6 +78,7 @@ const struct stream_type stream_unix = {
     .name = "unix",
     .ends_by_close = true,
     .read = socket_read,
+    .readv = socket_readv,
     .writev = socket_writev,
     .finish = socket_finish,
     .close = socket_close,

@@ -65,6 +65,24 @@ static void bytes_come_out_as_they_went_in(struct ends e) {
     ends_close(&e);
 }
 
+static void a_read_fills_one_piece_after_the_other(struct ends e) {
+    char a[3], b[1], c[4];
+    struct iovec parts[] = { { a, sizeof a }, { b, sizeof b }, { c, sizeof c } };
+    assert_int_equal(stream_readv(&e.near, parts, 3), -EAGAIN);
+    assert_int_equal(write_text(&e.far, "abcdef"), 6);
+    assert_int_equal(read_soon(&e.near, a, 1), 1);
+    assert_int_equal(stream_readv(&e.near, parts, 3), 5);
+    assert_memory_equal(a, "bcd", 3);
+    assert_memory_equal(b, "e", 1);
+    assert_memory_equal(c, "f", 1);
+    assert_int_equal(write_text(&e.far, "gh"), 2);
+    stream_close(&e.far);
+    assert_int_equal(read_soon(&e.near, a, 1), 1);
+    assert_int_equal(stream_readv(&e.near, parts, 1), 1);
+    assert_int_equal(stream_readv(&e.near, parts, 3), 0);
+    ends_close(&e);
+}
+
 static void a_finished_stream_still_reads(struct ends e) {
     char text[16];
     assert_int_equal(write_text(&e.near, "bye"), 3);
@@ -114,6 +132,7 @@ static void closing_twice_is_harmless(struct ends e) {
     }
 
 ON_BOTH(bytes_come_out_as_they_went_in)
+ON_BOTH(a_read_fills_one_piece_after_the_other)
 ON_BOTH(a_finished_stream_still_reads)
 ON_BOTH(a_peer_that_has_gone_is_an_error_and_no_signal)
 ON_BOTH(a_full_stream_says_again)
@@ -149,7 +168,7 @@ static ssize_t short_sendmsg(int fd, const struct iovec *iov, int n) {
     return (ssize_t)sent;
 }
 
-static const struct stream_sys short_sys = { short_recv, short_sendmsg, NULL };
+static const struct stream_sys short_sys = { .recv = short_recv, .sendmsg_iov = short_sendmsg };
 static const struct stream_sys *real_sys;
 
 static int inject(void **state) {
@@ -171,6 +190,7 @@ static void nothing(void *obj) {
 
 static void short_reads_and_writes_of_every_size_carry_everything(void **state) {
     (void)state;
+    struct slice lent = SLICE("a payload, referred to");
     struct chain_pool pool;
     chain_pool_init(&pool);
     for (bite = 1; bite <= 40; bite++) {
@@ -179,7 +199,7 @@ static void short_reads_and_writes_of_every_size_carry_everything(void **state) 
         char text[64];
         size_t len = 0;
         chain_add(&c, &pool, SLICE("header of 15 b."));
-        chain_ref(&c, &pool, SLICE("a payload, referred to"), nothing, NULL);
+        chain_ref(&c, &pool, &(struct chain_loan){ &lent.at, lent.len, nothing, NULL });
         assert_int_equal(chain_flush(&c, &pool, &e.near), CHAIN_EMPTY);
         stream_close(&e.near);
         for (ssize_t n; (n = stream_read(&e.far, text + len, sizeof text - len)) > 0;) {
@@ -207,10 +227,27 @@ static void an_interrupted_call_means_again(void **state) {
     ends_close(&e);
 }
 
+static void a_stream_that_cannot_scatter_fills_the_first_piece(void **state) {
+    (void)state;
+    struct stream_type plain = stream_unix;
+    struct ends e = unix_ends();
+    char a[3] = "", b[3] = "";
+    struct iovec parts[] = { { a, sizeof a }, { b, sizeof b } };
+    plain.readv = NULL;
+    e.near.type = &plain;
+    assert_int_equal(write_text(&e.far, "abcd"), 4);
+    assert_int_equal(stream_readv(&e.near, parts, 2), 3);
+    assert_memory_equal(a, "abc", 3);
+    assert_int_equal(b[0], 0);
+    ends_close(&e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_out_as_they_went_in_on_both),
+        cmocka_unit_test(a_read_fills_one_piece_after_the_other_on_both),
         cmocka_unit_test(a_finished_stream_still_reads_on_both),
+        cmocka_unit_test(a_stream_that_cannot_scatter_fills_the_first_piece),
         cmocka_unit_test(a_peer_that_has_gone_is_an_error_and_no_signal_on_both),
         cmocka_unit_test(a_full_stream_says_again_on_both),
         cmocka_unit_test(closing_twice_is_harmless_on_both),

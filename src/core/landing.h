@@ -1,0 +1,56 @@
+/* landing.h -- where a worker's input lands, and the messages whose payload still lies there.
+ *
+ * Most messages are gone before the worker reads again, so a large payload that will pass is
+ * not copied: its message is *lent* the place where it has landed.  Reads go behind what is
+ * lent.  When there is no room left, the payloads of those who are still there are moved to
+ * memory of their own, and so is that of a message which other threads are to see
+ * (message_share).  So nothing is pinned: who keeps a message keeps its bytes, no more, and
+ * need not know where they lie.  One worker's thread. */
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOL_CORE_LANDING_H
+#define SOL_CORE_LANDING_H
+
+#include "base/slots.h"
+#include "core/message.h"
+
+struct lent; /* private to landing.c */
+
+struct landing {
+    uint8_t *at;        /* owned: LANDING_BYTES; what was never used takes no memory */
+    size_t used;        /* bytes at the front where lent payloads may lie */
+    struct lent *first; /* the eldest; NULL: nothing is lent */
+    struct lent **last;
+    unsigned lent; /* messages */
+};
+
+enum { LANDING_BYTES = 524288 };
+
+void landing_init(struct landing *l);
+/* Nothing is lent any more. */
+void landing_deinit(struct landing *l);
+
+/* The place for the next read, as far as to the end of the landing: NULL when that is less
+ * than `want` bytes (<= LANDING_BYTES) and something has to be moved first. */
+uint8_t *landing_room(struct landing *l, size_t want);
+static inline bool landing_holds(const struct landing *l, struct slice s) {
+    return (uintptr_t)s.at - (uintptr_t)l->at < LANDING_BYTES;
+}
+
+/* As message_new, but the payload, which the landing holds, stays where it is. */
+struct message *landing_lend(struct landing *l, const struct message_parts *parts);
+/* As message_new, but the payload stays in `room`, memory that is taken: xmalloc's. */
+struct message *landing_adopt(void *room, const struct message_parts *parts);
+
+/* `m`, which lies apart, waits to be written to this session's connection: where that is
+ * done in time it need not be moved.  One such is remembered. */
+void landing_note_reader(struct message *m, struct handle session);
+/* That of the eldest lent; HANDLE_NONE: none, or nothing is lent. */
+struct handle landing_reader(const struct landing *l);
+/* Moves the eldest. */
+void landing_move(struct landing *l);
+
+/* For message.c: `m` lies apart.  Moves it if it is lent; frees it. */
+void landing_settle(struct message *m);
+void landing_free(struct message *m);
+
+#endif
