@@ -192,14 +192,15 @@ static inline __attribute__((always_inline)) uint8_t *put_head(uint8_t *at, cons
 }
 
 static void send_by_reference(struct conn *c, struct message *m) {
-    if (m->is_apart && c->session) landing_note_reader(m, c->session->handle);
+    if (c->session) landing_note_reader(m, c->session->handle);
     chain_ref(&c->out, &c->worker->chunks,
-              &(struct chain_loan){ &m->payload, m->payload_len, message_release, message_ref(m) });
+              &(struct chain_loan){
+                  message_place(m), m->payload_len, message_release, message_ref(m) });
 }
 
 static void send_laid_out(struct conn *c, struct message *m, const struct publish_out *o,
                           const struct layout *l) {
-    bool by_reference = m->payload_len >= CHAIN_REF_MIN;
+    bool by_reference = m->is_large;
     size_t head = by_reference ? l->size - m->payload_len : l->size;
     uint8_t *at = put_head(chain_reserve(&c->out, &c->worker->chunks, head), c, m, o, l);
     if (!by_reference) put(at, message_payload(m));
@@ -244,7 +245,7 @@ static struct look *look_for(const struct conn *c, const struct message *m,
 
 static void look_lay_out(struct look *look, const struct conn *c, const struct message *m,
                          const struct publish_out *o, const struct layout *l) {
-    if (l->size > LOOK_MAX || m->payload_len >= CHAIN_REF_MIN) return;
+    if (l->size > LOOK_MAX || m->is_large) return;
     put(put_head(look->bytes, c, m, o, l), message_payload(m));
     look->len = (uint16_t)l->size;
     look->id_at = (uint16_t)(1 + varint_size(l->remaining) + l->topic.len);

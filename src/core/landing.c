@@ -1,4 +1,4 @@
-/* landing.c -- messages whose payload does not lie behind them. */
+/* landing.c -- large messages, and the places their payloads lie in. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/landing.h"
 
@@ -6,43 +6,56 @@
 
 #include <stdlib.h>
 
-/* Lies in front of each such message. */
-struct lent {
-    void *room;              /* owned: what the payload lies in; NULL: the landing */
-    struct landing *landing; /* while it lends the room */
-    struct lent *next, **link;
+/* In front of each large message; message_place knows that `payload` is the last. */
+struct large {
+    void *room;              /* owned: what the payload lies in, unless behind the message */
+    struct landing *landing; /* while it is lent; else NULL */
+    struct large *next, **link;
     struct handle reader;
+    const uint8_t *payload;
 };
 
-static struct lent *lent_of(struct message *m) {
-    must(m->is_apart);
-    return (struct lent *)(void *)m - 1;
+static struct large *large_of(struct message *m) {
+    must(m->is_large);
+    return (struct large *)(void *)m - 1;
 }
 
-static struct message *message_of(struct lent *e) {
+static struct message *message_of(struct large *e) {
     return (struct message *)(void *)(e + 1);
 }
 
-static struct lent *make(const struct message_parts *parts) {
-    struct message_parts rest = *parts;
-    rest.payload = SLICE_NONE;
-    struct lent *e = xmalloc(sizeof *e + message_size(&rest));
-    struct message *m = message_fill(e + 1, &rest);
-    m->is_apart = true;
-    m->payload = parts->payload.at;
-    m->payload_len = (uint32_t)parts->payload.len;
-    *e = (struct lent){ .reader = HANDLE_NONE };
+static struct large *make(const struct message_parts *parts) {
+    struct large *e = xmalloc(sizeof *e + message_size(parts));
+    *e = (struct large){ .reader = HANDLE_NONE };
+    message_fill(e + 1, parts)->is_large = true;
     return e;
 }
 
+/* With the payload where it is. */
+static struct large *make_around(const struct message_parts *parts) {
+    struct message_parts rest = *parts;
+    rest.payload = SLICE_NONE;
+    struct large *e = make(&rest);
+    e->payload = parts->payload.at;
+    message_of(e)->payload_len = (uint32_t)parts->payload.len;
+    return e;
+}
+
+struct message *landing_copy(const struct message_parts *parts) {
+    struct large *e = make(parts);
+    struct message *m = message_of(e);
+    e->payload = m->bytes + 2 + m->topic_len + m->props_len;
+    return m;
+}
+
 struct message *landing_adopt(void *room, const struct message_parts *parts) {
-    struct lent *e = make(parts);
+    struct large *e = make_around(parts);
     e->room = room;
     return message_of(e);
 }
 
 struct message *landing_lend(struct landing *l, const struct message_parts *parts) {
-    struct lent *e = make(parts);
+    struct large *e = make_around(parts);
     e->landing = l;
     e->link = l->last;
     *l->last = e;
@@ -52,7 +65,7 @@ struct message *landing_lend(struct landing *l, const struct message_parts *part
     return message_of(e);
 }
 
-static void unlist(struct lent *e) {
+static void unlist(struct large *e) {
     struct landing *l = e->landing;
     if (e->next)
         e->next->link = e->link;
@@ -64,22 +77,23 @@ static void unlist(struct lent *e) {
 }
 
 void landing_settle(struct message *m) {
-    struct lent *e = lent_of(m);
+    struct large *e = large_of(m);
     if (!e->landing) return;
     unlist(e);
     e->room = xmalloc(m->payload_len);
-    m->payload = memcpy(e->room, m->payload, m->payload_len);
+    e->payload = memcpy(e->room, e->payload, m->payload_len);
 }
 
 void landing_free(struct message *m) {
-    struct lent *e = lent_of(m);
+    struct large *e = large_of(m);
     if (e->landing) unlist(e);
     xfree(e->room);
     free(e);
 }
 
 void landing_note_reader(struct message *m, struct handle session) {
-    lent_of(m)->reader = session;
+    struct large *e = large_of(m);
+    if (e->landing) e->reader = session;
 }
 
 struct handle landing_reader(const struct landing *l) {

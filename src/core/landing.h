@@ -5,7 +5,9 @@
  * lent.  When there is no room left, the payloads of those who are still there are moved to
  * memory of their own, and so is that of a message which other threads are to see
  * (message_share).  So nothing is pinned: who keeps a message keeps its bytes, no more, and
- * need not know where they lie.  One worker's thread. */
+ * need not know where they lie.
+ *
+ * One worker's thread; a message that is not lent belongs to whoever holds it. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_LANDING_H
 #define SOL_CORE_LANDING_H
@@ -13,13 +15,13 @@
 #include "base/slots.h"
 #include "core/message.h"
 
-struct lent; /* private to landing.c */
+struct large; /* private to landing.c */
 
 struct landing {
-    uint8_t *at;        /* owned: LANDING_BYTES; what was never used takes no memory */
-    size_t used;        /* bytes at the front where lent payloads may lie */
-    struct lent *first; /* the eldest; NULL: nothing is lent */
-    struct lent **last;
+    uint8_t *at;         /* owned: LANDING_BYTES; what was never used takes no memory */
+    size_t used;         /* bytes at the front where lent payloads may lie */
+    struct large *first; /* the eldest lent; NULL: none */
+    struct large **last;
     unsigned lent; /* messages */
 };
 
@@ -29,27 +31,30 @@ void landing_init(struct landing *l);
 /* Nothing is lent any more. */
 void landing_deinit(struct landing *l);
 
-/* The place for the next read, as far as to the end of the landing: NULL when that is less
- * than `want` bytes (<= LANDING_BYTES) and something has to be moved first. */
+/* Lends the place for the next read, `want` bytes (<= LANDING_BYTES) and what is behind
+ * them; NULL: something has to be moved first. */
 uint8_t *landing_room(struct landing *l, size_t want);
+/* Does `s` lie there? */
 static inline bool landing_holds(const struct landing *l, struct slice s) {
     return (uintptr_t)s.at - (uintptr_t)l->at < LANDING_BYTES;
 }
 
-/* As message_new, but the payload, which the landing holds, stays where it is. */
-struct message *landing_lend(struct landing *l, const struct message_parts *parts);
-/* As message_new, but the payload stays in `room`, memory that is taken: xmalloc's. */
+/* Large messages (message.h).  The payload is copied, ... */
+struct message *landing_copy(const struct message_parts *parts);
+/* ... stays in `room`, memory of xmalloc's that is taken, ... */
 struct message *landing_adopt(void *room, const struct message_parts *parts);
+/* ... or stays in the landing, which holds it. */
+struct message *landing_lend(struct landing *l, const struct message_parts *parts);
 
-/* `m`, which lies apart, waits to be written to this session's connection: where that is
- * done in time it need not be moved.  One such is remembered. */
+/* `m`, a large one, is to be written to this session's connection: where that is done in
+ * time it need not be moved.  One such is remembered. */
 void landing_note_reader(struct message *m, struct handle session);
-/* That of the eldest lent; HANDLE_NONE: none, or nothing is lent. */
+/* That of the eldest lent; HANDLE_NONE: it has none, or nothing is lent. */
 struct handle landing_reader(const struct landing *l);
 /* Moves the eldest. */
 void landing_move(struct landing *l);
 
-/* For message.c: `m` lies apart.  Moves it if it is lent; frees it. */
+/* For message.c.  Moves a large one if it is lent; frees it. */
 void landing_settle(struct message *m);
 void landing_free(struct message *m);
 

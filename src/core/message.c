@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "core/landing.h"
+#include "io/chain.h"
 #include "mqtt/decode.h"
 #include "mqtt/props.h"
 #include "mqtt/topic.h"
@@ -48,12 +49,12 @@ struct message *message_fill(void *place, const struct message_parts *parts) {
     *at++ = (uint8_t)topic.len;
     at = put(at, topic);
     at = put(at, parts->props);
-    m->payload = at;
     put(at, parts->payload);
     return m;
 }
 
 struct message *message_new(const struct message_parts *parts) {
+    if (parts->payload.len >= CHAIN_REF_MIN) return landing_copy(parts);
     return message_fill(xmalloc(message_size(parts)), parts);
 }
 
@@ -92,7 +93,7 @@ struct message *message_unref(struct message *m) {
         atomic_store_explicit(&m->refs, left, memory_order_relaxed);
     }
     if (left > 0) return NULL;
-    if (m->is_apart)
+    if (m->is_large)
         landing_free(m);
     else
         free(m);

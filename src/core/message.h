@@ -1,10 +1,10 @@
 /* message.h -- an application message: immutable, counted, shared by all its receivers.
  *
  * Topic, properties and payload lie behind the header in one allocation, the topic with
- * its length prefix as it goes out; a large payload may lie apart (landing.h).  Invariant:
- * nothing changes after message_new but the count, and where the payload lies.  Belongs to
- * one worker, which counts without locked instructions, until message_share; from then on
- * any thread may hold references, and the payload lies still. */
+ * its length prefix as it goes out; but a large payload may lie elsewhere (landing.h).
+ * Invariant: nothing changes after message_new but the count, and where a large payload
+ * lies.  Belongs to one worker, which counts without locked instructions, until
+ * message_share; from then on any thread may hold references, and the payload lies still. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_MESSAGE_H
 #define SOL_CORE_MESSAGE_H
@@ -16,13 +16,9 @@
 
 #define MESSAGE_NEVER UINT64_MAX
 
-struct message;
-void landing_settle(struct message *m); /* see landing.h */
-
 struct message {
     _Atomic uint32_t refs;
     uint32_t payload_len;
-    const uint8_t *payload;  /* behind the properties, unless is_apart */
     uint64_t expires_ms;     /* loop clock; MESSAGE_NEVER without an expiry */
     struct handle publisher; /* session it came from; HANDLE_NONE: the broker */
     uint32_t props_len;      /* forwarded properties, see below */
@@ -31,9 +27,9 @@ struct message {
     uint8_t hops : 6; /* messages that caused messages, down to this one */
     bool retain : 1;  /* as published */
     bool is_shared : 1;
-    bool is_apart : 1;        /* its payload lies elsewhere; private to landing.c */
+    bool is_large : 1; /* its payload has CHAIN_REF_MIN bytes at least; see message_place */
     _Atomic bool is_retained; /* is its topic's retained message; written by retain.c */
-    uint8_t bytes[];          /* u16 topic length, topic, properties, payload unless apart */
+    uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
 };
 
 /* What a message is made of; the slices are copied. */
@@ -68,6 +64,7 @@ size_t message_copy_size(const struct message *m);
 /* For landing.c: the bytes a message of these parts takes, and making it there. */
 size_t message_size(const struct message_parts *parts);
 struct message *message_fill(void *at, const struct message_parts *parts);
+void landing_settle(struct message *m);
 
 static inline struct message *message_ref(struct message *m) {
     if (m->is_shared)
@@ -80,7 +77,7 @@ static inline struct message *message_ref(struct message *m) {
 /* To be called by the one worker that holds `m`, before another thread gets a reference. */
 static inline void message_share(struct message *m) {
     if (m->is_shared) return;
-    if (m->is_apart) landing_settle(m);
+    if (m->is_large) landing_settle(m);
     m->is_shared = true;
 }
 /* Always NULL; NULL is fine. */
@@ -88,15 +85,20 @@ struct message *message_unref(struct message *m);
 /* message_unref for chain_ref and AUTO(message_unrefp). */
 void message_release(void *m);
 
-/* Lends the parts, as long as the message lives. */
+/* Lends the parts, as long as the message lives; a large payload until the worker reads. */
 static inline struct slice message_topic(const struct message *m) {
     return slice_of(m->bytes + 2, m->topic_len);
 }
 static inline struct slice message_props(const struct message *m) {
     return slice_of(m->bytes + 2 + m->topic_len, m->props_len);
 }
+/* Of a large one: where its payload lies now, looked up each time; lent likewise. */
+static inline const uint8_t *const *message_place(const struct message *m) {
+    return (const uint8_t *const *)(const void *)m - 1;
+}
 static inline struct slice message_payload(const struct message *m) {
-    return slice_of(m->payload, m->payload_len);
+    if (m->is_large) return slice_of(*message_place(m), m->payload_len);
+    return slice_of(m->bytes + 2 + m->topic_len + m->props_len, m->payload_len);
 }
 /* The parts of `m`, to change some and make another. */
 struct message_parts message_parts(const struct message *m);
