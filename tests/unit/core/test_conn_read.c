@@ -275,6 +275,28 @@ static void a_packet_may_end_the_connection_it_came_by(void **state) {
     peer_drop(&s);
 }
 
+static void close_own(struct fake *f, struct hook_call *call) {
+    (void)f;
+    conn_close(call->client->conn, "test");
+}
+
+static void what_waited_behind_goes_with_its_connection(void **state) {
+    struct rig *r = *state;
+    struct peer p, s;
+    struct buf b = BUF_INIT;
+    join_pair(r, &p, &s, 0);
+    fake_on(&r->hooks, HOOK_AUTHORIZE, fake_wait);
+    for (uint32_t n = 0; n < 3; n++) add_publish(&b, "t", n, 15000, 0);
+    send_all(&p, &b, 0, b.len, &s);
+    assert_true(peer_conn(&p)->tail.len > 30000);
+    r->hooks.on[HOOK_AUTHORIZE] = close_own; /* by the second: the third is left */
+    fake_answer(&r->hooks, VERDICT_ALLOW, 0);
+    expect_number(&s, 0);
+    expect_end(&p);
+    buf_deinit(&b);
+    peer_drop(&s);
+}
+
 /* ---- memory ---------------------------------------------------------------------- */
 
 static void room_is_made_for_what_is_announced_by_clients(void **state) {
@@ -298,6 +320,39 @@ static void room_is_made_for_what_is_announced_by_clients(void **state) {
         peer_drop(&p);
         peer_drop(&s);
     }
+}
+
+static struct slice shown; /* the payload a hook saw last; to be compared, not read */
+
+static void note_payload(struct fake *f, struct hook_call *call) {
+    (void)f;
+    shown = message_payload(call->message);
+}
+
+static void large_payloads_stay_where_they_are(void **state) {
+    struct rig *r = *state;
+    struct peer p, s;
+    struct buf b = BUF_INIT;
+    join_pair(r, &p, &s, 2);
+    fake_on(&r->hooks, HOOK_PUBLISH, note_payload);
+    add_publish(&b, "t", 1, 30000, 0);
+    send_all(&p, &b, 0, b.len, &s); /* whole */
+    assert_true(landing_holds(&r->worker->landing, shown));
+    for (uint8_t qos = 0; qos <= 1; qos++) {
+        b.len = 0;
+        add_publish(&b, "t", 2, 30000, qos);
+        send_all(&p, &b, 0, 20000, &s); /* in pieces */
+        struct slice tail = buf_slice(&peer_conn(&p)->tail);
+        send_all(&p, &b, 20000, b.len, &s);
+        assert_ptr_equal(shown.at, tail.at + b.len - 30000);
+    }
+    expect_number(&s, 1);
+    expect_number(&s, 2);
+    expect_number(&s, 2);
+    expect(&p, PKT_PUBACK);
+    buf_deinit(&b);
+    peer_drop(&p);
+    peer_drop(&s);
 }
 
 static void a_stranger_gets_room_for_what_has_come(void **state) {
@@ -447,6 +502,8 @@ int main(void) {
         RIG(retained_ones_last),
         RIG(a_publisher_may_go_in_mid_packet),
         RIG(a_packet_may_end_the_connection_it_came_by),
+        RIG(what_waited_behind_goes_with_its_connection),
+        RIG(large_payloads_stay_where_they_are),
         RIG(room_is_made_for_what_is_announced_by_clients),
         RIG(a_stranger_gets_room_for_what_has_come),
         RIG(whatever_comes_in_any_pieces_goes_out_as_it_came),
