@@ -24,7 +24,7 @@
 #include <stdlib.h>
 
 enum {
-    OUT_FLUSH = 65536,     /* bytes that are written before the turn ends */
+    OUT_FLUSH = 131072,    /* bytes that are written before the turn ends */
     OUT_ROOM = 131072,     /* below it a connection takes queued messages */
     OUT_ANSWERS = 1048576, /* of our answers, before a client that does not read is not read */
     LINGER_MS = 2000       /* for the peer to read our last packet */

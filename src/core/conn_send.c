@@ -193,9 +193,9 @@ static inline __attribute__((always_inline)) uint8_t *put_head(uint8_t *at, cons
 
 static void send_by_reference(struct conn *c, struct message *m) {
     if (c->session) landing_note_reader(m, c->session->handle);
-    chain_ref(&c->out, &c->worker->chunks,
-              &(struct chain_loan){
-                  message_place(m), m->payload_len, message_release, message_ref(m) });
+    chain_ref(
+        &c->out, &c->worker->chunks,
+        &(struct chain_loan){ message_place(m), m->payload_len, message_release, message_ref(m) });
 }
 
 static void send_laid_out(struct conn *c, struct message *m, const struct publish_out *o,

@@ -27,7 +27,7 @@ struct message {
     uint8_t hops : 6; /* messages that caused messages, down to this one */
     bool retain : 1;  /* as published */
     bool is_shared : 1;
-    bool is_large : 1; /* its payload has CHAIN_REF_MIN bytes at least; see message_place */
+    bool is_large : 1;        /* its payload has CHAIN_REF_MIN bytes at least; see message_place */
     _Atomic bool is_retained; /* is its topic's retained message; written by retain.c */
     uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
 };
