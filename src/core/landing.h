@@ -54,8 +54,7 @@ struct handle landing_reader(const struct landing *l);
 /* Moves the eldest. */
 void landing_move(struct landing *l);
 
-/* For message.c.  Moves a large one if it is lent; frees it. */
-void landing_settle(struct message *m);
+/* For message.c: nobody refers to a large one any more.  (landing_settle is in message.h.) */
 void landing_free(struct message *m);
 
 #endif

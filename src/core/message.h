@@ -53,8 +53,9 @@ struct message *message_new(const struct message_parts *parts);
 /* For a message that is most likely gone again at once: made in the memory at *draft, which
  * is taken, if it is there and large enough. */
 struct message *message_draft(void **draft, const struct message_parts *parts);
-/* Gives up the reference to a message made so; its memory goes to *draft if nobody has kept
- * the message and the place is empty.  free() what is there in the end. */
+/* Gives up the reference to a message made so, or a large one; its memory goes to *draft if it
+ * came from there, nobody has kept the message and the place is empty.  free() what is there in
+ * the end. */
 void message_discard(void **draft, struct message *m);
 
 /* A small message that no other thread refers to may travel as a copy of so many bytes at its
@@ -64,6 +65,7 @@ size_t message_copy_size(const struct message *m);
 /* For landing.c: the bytes a message of these parts takes, and making it there. */
 size_t message_size(const struct message_parts *parts);
 struct message *message_fill(void *at, const struct message_parts *parts);
+/* Landing.c's: moves the payload of a large one if it is lent. */
 void landing_settle(struct message *m);
 
 static inline struct message *message_ref(struct message *m) {
