@@ -155,7 +155,12 @@ static void parse_input(struct conn *c, struct slice s) {
     keep(c, slice_of(s.at + used, s.len - used));
 }
 
-/* A large packet is under way: the read begins with its rest. */
+/* Is the packet under way completed where it is?  A stranger's, once much of it has come. */
+static bool is_large(const struct conn *c) {
+    return has_room_at_once(c) || (c->packet_len && c->tail.len >= INPUT / 2);
+}
+
+/* The read begins with the rest of the packet. */
 static ssize_t read_large(struct conn *c) {
     make_room(c);
     size_t behind = c->state == CONN_OPEN ? INPUT_LARGE : INPUT;
@@ -223,7 +228,7 @@ void conn_read(struct conn *c, bool has_failed) {
     if (c->state == CONN_CLOSED || !conn_is_reading(c)) return;
     if (c->state == CONN_ENDING)
         n = stream_read(&c->stream, input_room(c->worker, INPUT), INPUT);
-    else if (has_room_at_once(c) || c->tail.len >= INPUT / 2)
+    else if (is_large(c))
         n = read_large(c);
     else
         n = read_small(c);
