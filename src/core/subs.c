@@ -152,8 +152,20 @@ static struct filter_node **wildcard_of(struct branch *b, struct slice level) {
     return NULL;
 }
 
-static uint32_t wildcards_of(const struct branch *b) {
-    return (b->plus != NULL) + (b->hash != NULL);
+static void set_below(struct filter_node *n, struct branch b) {
+    struct branch *own = n->below & BELOW_TAG ? NULL : (struct branch *)n->below;
+    unsigned kinds = (b.plus != NULL) + (b.hash != NULL) + (b.others != 0);
+    if (kinds > 1) {
+        if (!own) own = xmalloc(sizeof *own);
+        *own = b;
+        n->below = (uintptr_t)own;
+        return;
+    }
+    xfree(own);
+    n->below = 0;
+    if (b.plus) n->below = (uintptr_t)b.plus | BELOW_PLUS;
+    if (b.hash) n->below = (uintptr_t)b.hash | BELOW_HASH;
+    if (b.others) n->below = (uintptr_t)b.others << BELOW_SHIFT | BELOW_OTHERS;
 }
 
 struct filter_node *subs_root(const struct shard *shard, struct slice text, size_t prefix_len) {
@@ -166,10 +178,10 @@ struct filter_node *subs_root(const struct shard *shard, struct slice text, size
 
 struct filter_node *subs_child(const struct shard *shard, const struct filter_node *parent,
                                struct slice level) {
-    if (!parent->below) return NULL;
-    struct filter_node **wildcard = wildcard_of(parent->below, level);
+    struct branch below = subs_below(parent);
+    struct filter_node **wildcard = wildcard_of(&below, level);
     if (wildcard) return *wildcard;
-    if (parent->below->children == wildcards_of(parent->below)) return NULL;
+    if (!below.others) return NULL;
     uint8_t key[PARENT + level.len];
     level_key(key, parent, level);
     return map_find(&shard->levels, slice_of(key, sizeof key));
@@ -183,7 +195,10 @@ static struct filter_node *level_get(struct shard *shard, struct slice key, uint
     n = node_new(LEVEL, key, part);
     map_put_hashed(&shard->levels, n, hash);
     struct filter_node *parent = parent_of(n);
-    if (parent) parent->below->children++;
+    if (!parent) return n;
+    struct branch below = subs_below(parent);
+    below.others++;
+    set_below(parent, below);
     return n;
 }
 
@@ -192,13 +207,12 @@ static struct filter_node *child_get(struct shard *shard, struct filter_node *pa
     uint8_t bytes[PARENT + level.len];
     struct slice key = slice_of(bytes, sizeof bytes);
     level_key(bytes, parent, level);
-    if (!parent->below) parent->below = xcalloc(1, sizeof *parent->below);
-    struct filter_node **wildcard = wildcard_of(parent->below, level);
+    struct branch below = subs_below(parent);
+    struct filter_node **wildcard = wildcard_of(&below, level);
     if (!wildcard) return level_get(shard, key, parent->part);
-    if (!*wildcard) {
-        *wildcard = node_new(LEVEL, key, parent->part);
-        parent->below->children++;
-    }
+    if (*wildcard) return *wildcard;
+    *wildcard = node_new(LEVEL, key, parent->part);
+    set_below(parent, below);
     return *wildcard;
 }
 
@@ -211,15 +225,15 @@ static struct filter_node *root_get(struct shard *shard, struct slice prefix, ui
 /* Gives the parent, or NULL. */
 static struct filter_node *level_del(struct shard *shard, struct filter_node *n) {
     struct filter_node *parent = parent_of(n);
-    struct filter_node **wildcard = parent ? wildcard_of(parent->below, node_level(n)) : NULL;
-    if (wildcard)
+    struct branch below = parent ? subs_below(parent) : (struct branch){ 0 };
+    struct filter_node **wildcard = parent ? wildcard_of(&below, node_level(n)) : NULL;
+    if (wildcard) {
         *wildcard = NULL;
-    else
+    } else {
         map_del(&shard->levels, node_key(n));
-    if (parent && --parent->below->children == 0) {
-        free(parent->below);
-        parent->below = NULL;
+        below.others--;
     }
+    if (parent) set_below(parent, below);
     free(n);
     return parent;
 }

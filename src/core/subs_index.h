@@ -17,7 +17,7 @@
 /* A filter without wildcards, a root, one level below it, or a shared filter.  There may be
  * millions: what few of them need lies elsewhere. */
 struct filter_node {
-    struct branch *below; /* owned; NULL: no children */
+    uintptr_t below;      /* for subs_below: what children it has */
     struct share *shares; /* groups that share this filter */
     union {
         struct subscription *one;   /* lent; while subs_cap is 0 */
@@ -34,11 +34,25 @@ struct filter_node {
 
 enum node_kind { EXACT, LEVEL, SHARE };
 
-/* The children of a LEVEL that the map `levels` does not find. */
+/* The children of a LEVEL. */
 struct branch {
-    struct filter_node *plus, *hash;
-    uint32_t children; /* these and those in the map */
+    struct filter_node *plus, *hash; /* those for `+` and `#`, or NULL */
+    size_t others;                   /* so many the map `levels` has */
 };
+
+/* How filter_node.below says it: where they are all of one kind, as with almost every node, without
+ * a struct branch, by a tag in the lowest bits. */
+enum { BELOW_BRANCH = 0, BELOW_PLUS, BELOW_HASH, BELOW_OTHERS, BELOW_TAG = 3, BELOW_SHIFT = 2 };
+
+static inline struct branch subs_below(const struct filter_node *n) {
+    uintptr_t value = n->below & ~(uintptr_t)BELOW_TAG;
+    switch (n->below & BELOW_TAG) {
+    case BELOW_PLUS: return (struct branch){ .plus = (struct filter_node *)value };
+    case BELOW_HASH: return (struct branch){ .hash = (struct filter_node *)value };
+    case BELOW_OTHERS: return (struct branch){ .others = value >> BELOW_SHIFT };
+    default: return value ? *(const struct branch *)value : (struct branch){ 0 };
+    }
+}
 
 /* One group on one filter. */
 struct share {

@@ -81,16 +81,15 @@ static void collect(struct found *f, const struct filter_node *n) {
 static void walk(const struct shard *shard, const struct filter_node *n, struct slice topic,
                  size_t at, struct found *f) {
     struct slice level;
-    const struct branch *below = n->below;
-    if (below) collect(f, below->hash); /* also the parent level itself */
+    struct branch below = subs_below(n);
+    collect(f, below.hash); /* also the parent level itself */
     if (!topic_next_level(topic, &at, &level)) {
         collect(f, n);
         return;
     }
-    if (!below) return;
     struct filter_node *child = subs_child(shard, n, level);
     if (child) walk(shard, child, topic, at, f);
-    if (below->plus) walk(shard, below->plus, topic, at, f);
+    if (below.plus) walk(shard, below.plus, topic, at, f);
 }
 
 /* Of one session those without No Local first, see struct route_entry. */
