@@ -84,8 +84,13 @@ uint64_t siphash13(const uint64_t seed[2], struct slice key) {
 /* ---- life ---------------------------------------------------------------- */
 
 void map_init(struct map *m, map_key_fn *key) {
-    *m = (struct map){ .key = key };
-    must(getentropy(m->seed, sizeof m->seed) == 0);
+    uint64_t seed[2];
+    must(getentropy(seed, sizeof seed) == 0);
+    map_init_seeded(m, key, seed);
+}
+
+void map_init_seeded(struct map *m, map_key_fn *key, const uint64_t seed[2]) {
+    *m = (struct map){ .key = key, .seed = { seed[0], seed[1] } };
 }
 
 void map_deinit(struct map *m) {
@@ -146,6 +151,13 @@ void *map_find_hashed(const struct map *m, struct slice key, uint64_t hash) {
 
 void *map_find(const struct map *m, struct slice key) {
     return m->len ? map_find_hashed(m, key, map_hash(m, key)) : NULL;
+}
+
+void *map_peek(const struct map *m, uint64_t hash) {
+    if (!m->len) return NULL;
+    size_t i = hash & m->mask;
+    while (m->cells[i].obj && m->cells[i].hash != hash) i = (i + 1) & m->mask;
+    return m->cells[i].obj;
 }
 
 void *map_put_hashed(struct map *m, void *obj, uint64_t hash) {

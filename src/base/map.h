@@ -28,6 +28,8 @@ struct map {
 
 /* Empty; allocates when the first object comes.  `key` names an object as long as it is in. */
 void map_init(struct map *m, map_key_fn *key);
+/* Likewise with a key for the hash that other maps have, too: they can be asked by one hash. */
+void map_init_seeded(struct map *m, map_key_fn *key, const uint64_t seed[2]);
 /* Frees the table, not the objects. */
 void map_deinit(struct map *m);
 
@@ -37,6 +39,13 @@ uint64_t map_hash(const struct map *m, struct slice key);
 /* Lends the object with this key, or NULL. */
 void *map_find(const struct map *m, struct slice key);
 void *map_find_hashed(const struct map *m, struct slice key, uint64_t hash);
+/* Before a look-up that comes a little later: asks memory for what it begins with. */
+static inline void map_prefetch(const struct map *m, uint64_t hash) {
+    if (m->cells) __builtin_prefetch(&m->cells[hash & m->mask]);
+}
+/* The object that a look-up by this hash is likely to give, NULL: it will give none.  Does not
+ * touch the object. */
+void *map_peek(const struct map *m, uint64_t hash);
 /* Files `obj` (borrowed until deleted) under its key; gives the object that had
  * this key before, or NULL. */
 void *map_put(struct map *m, void *obj);

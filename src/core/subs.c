@@ -27,6 +27,7 @@
 #include "mqtt/topic.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { SPINS = 2000 }; /* some ten microseconds */
 
@@ -140,11 +141,6 @@ static struct filter_node *node_new(enum node_kind kind, struct slice key, uint1
     return n;
 }
 
-static void level_key(uint8_t *out, const struct filter_node *parent, struct slice level) {
-    memcpy(out, &parent, PARENT);
-    if (level.len) memcpy(out + PARENT, level.at, level.len);
-}
-
 /* The place of a `+` or `#` child, or NULL for one that the map has. */
 static struct filter_node **wildcard_of(struct branch *b, struct slice level) {
     if (is_level(level, '+')) return &b->plus;
@@ -168,23 +164,20 @@ static void set_below(struct filter_node *n, struct branch b) {
     if (b.others) n->below = (uintptr_t)b.others << BELOW_SHIFT | BELOW_OTHERS;
 }
 
-struct filter_node *subs_root(const struct shard *shard, struct slice text, size_t prefix_len) {
-    if (!shard->levels.len) return NULL;
-    uint8_t key[PARENT + prefix_len];
-    level_key(key, NULL, slice_of(text.at, prefix_len < text.len ? prefix_len : text.len));
-    if (prefix_len > text.len) key[PARENT + text.len] = '/';
-    return map_find(&shard->levels, slice_of(key, sizeof key));
+static struct filter_node *root_find(const struct shard *shard, struct slice prefix) {
+    if (!prefix.len) return shard->wide;
+    uint8_t key[PARENT + prefix.len];
+    return map_find(&shard->levels, subs_level_key(key, NULL, prefix, 0, prefix.len));
 }
 
-struct filter_node *subs_child(const struct shard *shard, const struct filter_node *parent,
-                               struct slice level) {
+static struct filter_node *child_find(const struct shard *shard, const struct filter_node *parent,
+                                      struct slice level) {
     struct branch below = subs_below(parent);
     struct filter_node **wildcard = wildcard_of(&below, level);
     if (wildcard) return *wildcard;
     if (!below.others) return NULL;
     uint8_t key[PARENT + level.len];
-    level_key(key, parent, level);
-    return map_find(&shard->levels, slice_of(key, sizeof key));
+    return map_find(&shard->levels, subs_level_key(key, parent, level, 0, level.len));
 }
 
 /* A LEVEL that the map has, by its key; made when it is not there. */
@@ -205,8 +198,7 @@ static struct filter_node *level_get(struct shard *shard, struct slice key, uint
 static struct filter_node *child_get(struct shard *shard, struct filter_node *parent,
                                      struct slice level) {
     uint8_t bytes[PARENT + level.len];
-    struct slice key = slice_of(bytes, sizeof bytes);
-    level_key(bytes, parent, level);
+    struct slice key = subs_level_key(bytes, parent, level, 0, level.len);
     struct branch below = subs_below(parent);
     struct filter_node **wildcard = wildcard_of(&below, level);
     if (!wildcard) return level_get(shard, key, parent->part);
@@ -218,32 +210,41 @@ static struct filter_node *child_get(struct shard *shard, struct filter_node *pa
 
 static struct filter_node *root_get(struct shard *shard, struct slice prefix, uint16_t part) {
     uint8_t bytes[PARENT + prefix.len];
-    level_key(bytes, NULL, prefix);
-    return level_get(shard, slice_of(bytes, sizeof bytes), part);
+    struct slice key = subs_level_key(bytes, NULL, prefix, 0, prefix.len);
+    if (prefix.len) return level_get(shard, key, part);
+    if (!shard->wide) shard->wide = node_new(LEVEL, key, part);
+    return shard->wide;
 }
 
-/* Gives the parent, or NULL. */
-static struct filter_node *level_del(struct shard *shard, struct filter_node *n) {
-    struct filter_node *parent = parent_of(n);
-    struct branch below = parent ? subs_below(parent) : (struct branch){ 0 };
-    struct filter_node **wildcard = parent ? wildcard_of(&below, node_level(n)) : NULL;
-    if (wildcard) {
-        *wildcard = NULL;
+/* Takes it from where it is found. */
+static void level_unlink(struct shard *shard, struct filter_node *parent,
+                         const struct filter_node *n) {
+    struct branch below = parent ? subs_below(parent) : (struct branch){ .others = 1 };
+    struct filter_node **place = parent ? wildcard_of(&below, node_level(n)) : NULL;
+    if (n == shard->wide) place = &shard->wide;
+    if (place) {
+        *place = NULL;
     } else {
         map_del(&shard->levels, node_key(n));
         below.others--;
     }
     if (parent) set_below(parent, below);
+}
+
+/* Gives the parent, or NULL. */
+static struct filter_node *level_del(struct shard *shard, struct filter_node *n) {
+    struct filter_node *parent = parent_of(n);
+    level_unlink(shard, parent, n);
     free(n);
     return parent;
 }
 
 static struct filter_node *plain_find(const struct shard *shard, const struct place *place) {
     if (place->is_exact) return map_find(&shard->exact, place->inner);
-    struct filter_node *n = subs_root(shard, place->inner, place->prefix);
+    struct filter_node *n = root_find(shard, slice_of(place->inner.at, place->prefix));
     struct slice level;
     for (size_t at = place->prefix; n && topic_next_level(place->inner, &at, &level);)
-        n = subs_child(shard, n, level);
+        n = child_find(shard, n, level);
     return n;
 }
 
@@ -504,9 +505,9 @@ static void lock_init(pthread_rwlock_t *lock) {
     pthread_rwlockattr_destroy(&attr);
 }
 
-static void shard_init(struct shard *shard) {
+static void shard_init(struct shard *shard, const uint64_t seed[2]) {
     lock_init(&shard->lock);
-    map_init(&shard->exact, node_key);
+    map_init_seeded(&shard->exact, node_key, seed);
     map_init(&shard->levels, node_key);
     map_init(&shard->shares, node_key);
     map_init(&shard->share_ids, share_key);
@@ -525,8 +526,17 @@ static void shard_deinit(struct shard *shard) {
 
 struct subs *subs_new(void) {
     struct subs *s = xcalloc_lines(1, sizeof *s);
-    for (unsigned i = 0; i < SHARDS; i++) shard_init(&s->shards[i]);
+    must(getentropy(s->seed, sizeof s->seed) == 0);
+    for (unsigned i = 0; i < SHARDS; i++) shard_init(&s->shards[i], s->seed);
     return s;
+}
+
+uint64_t subs_hash(const struct subs *s, struct slice topic) {
+    return siphash13(s->seed, topic);
+}
+
+const uint64_t *subs_seed(const struct subs *s) {
+    return s->seed;
 }
 
 void subs_free(struct subs *s) {

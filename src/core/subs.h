@@ -106,6 +106,20 @@ struct route_entries {
  * earlier match, whose room is used again. */
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out);
+
+enum { SUBS_TOGETHER = 8 };
+/* A topic among others for which the same is to be done. */
+struct subs_query {
+    struct slice topic;
+    uint64_t hash; /* subs_hash of it */
+    struct route_entries *out;
+};
+/* As subs_match for each, SUBS_TOGETHER at most: they wait for memory together. */
+void subs_match_all(struct subs *s, unsigned worker, enum overlapping overlapping,
+                    const struct subs_query *queries, unsigned len);
+/* The index's hash of a topic; under `seed`, for a map that is to be asked by it, too. */
+uint64_t subs_hash(const struct subs *s, struct slice topic);
+const uint64_t *subs_seed(const struct subs *s);
 /* The entry for what its session publishes itself. */
 struct route_entry route_entry_own(const struct route_entry *e);
 /* The members of one share alone (out->shares_len is 1), or none when it has gone. */

@@ -78,9 +78,11 @@ struct shard {
     struct map share_ids; /* share by its id */
     struct map crowd;     /* subscription by subscription_key, those of crowded nodes */
     uint32_t last_share_id;
+    struct filter_node *wide; /* the root of filters that begin with a wildcard */
 };
 
 struct subs {
+    uint64_t seed[2]; /* of subs_hash and the maps `exact` */
     struct shard shards[SHARDS];
     alignas(CACHE_LINE) _Atomic uint64_t epoch[SUBS_PARTS];
 };
@@ -103,11 +105,42 @@ struct prefixes {
 
 struct prefixes subs_prefixes(struct slice text);
 
-/* The root for this prefix of `text`, lent, or NULL. */
-struct filter_node *subs_root(const struct shard *shard, struct slice text, size_t prefix_len);
+/* The key of the child of `parent` (NULL: of the root) whose level (prefix) is the `len` bytes of
+ * `text` from `from` on; to PARENT + len bytes.  A byte behind the text is a slash. */
+static inline struct slice subs_level_key(uint8_t *out, const struct filter_node *parent,
+                                          struct slice text, size_t from, size_t len) {
+    size_t there = from + len > text.len ? text.len - from : len;
+    memcpy(out, &parent, PARENT);
+    if (there) memcpy(out + PARENT, text.at + from, there);
+    if (there < len) out[PARENT + there] = '/';
+    return slice_of(out, PARENT + len);
+}
 
-/* The child of `parent` for this level of a filter, lent; NULL: it has none. */
-struct filter_node *subs_child(const struct shard *shard, const struct filter_node *parent,
-                               struct slice level);
+/* ---- subs_search.c ------------------------------------------------------ */
+
+/* A node whose subscribers and shares belong to the answer. */
+struct hit {
+    const struct filter_node *node; /* lent */
+    unsigned query;
+};
+
+/* What there is to find for several topics at once, and what was found. */
+struct search {
+    /* of the caller */
+    struct subs *subs;
+    const struct subs_query *queries; /* lent */
+    const struct prefixes *prefixes;  /* lent: of each query's topic */
+    unsigned len;                     /* queries */
+    /* the answer: search_deinit frees it */
+    struct hit *hits;
+    size_t hits_len, hits_cap;
+    /* private */
+    struct step *steps;
+    size_t steps_len, steps_cap;
+};
+
+/* Fills in the hits; under the locks of the shards concerned. */
+void subs_search(struct search *x);
+void subs_search_deinit(struct search *x);
 
 #endif

@@ -77,21 +77,6 @@ static void collect(struct found *f, const struct filter_node *n) {
     f->nodes++;
 }
 
-/* Recursion is as deep as the trees, which TOPIC_LEVELS_MAX bounds (and a mount point). */
-static void walk(const struct shard *shard, const struct filter_node *n, struct slice topic,
-                 size_t at, struct found *f) {
-    struct slice level;
-    struct branch below = subs_below(n);
-    collect(f, below.hash); /* also the parent level itself */
-    if (!topic_next_level(topic, &at, &level)) {
-        collect(f, n);
-        return;
-    }
-    struct filter_node *child = subs_child(shard, n, level);
-    if (child) walk(shard, child, topic, at, f);
-    if (below.plus) walk(shard, below.plus, topic, at, f);
-}
-
 /* Of one session those without No Local first, see struct route_entry. */
 static int by_session(const void *a, const void *b) {
     const struct subscription *x = *(struct subscription *const *)a;
@@ -228,7 +213,7 @@ void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
 /* Those that its prefixes belong to, each once (whoever waits to change it would come between a
  * thread and its second lock), in the order in which they are locked. */
 struct shards {
-    struct shard *at[SUBS_PREFIXES];
+    struct shard *at[SUBS_PREFIXES * SUBS_TOGETHER];
     unsigned len;
 };
 
@@ -240,9 +225,11 @@ static void shards_add(struct shards *all, struct shard *shard) {
     all->at[i] = shard;
 }
 
-static void shards_lock(struct subs *s, const struct prefixes *p, struct shards *all) {
+static void shards_lock(struct subs *s, const struct prefixes *p, unsigned len,
+                        struct shards *all) {
     all->len = 0;
-    for (unsigned i = 0; i <= p->last; i++) shards_add(all, shard_of(s, p->part[i]));
+    for (; len; len--, p++)
+        for (unsigned i = 0; i <= p->last; i++) shards_add(all, shard_of(s, p->part[i]));
     for (unsigned i = 0; i < all->len; i++) pthread_rwlock_rdlock(&all->at[i]->lock);
 }
 
@@ -260,22 +247,33 @@ static struct subs_age age_of(const struct subs *s, const struct prefixes *p) {
     return age;
 }
 
+static void collect_hits(const struct search *x, struct found *found) {
+    for (size_t i = 0; i < x->hits_len; i++) __builtin_prefetch(subs_of(x->hits[i].node)[0]);
+    for (size_t i = 0; i < x->hits_len; i++) collect(&found[x->hits[i].query], x->hits[i].node);
+}
+
+void subs_match_all(struct subs *s, unsigned worker, enum overlapping overlapping,
+                    const struct subs_query *queries, unsigned len) {
+    struct prefixes p[SUBS_TOGETHER];
+    struct found found[SUBS_TOGETHER];
+    struct shards locked;
+    struct search x = { .subs = s, .queries = queries, .prefixes = p, .len = len };
+    for (unsigned i = 0; i < len; i++) {
+        p[i] = subs_prefixes(queries[i].topic);
+        found_init(&found[i], worker, overlapping);
+        entries_reset(queries[i].out);
+    }
+    shards_lock(s, p, len, &locked);
+    for (unsigned i = 0; i < len; i++) queries[i].out->age = age_of(s, &p[i]);
+    subs_search(&x);
+    collect_hits(&x, found);
+    for (unsigned i = 0; i < len; i++) build(&found[i], queries[i].out);
+    shards_unlock(&locked);
+    subs_search_deinit(&x);
+}
+
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out) {
-    struct prefixes p = subs_prefixes(topic);
-    struct shards locked;
-    struct found f;
-    bool is_system = slice_starts(topic, SLICE("$")); /* no first wildcard [MQTT-4.7.2-1] */
-    found_init(&f, worker, overlapping);
-    entries_reset(out);
-    shards_lock(s, &p, &locked);
-    out->age = age_of(s, &p);
-    collect(&f, map_find(&shard_of(s, p.part[p.last])->exact, topic));
-    for (unsigned i = is_system; i <= p.last; i++) {
-        const struct shard *shard = shard_of(s, p.part[i]);
-        const struct filter_node *root = subs_root(shard, topic, p.len[i]);
-        if (root) walk(shard, root, topic, p.len[i], &f);
-    }
-    build(&f, out);
-    shards_unlock(&locked);
+    subs_match_all(s, worker, overlapping, &(struct subs_query){ topic, subs_hash(s, topic), out },
+                   1);
 }
