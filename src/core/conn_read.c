@@ -8,6 +8,7 @@
 #include "core/conn.h"
 
 #include "base/mem.h"
+#include "core/ahead.h"
 #include "core/auth.h"
 #include "core/config.h"
 #include "core/flow.h"
@@ -52,6 +53,7 @@ static bool may_parse(const struct conn *c) {
 
 /* Handles the whole packets at the start of `s`; gives the bytes they took. */
 static size_t parse(struct conn *c, struct slice s) {
+    struct worker *w = c->worker; /* the connection may leave for another */
     size_t at = 0;
     c->packet_len = 0;
     while (at < s.len && may_parse(c)) {
@@ -70,8 +72,10 @@ static size_t parse(struct conn *c, struct slice s) {
             break;
         }
         at += f.head_len + f.body_len;
+        ahead_set_input(w, c->is_mounted ? SLICE_NONE : slice_of(s.at + at, s.len - at));
         packets_handle(c, &f);
     }
+    ahead_clear(w);
     return at;
 }
 

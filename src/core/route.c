@@ -3,6 +3,7 @@
 #include "core/route.h"
 
 #include "base/mem.h"
+#include "core/ahead.h"
 #include "core/hooks.h"
 #include "mqtt/topic.h"
 
@@ -12,7 +13,8 @@ enum {
     ROUTES_MAX = 131072,     /* topics remembered per worker */
     RECEIVERS_MAX = 2000000, /* and receivers of all of them (24 bytes each) */
     SEEN_MAX = 65536,        /* topics met lately, by hash */
-    ROOM_MIN = 32,           /* bytes for a topic */
+    ROUTE_SIZE = 160,        /* bytes with a short topic */
+    ROOM_MAX = 1024,         /* for the topic of a route whose memory is kept */
     SPARE_MAX = 64           /* receivers of a route whose memory is kept */
 };
 
@@ -27,10 +29,11 @@ static void route_free(struct route *r) {
 }
 
 void route_drop(struct worker *w, struct route *r) {
-    if (w->route_spare || r->to.cap > SPARE_MAX)
+    bool is_large = r->to.cap > SPARE_MAX || r->room > ROOM_MAX;
+    if (is_large || w->route_spare_len == ROUTES_SPARE)
         route_free(r);
     else
-        w->route_spare = r;
+        w->route_spare[w->route_spare_len++] = r;
 }
 
 static size_t receivers_of(const struct route *r) {
@@ -41,17 +44,18 @@ static size_t receivers_of(const struct route *r) {
 
 static void route_enter(struct worker *w, struct route *r, unsigned place) {
     r->place = place;
-    w->route_hand[place] = r;
+    w->route_hand[place] = route_ref(r);
     w->route_receivers += receivers_of(r);
 }
 
 static void route_leave(struct worker *w, struct route *r) {
     w->route_receivers -= receivers_of(r);
+    r->place = ROUTE_NOWHERE;
     route_unref(w, r);
 }
 
 void route_cache_init(struct worker *w) {
-    map_init(&w->routes, route_key);
+    map_init_seeded(&w->routes, route_key, subs_seed(w->broker->subs));
     w->route_hand = xcalloc(ROUTES_MAX, sizeof(struct route *));
     w->route_seen = xcalloc(SEEN_MAX, sizeof *w->route_seen);
     w->route_len = w->route_at = 0;
@@ -73,34 +77,45 @@ void route_cache_deinit(struct worker *w) {
     map_deinit(&w->routes);
     free(w->route_hand);
     free(w->route_seen);
-    route_free(w->route_spare);
-    w->route_spare = NULL;
+    while (w->route_spare_len) route_free(w->route_spare[--w->route_spare_len]);
     w->route_hand = NULL;
     w->route_seen = NULL;
 }
 
 /* Room for a route, with what room for receivers the spare one has. */
 static struct route *route_alloc(struct worker *w, size_t topic_len) {
-    struct route *r = w->route_spare;
-    w->route_spare = NULL;
+    const size_t head = offsetof(struct route, topic_bytes);
+    struct route *r = w->route_spare_len ? w->route_spare[--w->route_spare_len] : NULL;
     if (r && r->room >= topic_len) return r;
     route_free(r);
-    size_t room = topic_len < ROOM_MIN ? ROOM_MIN : topic_len;
-    r = xmalloc(sizeof *r + room);
-    r->room = (uint32_t)room;
+    size_t size = head + topic_len < ROUTE_SIZE ? ROUTE_SIZE : head + topic_len;
+    r = xmalloc(size < sizeof *r ? sizeof *r : size);
+    r->room = (uint32_t)(size - head);
     r->to = (struct route_entries){ 0 };
     return r;
 }
 
-static struct route *route_new(struct worker *w, struct slice topic, uint64_t hash) {
+/* All but its receivers. */
+static struct route *route_begin(struct worker *w, struct slice topic, uint64_t hash) {
     struct route *r = route_alloc(w, topic.len);
-    *r = (struct route){ .refs = 1, .room = r->room, .to = r->to, .hash = hash };
+    *r = (struct route){
+        .refs = 1, .room = r->room, .to = r->to, .hash = hash, .place = ROUTE_NOWHERE
+    };
     memcpy(r->topic_bytes, topic.at, topic.len);
     r->topic = slice_of(r->topic_bytes, topic.len);
     r->levels = topic_levels(topic);
     r->policy = w->policies;
     r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
-    subs_match(w->broker->subs, w->id, topic, (enum overlapping)w->config->overlapping, &r->to);
+    return r;
+}
+
+static void route_match(struct worker *w, const struct subs_query *queries, unsigned len) {
+    subs_match_all(w->broker->subs, w->id, (enum overlapping)w->config->overlapping, queries, len);
+}
+
+static struct route *route_new(struct worker *w, struct slice topic, uint64_t hash) {
+    struct route *r = route_begin(w, topic, hash);
+    route_match(w, &(struct subs_query){ topic, hash, &r->to }, 1);
     return r;
 }
 
@@ -115,6 +130,7 @@ static unsigned place_for(struct worker *w) {
         if (!r->referenced) {
             map_del_hashed(&w->routes, r->topic, r->hash);
             route_leave(w, r);
+            __builtin_prefetch(w->route_hand[w->route_at]); /* likely the next to go */
             return place;
         }
         r->referenced = false;
@@ -129,38 +145,76 @@ static bool seen_before(struct worker *w, uint64_t hash) {
     return before;
 }
 
+/* In place of one that is out of date. */
+static void route_replace(struct worker *w, struct route *r, struct route *old) {
+    route_enter(w, r, old->place);
+    map_put_hashed(&w->routes, r, r->hash);
+    route_leave(w, old);
+}
+
 /* With the cache full a topic has to come twice to be remembered: those that come once
  * pass by without driving out the others. */
-static struct route *route_add(struct worker *w, struct slice topic, uint64_t hash) {
-    route_forget(w, &w->route_passing);
-    struct route *r = route_new(w, topic, hash);
-    if (w->route_len == ROUTES_MAX && !seen_before(w, hash)) {
-        w->route_passing = r;
-        return r;
-    }
+static void route_remember(struct worker *w, struct route *r) {
+    if (w->route_len == ROUTES_MAX && !seen_before(w, r->hash)) return;
     /* Many receivers of many topics: building such a route costs no more than delivering
      * to it, so starting anew is cheap enough. */
     if (w->route_receivers > RECEIVERS_MAX) route_cache_clear(w);
     route_enter(w, r, place_for(w));
-    map_put_hashed(&w->routes, r, hash);
-    return r;
-}
-
-static struct route *route_renew(struct worker *w, struct route *old) {
-    struct route *r = route_new(w, old->topic, old->hash);
-    route_enter(w, r, old->place);
-    map_put_hashed(&w->routes, r, r->hash); /* in place of the old one */
-    route_leave(w, old);
-    return r;
+    map_put_hashed(&w->routes, r, r->hash);
 }
 
 struct route *route_find(struct worker *w, struct slice topic) {
     uint64_t hash = map_hash(&w->routes, topic);
-    struct route *r = map_find_hashed(&w->routes, topic, hash);
-    if (!r) return route_add(w, topic, hash);
-    if (!route_is_current(w, r)) r = route_renew(w, r);
-    r->referenced = true;
+    struct route *r = map_find_hashed(&w->routes, topic, hash), *old = r;
+    if (!old || !route_is_current(w, old)) {
+        r = route_new(w, topic, hash);
+        if (old)
+            route_replace(w, r, old);
+        else
+            route_remember(w, r);
+        route_forget(w, &w->route_passing);
+        w->route_passing = r;
+    }
+    r->referenced = old != NULL;
     return r;
+}
+
+void route_prepare(struct worker *w, const struct slice *topics, struct route **out, unsigned len) {
+    struct subs_query queries[SUBS_TOGETHER];
+    uint64_t hash[SUBS_TOGETHER];
+    unsigned fresh = 0;
+    for (unsigned i = 0; i < len; i++) {
+        hash[i] = map_hash(&w->routes, topics[i]);
+        map_prefetch(&w->routes, hash[i]);
+    }
+    for (unsigned i = 0; i < len; i++) {
+        const uint8_t *likely = map_peek(&w->routes, hash[i]);
+        for (size_t at = 0; at < ROUTE_SIZE && likely; at += CACHE_LINE)
+            __builtin_prefetch(likely + at);
+    }
+    for (unsigned i = 0; i < len; i++) {
+        struct route *r = map_find_hashed(&w->routes, topics[i], hash[i]);
+        if (r && route_is_current(w, r)) {
+            __builtin_prefetch(r->to.at);
+            out[i] = route_ref(r);
+            continue;
+        }
+        out[i] = route_begin(w, topics[i], hash[i]);
+        queries[fresh++] = (struct subs_query){ topics[i], hash[i], &out[i]->to };
+    }
+    if (fresh) route_match(w, queries, fresh);
+}
+
+bool route_use(struct worker *w, struct route *r) {
+    if (r->policy != w->policies || !route_is_current(w, r)) return false;
+    struct route *old =
+        r->place == ROUTE_NOWHERE ? map_find_hashed(&w->routes, r->topic, r->hash) : r;
+    if (!old)
+        route_remember(w, r);
+    else if (old != r)
+        route_replace(w, r, old);
+    r->referenced = old != NULL;
+    return true;
 }
 
 struct route *route_again(struct worker *w, struct slice topic, struct route **memo) {
@@ -170,8 +224,8 @@ struct route *route_again(struct worker *w, struct slice topic, struct route **m
         r->referenced = true;
         return r;
     }
-    r = route_find(w, topic);
-    route_ref(r); /* first: the topic may be the old one's */
+    r = ahead_route(w, topic, r);
+    if (!r) r = route_ref(route_find(w, topic)); /* before: the topic may be the old one's */
     route_forget(w, memo);
     return *memo = r;
 }

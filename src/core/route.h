@@ -10,11 +10,13 @@
 #include "core/subs.h"
 #include "core/worker.h"
 
+#define ROUTE_NOWHERE UINT32_MAX
+
 /* What the cache knows of one topic; immutable, counted while in use. */
 struct route {
     uint32_t refs;
     uint32_t wants;  /* HOOK_BITs whose filters match */
-    unsigned place;  /* in the eviction ring */
+    unsigned place;  /* in the eviction ring; ROUTE_NOWHERE: the cache does not have it */
     uint32_t room;   /* bytes for the topic */
     uint64_t hash;   /* of the topic, as the cache has it */
     unsigned levels; /* of the topic */
@@ -31,6 +33,11 @@ struct route *route_find(struct worker *w, struct slice topic);
  * own reference to that route, which route_forget gives back. */
 struct route *route_again(struct worker *w, struct slice topic, struct route **memo);
 void route_forget(struct worker *w, struct route **memo);
+/* The routes of topics that will be asked for, SUBS_TOGETHER at most, from the cache or fresh:
+ * together they take a fraction of the time.  A reference to each; the cache learns nothing. */
+void route_prepare(struct worker *w, const struct slice *topics, struct route **out, unsigned len);
+/* Its topic is asked for now: false when it is no longer what route_find would give. */
+bool route_use(struct worker *w, struct route *r);
 /* Is the route what a fresh look-up would give?  (Hooks aside: see `policy`.) */
 static inline bool route_is_current(const struct worker *w, const struct route *r) {
     return subs_current(w->broker->subs, &r->to.age);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "core/ahead.h"
 #include "core/client.h"
 #include "core/conn.h"
 #include "core/delivery.h"
@@ -204,6 +205,7 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     slots_init_at(&w->sessions, id * SLOTS_MAX);
     map_init(&w->by_id, session_key);
     route_cache_init(w);
+    ahead_init(w);
     w->held_again.closure =
         (struct closure){ .fn = on_held_again, .obj = w, .name = "deliver hooks" };
     w->sweep.closure = (struct closure){ .fn = on_sweep, .obj = w, .name = "retained sweep" };
@@ -232,6 +234,7 @@ static void worker_deinit(struct worker *w) {
     w->hooks->retire(w->hooks, true);
     w->hooks = &hooks_none;
     config_free(w->config);
+    ahead_deinit(w);
     route_cache_deinit(w);
     publish_pool_deinit(w);
     map_deinit(&w->by_id);

@@ -82,6 +82,8 @@ struct broker {
     bool is_over; /* the threads have ended */
 };
 
+enum { ROUTES_SPARE = 16 };
+
 struct worker {
     /* set before the thread starts, then read-only */
     unsigned id;
@@ -118,13 +120,15 @@ struct worker {
     unsigned policies; /* that have been in place, this one included */
     struct map routes; /* struct route by topic: the route cache */
     /* private to route.c: */
-    struct route **route_hand;   /* owned: eviction ring */
-    struct route *route_passing; /* owned reference: lent, but not remembered */
-    struct route *route_arrived; /* owned reference: of what another worker sent last */
-    struct route *route_spare;   /* owned: without a reference, for the next one */
-    uint16_t *route_seen;        /* owned: marks of topics met lately */
+    struct route **route_hand;               /* owned: eviction ring */
+    struct route *route_passing;             /* owned reference: lent, but not remembered */
+    struct route *route_arrived;             /* owned reference: of what another worker sent last */
+    struct route *route_spare[ROUTES_SPARE]; /* owned: without a reference, for the next ones */
+    unsigned route_spare_len;
+    uint16_t *route_seen; /* owned: marks of topics met lately */
     unsigned route_len, route_at;
     size_t route_receivers; /* of all routes remembered */
+    struct ahead *ahead;    /* owned; private to ahead.c */
     void *draft;            /* owned: memory for the next QoS 0 message, or NULL (message_draft) */
     struct fan *fan;        /* owned; private to conn_send.c */
     struct publish *free_publishes;

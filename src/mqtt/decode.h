@@ -51,6 +51,13 @@ int packet_decode(const struct frame *f, uint8_t version, struct packet *out);
 int publish_decode(const struct frame *f, uint8_t version, struct slice known,
                    struct pkt_publish *out);
 
+/* The topic a PUBLISH begins with, unchecked; SLICE_NONE when it is cut off. */
+static inline struct slice publish_topic(const struct frame *f) {
+    if (f->body_len < 2) return SLICE_NONE;
+    size_t len = (size_t)f->body[0] << 8 | f->body[1];
+    return len > f->body_len - 2 ? SLICE_NONE : slice_of(f->body + 2, len);
+}
+
 /* May a packet of this type bear the code?  MQTT 5.0, table 2-6; 3.x: its return codes. */
 bool reason_code_allowed(enum packet_type type, uint8_t version, uint8_t code);
 /* A code given by somebody who need not know the table, for a packet of MQTT 5.0: itself,
