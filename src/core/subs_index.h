@@ -124,6 +124,19 @@ struct hit {
     unsigned query;
 };
 
+/* A node to be looked for in a map. */
+struct step {
+    const struct map *map;            /* of a shard: `levels` or `exact` */
+    const struct filter_node *parent; /* NULL: a root, or in `exact` */
+    const struct filter_node *likely; /* what map_peek gave */
+    uint64_t hash;
+    uint32_t from, len; /* the bytes of the topic that are its level, prefix, or all */
+    uint16_t query;
+    bool is_exact;
+};
+
+enum { STEPS_FEW = 64, HITS_FEW = 16 };
+
 /* What there is to find for several topics at once, and what was found. */
 struct search {
     /* of the caller */
@@ -131,16 +144,19 @@ struct search {
     const struct subs_query *queries; /* lent */
     const struct prefixes *prefixes;  /* lent: of each query's topic */
     unsigned len;                     /* queries */
-    /* the answer: search_deinit frees it */
+    /* the answer */
     struct hit *hits;
     size_t hits_len, hits_cap;
     /* private */
     struct step *steps;
     size_t steps_len, steps_cap;
+    struct hit few_hits[HITS_FEW]; /* `hits`, until they are more; likewise: */
+    struct step few_steps[STEPS_FEW];
 };
 
 /* Fills in the hits; under the locks of the shards concerned. */
 void subs_search(struct search *x);
+/* Frees what subs_search has made. */
 void subs_search_deinit(struct search *x);
 
 #endif

@@ -257,7 +257,11 @@ void subs_match_all(struct subs *s, unsigned worker, enum overlapping overlappin
     struct prefixes p[SUBS_TOGETHER];
     struct found found[SUBS_TOGETHER];
     struct shards locked;
-    struct search x = { .subs = s, .queries = queries, .prefixes = p, .len = len };
+    struct search x;
+    x.subs = s;
+    x.queries = queries;
+    x.prefixes = p;
+    x.len = len;
     for (unsigned i = 0; i < len; i++) {
         p[i] = subs_prefixes(queries[i].topic);
         found_init(&found[i], worker, overlapping);

@@ -9,125 +9,123 @@
 #include "core/subs_index.h"
 #include "mqtt/topic.h"
 
-enum { STEPS_MIN = 64, HITS_MIN = 16 };
+#include <stdlib.h>
 
-/* A node to be looked for in a map of the shard. */
-struct step {
-    const struct shard *shard;
-    const struct filter_node *parent; /* NULL: a root */
-    uint64_t hash;
-    size_t from, len; /* the bytes of the topic that are its level, prefix, or all */
-    uint16_t query;
-    bool is_exact; /* in the map of filters without wildcards */
-};
-
-static void push_step(struct search *x, const struct step *step) {
-    if (x->steps_len == x->steps_cap) {
-        x->steps_cap = x->steps_cap ? x->steps_cap * 2 : STEPS_MIN;
-        x->steps = xrealloc(x->steps, x->steps_cap * sizeof *x->steps);
-    }
-    x->steps[x->steps_len++] = *step;
-    map_prefetch(step->is_exact ? &step->shard->exact : &step->shard->levels, step->hash);
+/* Twice the room, for what lay at `few` at first. */
+static void *grow(void *at, const void *few, size_t len, size_t *cap, size_t size) {
+    *cap = *cap * 2;
+    if (at != few) return xrealloc(at, *cap * size);
+    return memcpy(xmalloc(*cap * size), few, len * size);
 }
 
-static void push_hit(struct search *x, unsigned query, const struct filter_node *n) {
+/* A new step, with nothing in it. */
+static struct step *step_add(struct search *x) {
+    if (x->steps_len == x->steps_cap)
+        x->steps = grow(x->steps, x->few_steps, x->steps_len, &x->steps_cap, sizeof *x->steps);
+    return &x->steps[x->steps_len++];
+}
+
+static void hit_add(struct search *x, unsigned query, const struct filter_node *n) {
     if (!n) return;
-    if (x->hits_len == x->hits_cap) {
-        x->hits_cap = x->hits_cap ? x->hits_cap * 2 : HITS_MIN;
-        x->hits = xrealloc(x->hits, x->hits_cap * sizeof *x->hits);
-    }
+    if (x->hits_len == x->hits_cap)
+        x->hits = grow(x->hits, x->few_hits, x->hits_len, &x->hits_cap, sizeof *x->hits);
     x->hits[x->hits_len++] = (struct hit){ n, query };
     __builtin_prefetch(n);
 }
 
-/* A root, or a child of step->parent. */
-static void look_for_level(struct search *x, struct step *step) {
-    uint8_t key[PARENT + step->len];
-    struct slice topic = x->queries[step->query].topic;
-    step->hash = map_hash(&step->shard->levels,
-                          subs_level_key(key, step->parent, topic, step->from, step->len));
-    push_step(x, step);
+static void look_for_filter(struct search *x, const struct map *exact, unsigned query) {
+    struct step *step = step_add(x);
+    step->map = exact;
+    step->parent = NULL;
+    step->hash = x->queries[query].hash;
+    step->query = (uint16_t)query;
+    step->is_exact = true;
+    map_prefetch(exact, step->hash);
+}
+
+/* A child of `parent`, or a root. */
+static void look_for_level(struct search *x, const struct map *levels, unsigned query,
+                           const struct filter_node *parent, size_t from, size_t len) {
+    if (!levels->len) return;
+    struct step *step = step_add(x);
+    uint8_t key[PARENT + len];
+    step->map = levels;
+    step->parent = parent;
+    step->hash = map_hash(levels, subs_level_key(key, parent, x->queries[query].topic, from, len));
+    step->from = (uint32_t)from;
+    step->len = (uint32_t)len;
+    step->query = (uint16_t)query;
+    step->is_exact = false;
+    map_prefetch(levels, step->hash);
 }
 
 /* Goes on from a node whose levels match those of the topic before `at`, and from the `+` below
  * it. */
-static void visit(struct search *x, const struct step *from, const struct filter_node *n,
-                  size_t at) {
-    struct slice topic = x->queries[from->query].topic, level;
+static void visit(struct search *x, const struct map *levels, unsigned query,
+                  const struct filter_node *n, size_t at) {
+    struct slice topic = x->queries[query].topic, level;
     while (n) {
         struct branch below = subs_below(n);
-        struct step child = *from;
-        push_hit(x, from->query, below.hash); /* also the parent level itself */
-        child.parent = n;
-        child.from = at;
+        size_t from = at;
+        hit_add(x, query, below.hash); /* also the parent level itself */
         if (!topic_next_level(topic, &at, &level)) {
-            push_hit(x, from->query, n);
+            hit_add(x, query, n);
             return;
         }
-        child.len = level.len;
-        if (below.others) look_for_level(x, &child);
+        if (below.others) look_for_level(x, levels, query, n, from, level.len);
         n = below.plus;
     }
 }
 
 static void begin(struct search *x, unsigned query) {
     const struct prefixes *p = &x->prefixes[query];
-    struct slice topic = x->queries[query].topic;
-    struct step step = { .query = (uint16_t)query };
-    for (unsigned i = p->last; i; i--) {
-        step.shard = shard_of(x->subs, p->part[i]);
-        step.len = p->len[i];
-        if (i == p->last) {
-            struct step exact = step;
-            exact.is_exact = true;
-            exact.hash = x->queries[query].hash;
-            push_step(x, &exact);
-        }
-        if (step.shard->levels.len) look_for_level(x, &step);
-    }
-    step.shard = shard_of(x->subs, p->part[0]);
-    bool is_system = slice_starts(topic, SLICE("$")); /* no first wildcard [MQTT-4.7.2-1] */
-    if (!is_system) visit(x, &step, step.shard->wide, 0);
+    look_for_filter(x, &shard_of(x->subs, p->part[p->last])->exact, query);
+    for (unsigned i = p->last; i; i--)
+        look_for_level(x, &shard_of(x->subs, p->part[i])->levels, query, NULL, 0, p->len[i]);
+    const struct shard *wide = shard_of(x->subs, p->part[0]);
+    bool is_system = slice_starts(x->queries[query].topic, SLICE("$"));
+    if (!is_system) visit(x, &wide->levels, query, wide->wide, 0); /* [MQTT-4.7.2-1] */
 }
 
-static const struct map *map_of(const struct step *step) {
-    return step->is_exact ? &step->shard->exact : &step->shard->levels;
-}
-
-static void take_exact(struct search *x, const struct step *step) {
-    const struct subs_query *q = &x->queries[step->query];
-    push_hit(x, step->query, map_find_hashed(&step->shard->exact, q->topic, step->hash));
-}
-
-static void take_level(struct search *x, const struct step *step) {
-    uint8_t bytes[PARENT + step->len];
+/* What the look-up finds that has been announced. */
+static const struct filter_node *node_of(const struct search *x, const struct step *step) {
     struct slice topic = x->queries[step->query].topic;
-    struct slice key = subs_level_key(bytes, step->parent, topic, step->from, step->len);
-    size_t at = step->from + step->len + (step->parent != NULL); /* a prefix has its slash */
-    visit(x, step, map_find_hashed(&step->shard->levels, key, step->hash), at);
+    if (step->is_exact) return map_find_hashed(step->map, topic, step->hash);
+    uint8_t key[PARENT + step->len];
+    return map_find_hashed(
+        step->map, subs_level_key(key, step->parent, topic, step->from, step->len), step->hash);
 }
 
-/* What the announced look-ups find; x->steps may move meanwhile. */
-static void take(struct search *x, size_t i) {
-    struct step step = x->steps[i];
-    if (!map_peek(map_of(&step), step.hash)) return;
-    if (step.is_exact)
-        take_exact(x, &step);
+static void take(struct search *x, const struct step *step) {
+    if (!step->likely) return;
+    const struct filter_node *n = node_of(x, step);
+    size_t at =
+        (size_t)step->from + step->len + (step->parent != NULL); /* a prefix has its slash */
+    if (step->is_exact)
+        hit_add(x, step->query, n);
     else
-        take_level(x, &step);
+        visit(x, step->map, step->query, n, at); /* the last use of `step`: it may move */
 }
 
 void subs_search(struct search *x) {
+    x->hits = x->few_hits;
+    x->hits_cap = HITS_FEW;
+    x->steps = x->few_steps;
+    x->steps_cap = STEPS_FEW;
+    x->hits_len = x->steps_len = 0;
     for (unsigned i = 0; i < x->len; i++) begin(x, i);
     for (size_t done = 0, end; done < x->steps_len; done = end) {
         end = x->steps_len;
-        for (size_t i = done; i < end; i++)
-            __builtin_prefetch(map_peek(map_of(&x->steps[i]), x->steps[i].hash));
-        for (size_t i = done; i < end; i++) take(x, i);
+        for (size_t i = done; i < end; i++) {
+            struct step *step = &x->steps[i];
+            step->likely = map_peek(step->map, step->hash);
+            __builtin_prefetch(step->likely);
+        }
+        for (size_t i = done; i < end; i++) take(x, &x->steps[i]);
     }
 }
 
 void subs_search_deinit(struct search *x) {
-    xfree(x->steps);
-    xfree(x->hits);
+    if (x->hits != x->few_hits) free(x->hits);
+    if (x->steps != x->few_steps) free(x->steps);
 }
