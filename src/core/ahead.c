@@ -11,7 +11,10 @@
 
 #include <stdlib.h>
 
-enum { RECEIVERS_MAX = 64 }; /* of a topic whose successor is likely to be handled at once */
+enum {
+    ROUTES_MIN = 4096,  /* fewer are in the processor's cache: nothing is waited for */
+    RECEIVERS_MAX = 64, /* of a topic whose successor is likely to be handled at once */
+};
 
 struct ahead {
     struct slice input; /* lent: behind the packet being handled */
@@ -59,8 +62,9 @@ static void look_ahead(struct ahead *a, struct slice topic) {
 
 /* Many receivers or a hook can stop the client's input with every packet: what was looked up ahead
  * would be looked up in vain. */
-static bool goes_on(const struct route *last) {
-    return last && !last->wants && last->to.len + last->to.shares_len <= RECEIVERS_MAX;
+static bool is_worth_it(const struct worker *w, const struct route *last) {
+    if (!last || last->wants || w->route_len < ROUTES_MIN) return false;
+    return last->to.len + last->to.shares_len <= RECEIVERS_MAX;
 }
 
 /* Those before it were asked for in other ways, or not at all. */
@@ -74,7 +78,7 @@ struct route *ahead_route(struct worker *w, struct slice topic, const struct rou
     struct ahead *a = w->ahead;
     if (!a->input.at) return NULL;
     if (!is_next(w, a, topic)) {
-        if (!goes_on(last)) return NULL;
+        if (!is_worth_it(w, last)) return NULL;
         look_ahead(a, topic);
         if (a->len > 1)
             route_prepare(w, a->topic, a->route, a->len);

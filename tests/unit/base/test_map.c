@@ -165,6 +165,27 @@ static void a_cluster_across_the_end_survives_every_deletion(void **state) {
     free(pool);
 }
 
+static void one_hash_serves_maps_of_one_seed(void **state) {
+    (void)state;
+    static const uint64_t seed[2] = { 1, 2 };
+    struct item a = { .name = "x" }, b = { .name = "x" };
+    struct map m, n;
+    map_init_seeded(&m, item_key, seed);
+    map_init_seeded(&n, item_key, seed);
+    uint64_t hash = map_hash(&m, SLICE("x"));
+    map_prefetch(&m, hash);
+    assert_null(map_peek(&m, hash));
+    map_put(&m, &a);
+    map_put_hashed(&n, &b, hash);
+    map_prefetch(&m, hash);
+    assert_ptr_equal(map_peek(&m, hash), &a);
+    assert_ptr_equal(map_find_hashed(&n, SLICE("x"), hash), &b);
+    assert_null(map_peek(&m, hash + 1));
+    assert_null(map_peek(&m, hash + 8)); /* the same home */
+    map_deinit(&m);
+    map_deinit(&n);
+}
+
 static void a_sparse_map_gives_its_cells_back(void **state) {
     (void)state;
     enum { N = 10000 };
@@ -206,6 +227,7 @@ int main(void) {
         cmocka_unit_test(putting_again_replaces_and_gives_back),
         cmocka_unit_test(random_puts_and_dels_agree_with_an_array),
         cmocka_unit_test(a_cluster_across_the_end_survives_every_deletion),
+        cmocka_unit_test(one_hash_serves_maps_of_one_seed),
         cmocka_unit_test(a_sparse_map_gives_its_cells_back),
         cmocka_unit_test(a_walk_meets_each_object_once),
     };

@@ -488,14 +488,24 @@ static void check_shares(const struct model *m, const struct route_entries *e, c
     assert_int_equal(got, sum);
 }
 
-static void check_topic(struct index *x, struct model *m) {
-    char topic[TEXT];
-    struct route_entries e = { 0 };
-    random_name(m, topic, false);
-    subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
-    for (unsigned s = 0; s < SESSIONS; s++) check_entry(m, &e, s, topic);
-    check_shares(m, &e, topic);
-    route_entries_deinit(&e);
+/* Some topics at once: each gets what it would get alone. */
+static void check_topics(struct index *x, struct model *m) {
+    char topic[SUBS_TOGETHER][TEXT];
+    struct route_entries e[SUBS_TOGETHER] = { 0 };
+    struct subs_query queries[SUBS_TOGETHER];
+    unsigned len = 1 + rnd(&m->seed, SUBS_TOGETHER);
+    for (unsigned i = 0; i < len; i++) {
+        random_name(m, topic[i], false);
+        struct slice name = slice_str(topic[i]);
+        queries[i] = (struct subs_query){ name, subs_hash(x->subs, name), &e[i] };
+    }
+    subs_match_all(x->subs, 0, OVERLAPPING_ONCE, queries, len);
+    for (unsigned i = 0; i < len; i++) {
+        for (unsigned s = 0; s < SESSIONS; s++) check_entry(m, &e[i], s, topic[i]);
+        check_shares(m, &e[i], topic[i]);
+        assert_true(subs_current(x->subs, &e[i].age));
+        route_entries_deinit(&e[i]);
+    }
 }
 
 static void random_change(struct index *x, struct model *m) {
@@ -543,10 +553,29 @@ static void it_agrees_with_naive_matching(void **state) {
     m->seed = 88172645463325252u;
     for (int i = 0; i < 12000; i++) {
         random_change(x, m);
-        if (i % 2 == 0) check_topic(x, m);
+        if (i % 4 == 0) check_topics(x, m);
         if (i % 500 == 0) check_texts(x, m);
     }
     free(m);
+}
+
+/* Every way through eight levels, exact or `+`. */
+static void any_number_of_branches_is_followed(void **state) {
+    struct index *x = *state;
+    enum { LEVELS = 8, WAYS = 1 << LEVELS };
+    struct route_entries e = { 0 };
+    char text[2 * LEVELS];
+    for (unsigned way = 0; way < WAYS; way++) {
+        for (unsigned i = 0; i < LEVELS; i++) memcpy(&text[2 * i], way >> i & 1 ? "+/" : "a/", 2);
+        text[2 * LEVELS - 1] = '\0';
+        add(x, way % SESSIONS, text, &(struct subscribe_options){ 0 }, way + 1);
+    }
+    subs_match(x->subs, 0, SLICE("a/a/a/a/a/a/a/a"), OVERLAPPING_EACH, &e);
+    assert_int_equal(e.len, WAYS);
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < WAYS; i++) sum += e.identifiers[e.at[i].identifiers_at];
+    assert_int_equal(sum, WAYS * (WAYS + 1) / 2);
+    route_entries_deinit(&e);
 }
 
 static bool same_answer(const struct route_entries *a, const struct route_entries *b) {
@@ -598,6 +627,7 @@ int main(void) {
         INDEX(beginnings_that_fall_together_are_found_once),
         INDEX(beginnings_are_spread),
         INDEX(who_waits_to_change_goes_before_new_readers),
+        INDEX(any_number_of_branches_is_followed),
         INDEX(it_agrees_with_naive_matching),
         INDEX(a_stale_answer_is_never_called_current),
     };
