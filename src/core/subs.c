@@ -133,7 +133,8 @@ static struct share *share_of(struct filter_node *n) {
 }
 
 static struct filter_node *node_new(enum node_kind kind, struct slice key, uint16_t part) {
-    struct filter_node *n = xcalloc(1, sizeof *n + key.len);
+    size_t size = offsetof(struct filter_node, key) + key.len;
+    struct filter_node *n = xcalloc(1, size < sizeof *n ? sizeof *n : size);
     n->kind = (uint8_t)kind;
     n->part = part;
     n->len = (uint16_t)(kind == LEVEL ? key.len - PARENT : key.len);

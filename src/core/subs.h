@@ -18,14 +18,14 @@ struct filter_node; /* private: one filter that has subscribers */
 
 /* One session's subscription to one filter; owned by the index, listed by the session. */
 struct subscription {
+    struct subscription *next, **link; /* the session's list */
     struct subscription_key {
         struct filter_node *node;
         struct handle session;
-    } key;                             /* no padding: hashed as bytes */
-    struct subscription *next, **link; /* the session's list */
-    uint32_t at;                       /* place among the node's subscribers */
-    uint32_t identifier;               /* subscription identifier, 0: none */
+    } key;               /* no padding: hashed as bytes */
+    uint32_t identifier; /* subscription identifier, 0: none */
     struct subscribe_options options;
+    uint32_t at; /* place among the node's subscribers */
 };
 
 /* A subscriber as a route remembers it: overlapping subscriptions of one session are
