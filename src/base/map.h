@@ -46,6 +46,12 @@ static inline void map_prefetch(const struct map *m, uint64_t hash) {
 /* The object that a look-up by this hash is likely to give, NULL: it will give none.  Does not
  * touch the object. */
 void *map_peek(const struct map *m, uint64_t hash);
+/* As map_find_hashed, with what map_peek has given meanwhile. */
+static inline void *map_confirm(const struct map *m, void *likely, struct slice key,
+                                uint64_t hash) {
+    if (!likely || slice_eq(m->key(likely), key)) return likely;
+    return map_find_hashed(m, key, hash);
+}
 /* Files `obj` (borrowed until deleted) under its key; gives the object that had
  * this key before, or NULL. */
 void *map_put(struct map *m, void *obj);

@@ -179,30 +179,39 @@ struct route *route_find(struct worker *w, struct slice topic) {
     return r;
 }
 
+/* Asks memory for what the cache may have of them, all at once. */
+static void announce(const struct worker *w, const struct subs_query *asked, void **likely,
+                     unsigned len) {
+    for (unsigned i = 0; i < len; i++) map_prefetch(&w->routes, asked[i].hash);
+    for (unsigned i = 0; i < len; i++) {
+        const uint8_t *r = likely[i] = map_peek(&w->routes, asked[i].hash);
+        for (size_t at = 0; r && at < ROUTE_SIZE; at += CACHE_LINE) __builtin_prefetch(r + at);
+    }
+}
+
+/* The route that the cache has, with a reference, or one that is still to be matched. */
+static struct route *prepare(struct worker *w, const struct subs_query *asked, void *likely) {
+    struct route *r = map_confirm(&w->routes, likely, asked->topic, asked->hash);
+    if (!r || !route_is_current(w, r)) return route_begin(w, asked->topic, asked->hash);
+    __builtin_prefetch(r->to.at);
+    return route_ref(r);
+}
+
 void route_prepare(struct worker *w, const struct slice *topics, struct route **out, unsigned len) {
-    struct subs_query queries[SUBS_TOGETHER];
-    uint64_t hash[SUBS_TOGETHER];
+    struct subs_query asked[SUBS_TOGETHER];
+    void *likely[SUBS_TOGETHER];
     unsigned fresh = 0;
+    for (unsigned i = 0; i < len; i++)
+        asked[i] =
+            (struct subs_query){ .topic = topics[i], .hash = map_hash(&w->routes, topics[i]) };
+    announce(w, asked, likely, len);
     for (unsigned i = 0; i < len; i++) {
-        hash[i] = map_hash(&w->routes, topics[i]);
-        map_prefetch(&w->routes, hash[i]);
+        out[i] = prepare(w, &asked[i], likely[i]);
+        if (out[i]->place != ROUTE_NOWHERE) continue;
+        asked[i].out = &out[i]->to;
+        asked[fresh++] = asked[i];
     }
-    for (unsigned i = 0; i < len; i++) {
-        const uint8_t *likely = map_peek(&w->routes, hash[i]);
-        for (size_t at = 0; at < ROUTE_SIZE && likely; at += CACHE_LINE)
-            __builtin_prefetch(likely + at);
-    }
-    for (unsigned i = 0; i < len; i++) {
-        struct route *r = map_find_hashed(&w->routes, topics[i], hash[i]);
-        if (r && route_is_current(w, r)) {
-            __builtin_prefetch(r->to.at);
-            out[i] = route_ref(r);
-            continue;
-        }
-        out[i] = route_begin(w, topics[i], hash[i]);
-        queries[fresh++] = (struct subs_query){ topics[i], hash[i], &out[i]->to };
-    }
-    if (fresh) route_match(w, queries, fresh);
+    if (fresh) route_match(w, asked, fresh);
 }
 
 bool route_use(struct worker *w, struct route *r) {

@@ -1,7 +1,7 @@
 /* subs_index.h -- how the subscription index lies in memory (see the head of subs.c).
  *
- * For subs.c, which changes it, and subs_match.c, which reads it; each under the locks of
- * the shards concerned. */
+ * For subs.c, which changes it, subs_search.c and subs_match.c, which read it; each under the locks
+ * of the shards concerned. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_SUBS_INDEX_H
 #define SOL_CORE_SUBS_INDEX_H
@@ -128,7 +128,7 @@ struct hit {
 struct step {
     const struct map *map;            /* of a shard: `levels` or `exact` */
     const struct filter_node *parent; /* NULL: a root, or in `exact` */
-    const struct filter_node *likely; /* what map_peek gave */
+    void *likely;                     /* what map_peek gave: a filter_node */
     uint64_t hash;
     uint32_t from, len; /* the bytes of the topic that are its level, prefix, or all */
     uint16_t query;

@@ -90,10 +90,10 @@ static void begin(struct search *x, unsigned query) {
 /* What the look-up finds that has been announced. */
 static const struct filter_node *node_of(const struct search *x, const struct step *step) {
     struct slice topic = x->queries[step->query].topic;
-    if (step->is_exact) return map_find_hashed(step->map, topic, step->hash);
-    uint8_t key[PARENT + step->len];
-    return map_find_hashed(
-        step->map, subs_level_key(key, step->parent, topic, step->from, step->len), step->hash);
+    if (step->is_exact) return map_confirm(step->map, step->likely, topic, step->hash);
+    uint8_t bytes[PARENT + step->len];
+    struct slice key = subs_level_key(bytes, step->parent, topic, step->from, step->len);
+    return map_confirm(step->map, step->likely, key, step->hash);
 }
 
 static void take(struct search *x, const struct step *step) {

@@ -186,6 +186,23 @@ static void one_hash_serves_maps_of_one_seed(void **state) {
     map_deinit(&n);
 }
 
+/* Nobody can make two keys with one hash; should there be two, each is found. */
+static void keys_of_one_hash_are_told_apart(void **state) {
+    (void)state;
+    enum { HASH = 42 };
+    struct item a = { .name = "a" }, b = { .name = "b" };
+    struct map m;
+    map_init(&m, item_key);
+    map_put_hashed(&m, &a, HASH);
+    map_put_hashed(&m, &b, HASH);
+    void *likely = map_peek(&m, HASH);
+    assert_ptr_equal(map_confirm(&m, likely, SLICE("a"), HASH), &a);
+    assert_ptr_equal(map_confirm(&m, likely, SLICE("b"), HASH), &b);
+    assert_null(map_confirm(&m, likely, SLICE("c"), HASH));
+    assert_null(map_confirm(&m, NULL, SLICE("c"), HASH + 1));
+    map_deinit(&m);
+}
+
 static void a_sparse_map_gives_its_cells_back(void **state) {
     (void)state;
     enum { N = 10000 };
@@ -228,6 +245,7 @@ int main(void) {
         cmocka_unit_test(random_puts_and_dels_agree_with_an_array),
         cmocka_unit_test(a_cluster_across_the_end_survives_every_deletion),
         cmocka_unit_test(one_hash_serves_maps_of_one_seed),
+        cmocka_unit_test(keys_of_one_hash_are_told_apart),
         cmocka_unit_test(a_sparse_map_gives_its_cells_back),
         cmocka_unit_test(a_walk_meets_each_object_once),
     };
