@@ -13,7 +13,7 @@ enum {
     ROUTES_MAX = 131072,     /* topics remembered per worker */
     RECEIVERS_MAX = 2000000, /* and receivers of all of them (24 bytes each) */
     SEEN_MAX = 65536,        /* topics met lately, by hash */
-    ROUTE_SIZE = 160,        /* bytes with a short topic */
+    ROUTE_SIZE = 192,        /* bytes with a short topic */
     ROOM_MAX = 1024,         /* for the topic of a route whose memory is kept */
     SPARE_MAX = 64           /* receivers of a route whose memory is kept */
 };
