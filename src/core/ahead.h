@@ -13,8 +13,8 @@
 void ahead_init(struct worker *w);
 void ahead_deinit(struct worker *w);
 
-/* What has been read behind the packet that is handled next, lent; its topics stand for
- * themselves, without a mount point. */
+/* What has been read behind the packet that is handled next, lent; SLICE_NONE where topics do not
+ * stand for themselves but for some below a mount point. */
 void ahead_set_input(struct worker *w, struct slice rest);
 /* That input is over. */
 void ahead_clear(struct worker *w);
