@@ -17,7 +17,6 @@ enum {
 };
 
 struct ahead {
-    struct slice input; /* lent: behind the packet being handled */
     /* the first `at` of the `len` have had their turn */
     unsigned at, len;
     struct slice topic[SUBS_TOGETHER];  /* lent: in the input */
@@ -38,18 +37,13 @@ static void drop_rest(struct worker *w, struct ahead *a) {
     while (a->at < a->len) route_unref(w, a->route[a->at++]);
 }
 
-void ahead_set_input(struct worker *w, struct slice rest) {
-    w->ahead->input = rest;
-}
-
 void ahead_clear(struct worker *w) {
     drop_rest(w, w->ahead);
-    w->ahead->input = SLICE_NONE;
+    w->behind = SLICE_NONE;
 }
 
 /* Collects this topic and those that follow. */
-static void look_ahead(struct ahead *a, struct slice topic) {
-    struct slice rest = a->input;
+static void look_ahead(struct ahead *a, struct slice topic, struct slice rest) {
     struct frame f;
     a->at = a->len = 0;
     do {
@@ -76,10 +70,10 @@ static bool is_next(struct worker *w, struct ahead *a, struct slice topic) {
 
 struct route *ahead_route(struct worker *w, struct slice topic, const struct route *last) {
     struct ahead *a = w->ahead;
-    if (!a->input.at) return NULL;
+    if (!w->behind.at) return NULL;
     if (!is_next(w, a, topic)) {
         if (!is_worth_it(w, last)) return NULL;
-        look_ahead(a, topic);
+        look_ahead(a, topic, w->behind);
         if (a->len > 1)
             route_prepare(w, a->topic, a->route, a->len);
         else

@@ -13,14 +13,11 @@
 void ahead_init(struct worker *w);
 void ahead_deinit(struct worker *w);
 
-/* What has been read behind the packet that is handled next, lent; SLICE_NONE where topics do not
- * stand for themselves but for some below a mount point. */
-void ahead_set_input(struct worker *w, struct slice rest);
-/* That input is over. */
+/* The input that worker->behind is part of is over. */
 void ahead_clear(struct worker *w);
 
-/* The route of a topic of that input, as route_find would give it, with a reference; NULL: it has
- * not been looked up and need not be.  `last` is the client's route before, or NULL. */
+/* The route of a topic that is asked for now, as route_find would give it, with a reference; NULL:
+ * it has not been looked up and need not be.  `last` is the client's route before, or NULL. */
 struct route *ahead_route(struct worker *w, struct slice topic, const struct route *last);
 
 #endif

@@ -72,7 +72,7 @@ static size_t parse(struct conn *c, struct slice s) {
             break;
         }
         at += f.head_len + f.body_len;
-        ahead_set_input(w, c->is_mounted ? SLICE_NONE : slice_of(s.at + at, s.len - at));
+        w->behind = c->is_mounted ? SLICE_NONE : slice_of(s.at + at, s.len - at);
         packets_handle(c, &f);
     }
     ahead_clear(w);

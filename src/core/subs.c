@@ -200,9 +200,9 @@ static struct filter_node *child_get(struct shard *shard, struct filter_node *pa
                                      struct slice level) {
     uint8_t bytes[PARENT + level.len];
     struct slice key = subs_level_key(bytes, parent, level, 0, level.len);
+    if (!is_level(level, '+') && !is_level(level, '#')) return level_get(shard, key, parent->part);
     struct branch below = subs_below(parent);
     struct filter_node **wildcard = wildcard_of(&below, level);
-    if (!wildcard) return level_get(shard, key, parent->part);
     if (*wildcard) return *wildcard;
     *wildcard = node_new(LEVEL, key, parent->part);
     set_below(parent, below);

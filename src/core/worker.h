@@ -129,6 +129,8 @@ struct worker {
     unsigned route_len, route_at;
     size_t route_receivers; /* of all routes remembered */
     struct ahead *ahead;    /* owned; private to ahead.c */
+    struct slice behind;    /* lent: input that has come with the packet being handled; SLICE_NONE
+                               where topics stand for some below a mount point */
     void *draft;            /* owned: memory for the next QoS 0 message, or NULL (message_draft) */
     struct fan *fan;        /* owned; private to conn_send.c */
     struct publish *free_publishes;
