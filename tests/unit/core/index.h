@@ -47,6 +47,17 @@ static inline bool del(struct index *x, unsigned session, const char *filter) {
     return subs_del(x->subs, handle_of(session), slice_str(filter));
 }
 
+/* The one entry of that session, or NULL. */
+static inline const struct route_entry *entry_of(const struct route_entries *e, unsigned session) {
+    const struct route_entry *found = NULL;
+    for (uint32_t i = 0; i < e->len; i++) {
+        if (!handle_eq(e->at[i].session, handle_of(session))) continue;
+        assert_null(found); /* once a session */
+        found = &e->at[i];
+    }
+    return found;
+}
+
 #define INDEX(test) cmocka_unit_test_setup_teardown(test, index_setup, index_teardown)
 
 #endif

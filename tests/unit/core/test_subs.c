@@ -10,16 +10,6 @@
 #include <sched.h>
 #include <time.h>
 
-static const struct route_entry *entry_of(const struct route_entries *e, unsigned session) {
-    const struct route_entry *found = NULL;
-    for (uint32_t i = 0; i < e->len; i++) {
-        if (!handle_eq(e->at[i].session, handle_of(session))) continue;
-        assert_null(found); /* once a session */
-        found = &e->at[i];
-    }
-    return found;
-}
-
 static bool matches(struct index *x, unsigned session, const char *topic) {
     struct route_entries e = { 0 };
     subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
@@ -72,47 +62,6 @@ static void filters_match_as_the_standard_says(void **state) {
     }
 }
 
-static void overlapping_subscriptions_are_one_receiver(void **state) { /* 3.3.4 */
-    struct index *x = *state;
-    struct route_entries e = { 0 };
-    add(x, 1, "a/b", &qos0, 0);
-    add(x, 1, "a/+", &qos2, 21);
-    add(x, 1, "a/#", &qos1, 268435455);
-    add(x, 2, "#", &qos1, 0);
-    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
-    assert_int_equal(e.len, 2);
-    const struct route_entry *one = entry_of(&e, 1), *two = entry_of(&e, 2);
-    assert_int_equal(one->qos, 2);
-    assert_int_equal(one->identifiers_len, 2);
-    uint32_t first = e.identifiers[one->identifiers_at];
-    assert_int_equal(first ^ e.identifiers[one->identifiers_at + 1], 21 ^ 268435455);
-    assert_int_equal(two->qos, 1);
-    assert_int_equal(two->identifiers_len, 0);
-    route_entries_deinit(&e);
-}
-
-static void overlapping_subscriptions_may_be_a_receiver_each(void **state) {
-    struct index *x = *state;
-    struct route_entries e = { 0 };
-    unsigned seen = 0;
-    add(x, 1, "a/b", &qos0, 30);
-    add(x, 2, "#", &qos1, 0);
-    add(x, 1, "a/+", &(struct subscribe_options){ .qos = 2, .no_local = true }, 32);
-    add(x, 1, "$share/g/a/b", &qos1, 0);
-    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_EACH, &e);
-    assert_int_equal(e.len, 3);
-    assert_int_equal(e.shares_len, 1);
-    for (uint32_t i = 0; i < e.len; i++) {
-        const struct route_entry *one = &e.at[i];
-        seen |= 1u << one->qos;
-        assert_int_equal(one->no_local, one->qos == 2);
-        assert_int_equal(one->identifiers_len, one->qos != 1);
-        if (one->qos != 1) assert_int_equal(e.identifiers[one->identifiers_at], 30u + one->qos);
-    }
-    assert_int_equal(seen, 7);
-    route_entries_deinit(&e);
-}
-
 static void one_subscription_can_be_looked_for(void **state) {
     struct index *x = *state;
     add(x, 1, "a/+", &qos0, 0);
@@ -121,63 +70,6 @@ static void one_subscription_can_be_looked_for(void **state) {
     assert_true(subs_has(x->subs, handle_of(1), SLICE("$share/g/a")));
     assert_false(subs_has(x->subs, handle_of(2), SLICE("a/+")));
     assert_false(subs_has(x->subs, handle_of(1), SLICE("a")));
-}
-
-/* Of overlapping subscriptions the freest counts: what is not checked for one of them comes. */
-static void the_lowest_standing_counts(void **state) {
-    struct index *x = *state;
-    struct route_entries e = { 0 };
-    enum { LOCAL = 1, FOREIGN = 2 };
-    add(x, LOCAL, "#", &(struct subscribe_options){ .standing = STANDING_PARTLY }, 0);
-    add(x, LOCAL, "a/#",
-        &(struct subscribe_options){ .standing = STANDING_EXCEPT, .no_local = true }, 0);
-    add(x, FOREIGN, "#", &(struct subscribe_options){ .standing = STANDING_PARTLY }, 0);
-    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
-    assert_int_equal(entry_of(&e, LOCAL)->standing, STANDING_EXCEPT);
-    assert_int_equal(route_entry_own(entry_of(&e, LOCAL)).standing, STANDING_PARTLY);
-    assert_int_equal(entry_of(&e, FOREIGN)->standing, STANDING_PARTLY);
-    struct subs_age age = e.age;
-    struct subscription *sub = subs_find(x->subs, handle_of(LOCAL), SLICE("a/#"));
-    subs_set_standing(x->subs, sub, STANDING_GRANTED);
-    assert_false(subs_current(x->subs, &age));
-    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
-    assert_int_equal(entry_of(&e, LOCAL)->standing, STANDING_GRANTED);
-    assert_null(subs_find(x->subs, handle_of(FOREIGN), SLICE("a/#")));
-    route_entries_deinit(&e);
-}
-
-static void options_merge_as_wide_as_the_widest(void **state) {
-    struct index *x = *state;
-    struct route_entries e = { 0 };
-    add(x, 1, "a", &(struct subscribe_options){ .no_local = true }, 0);
-    add(x, 2, "a", &(struct subscribe_options){ .no_local = true }, 0);
-    add(x, 2, "+", &(struct subscribe_options){ .retain_as_published = true }, 0);
-    subs_match(x->subs, 0, SLICE("a"), OVERLAPPING_ONCE, &e);
-    assert_true(entry_of(&e, 1)->no_local);
-    assert_false(entry_of(&e, 1)->retain_as_published);
-    assert_false(entry_of(&e, 2)->no_local);
-    assert_true(entry_of(&e, 2)->retain_as_published);
-    route_entries_deinit(&e);
-}
-
-/* As many filters as match a topic of 17 levels, each with an identifier. */
-static void any_number_of_identifiers_is_kept(void **state) {
-    enum { LEVELS = 17 };
-    struct index *x = *state;
-    struct route_entries e = { 0 };
-    char filter[2 * LEVELS + 1], topic[2 * LEVELS + 1];
-    for (uint32_t n = 0; n < 1u << LEVELS; n++) {
-        for (unsigned i = 0; i < LEVELS; i++) {
-            filter[2 * i] = n >> i & 1 ? '+' : 'a';
-            topic[2 * i] = 'a';
-            filter[2 * i + 1] = topic[2 * i + 1] = i + 1 < LEVELS ? '/' : 0;
-        }
-        add(x, 1, filter, &qos0, n + 1);
-    }
-    subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
-    assert_int_equal(e.len, 1);
-    assert_int_equal(e.at[0].identifiers_len, 1u << LEVELS);
-    route_entries_deinit(&e);
 }
 
 static void subscribing_again_replaces(void **state) { /* [MQTT-3.8.4-3] */
@@ -238,37 +130,6 @@ static void the_longest_levels_have_their_place(void **state) {
         free(filter);
         free(topic);
     }
-}
-
-static void a_share_lists_its_members_apart(void **state) { /* 4.8.2 */
-    struct index *x = *state;
-    struct route_entries e = { 0 };
-    add(x, 1, "$share/g/a/+", &qos1, 9);
-    add(x, 2, "$share/g/a/+", &qos2, 0);
-    add(x, 1, "a/b", &qos0, 4);
-    add(x, 3, "$share/h/a/b", &qos0, 0);
-    subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
-    assert_int_equal(e.len, 1);
-    assert_int_equal(e.shares_len, 2);
-    unsigned members = 0;
-    for (unsigned i = 0; i < 2; i++) {
-        const struct route_share *share = &e.shares[i];
-        struct route_entries alone = { 0 };
-        assert_true(share->first >= e.len);
-        members += share->len;
-        subs_share(x->subs, share->id, &alone);
-        assert_int_equal(alone.len, 0);
-        assert_int_equal(alone.shares_len, 1);
-        assert_int_equal(alone.shares[0].len, share->len);
-        route_entries_deinit(&alone);
-    }
-    assert_int_equal(members, 3);
-    uint32_t id = e.shares[0].id;
-    route_entries_deinit(&e);
-    for (unsigned i = 1; i <= 3; i++) subs_del_all(x->subs, &x->lists[i]);
-    subs_share(x->subs, id, &e);
-    assert_int_equal(e.shares_len, 0);
-    route_entries_deinit(&e);
 }
 
 static void epochs_change_with_what_matters_only(void **state) {
@@ -612,17 +473,11 @@ static void a_stale_answer_is_never_called_current(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         INDEX(filters_match_as_the_standard_says),
-        INDEX(overlapping_subscriptions_are_one_receiver),
-        INDEX(overlapping_subscriptions_may_be_a_receiver_each),
         INDEX(one_subscription_can_be_looked_for),
-        INDEX(options_merge_as_wide_as_the_widest),
-        INDEX(the_lowest_standing_counts),
-        INDEX(any_number_of_identifiers_is_kept),
         INDEX(subscribing_again_replaces),
         INDEX(what_is_not_there_cannot_be_deleted),
         INDEX(the_text_of_a_filter_comes_back),
         INDEX(the_longest_levels_have_their_place),
-        INDEX(a_share_lists_its_members_apart),
         INDEX(epochs_change_with_what_matters_only),
         INDEX(beginnings_that_fall_together_are_found_once),
         INDEX(beginnings_are_spread),
