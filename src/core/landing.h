@@ -4,8 +4,8 @@
  * not copied: its message is *lent* the place where it has landed.  Reads go behind what is
  * lent.  When there is no room left, the payloads of those who are still there are moved to
  * memory of their own, and so is that of a message which other threads are to see
- * (message_share).  So nothing is pinned: who keeps a message keeps its bytes, no more, and
- * need not know where they lie.
+ * (message_share).  So nothing is pinned: who keeps a message keeps its bytes, no more (one that
+ * has adopted its packet at most four times as many), and need not know where they lie.
  *
  * One worker's thread; a message that is not lent belongs to whoever holds it. */
 /* SPDX-License-Identifier: BSD-2-Clause */
