@@ -12,7 +12,6 @@
 #include "core/config.h"
 #include "core/flow.h"
 #include "core/gate.h"
-#include "core/packets.h"
 #include "core/review.h"
 #include "core/route.h"
 #include "core/session.h"

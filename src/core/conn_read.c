@@ -138,6 +138,7 @@ static void parse_tail(struct conn *c) {
 /* The landing's room for a read.  Who has still to read what is lent there gets it now; what
  * is left then moves. */
 static uint8_t *input_room(struct worker *w, size_t want) {
+    _Static_assert((int)INPUT_LARGE <= (int)LANDING_BYTES, "an empty landing has it");
     struct landing *l = &w->landing;
     uint8_t *room;
     while (!(room = landing_room(l, want))) {

@@ -40,11 +40,12 @@ static void send_to(const struct delivering *d, unsigned to, const struct parcel
 
 static unsigned send_to_all(const struct delivering *d, const struct route_entries *r) {
     unsigned n = 0;
-    struct route_entry *e = r->at + r->far_at, *end = e + r->far_len;
+    uint32_t at = r->far_at, end = at + r->far_len;
     for (uint64_t workers = r->remote; workers; workers &= workers - 1, n++) {
         unsigned worker = (unsigned)__builtin_ctzll(workers);
-        struct parcel p = { .message = d->message, .age = &r->age, .to = e };
-        for (; e != end && handle_owner(e->session) == worker; e++) p.to_len++;
+        struct parcel p = { .message = d->message, .age = &r->age };
+        if (at < end) p.to = &r->at[at];
+        for (; at < end && handle_owner(r->at[at].session) == worker; at++) p.to_len++;
         send_to(d, worker, &p);
     }
     return n;

@@ -8,8 +8,8 @@
 #include "core/helpers.h"
 #include "core/message.h"
 #include "core/fanout.h"
-#include "core/route.h"
 #include "core/session.h"
+#include "core/subs.h"
 #include "core/worker.h"
 
 #include <stdlib.h>
@@ -98,14 +98,16 @@ static struct mail_messages *batch_for(struct worker *w, unsigned to, size_t siz
     return w->outbox[to];
 }
 
-/* Bytes of the address behind a letter. */
-static size_t address_size(unsigned to_len) {
-    return to_len ? sizeof(struct subs_age) + to_len * sizeof(struct route_entry) : 0;
-}
-
 static size_t padded(size_t size) {
     size_t unit = _Alignof(struct letter);
     return (size + unit - 1) / unit * unit;
+}
+
+/* Bytes of the address behind a letter; a message may follow. */
+static size_t address_size(unsigned to_len) {
+    _Static_assert(_Alignof(struct message) <= _Alignof(struct letter),
+                   "copies lie behind letters");
+    return to_len ? padded(sizeof(struct subs_age) + to_len * sizeof(struct route_entry)) : 0;
 }
 
 bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
