@@ -122,6 +122,7 @@ struct grant_publish {
     bool retain;
 };
 
+/* What they say of a message.  `now_ms` is the loop's clock, here and below: some are over. */
 struct grant_answer grants_publish(const struct grants *all, const struct grant_publish *what,
                                    uint64_t now_ms);
 /* A filter to subscribe to, without $share/. */

@@ -27,12 +27,13 @@ struct landing {
 
 enum { LANDING_BYTES = 524288 };
 
+/* An empty one, with its memory. */
 void landing_init(struct landing *l);
 /* Nothing is lent any more. */
 void landing_deinit(struct landing *l);
 
-/* Lends the place for the next read, `want` bytes (<= LANDING_BYTES) and what is behind
- * them; NULL: something has to be moved first. */
+/* Lends the place for the next read, `want` bytes (<= LANDING_BYTES) at least; NULL: something
+ * has to be moved first. */
 uint8_t *landing_room(struct landing *l, size_t want);
 /* Does `s` lie there? */
 static inline bool landing_holds(const struct landing *l, struct slice s) {

@@ -103,6 +103,7 @@ struct prefixes {
     uint16_t part[SUBS_PREFIXES]; /* that filters with this for their longest belong to */
 };
 
+/* Of any text, no wildcard of which need be valid. */
 struct prefixes subs_prefixes(struct slice text);
 
 /* The key of the child of `parent` (NULL: of the root) whose level (prefix) is the `len` bytes of
