@@ -59,6 +59,7 @@ struct loop {
     unsigned events_cap, events_max;
     /* deferred closures, the last one first */
     struct deferred *deferred;
+    struct inlet *inlets, *next_inlet; /* to be looked at in this turn */
     uint64_t next_patient; /* u64_of its handle: the first that got no turn; 0: all had theirs */
     /* time */
     struct wheel wheel;
@@ -150,6 +151,7 @@ void loop_free(struct loop *loop) {
     for (struct watch *w; (w = slots_next(&loop->watches, &at));) loop_unwatch(loop, w);
     slots_deinit(&loop->watches);
     while (loop->deferred) loop_undefer(loop->deferred);
+    while (loop->inlets) loop_inlet_del(loop, loop->inlets);
     wheel_deinit(&loop->wheel);
     free(loop->changes);
     free(loop->refused);
@@ -231,6 +233,7 @@ static int tell_kernel(const struct loop *loop, const struct watch *w) {
     if (w->want & LOOP_WRITE) ev.events |= EPOLLOUT;
     if (w->want & LOOP_HANGUP && !w->is_exclusive) ev.events |= EPOLLRDHUP;
     if (w->is_exclusive) ev.events |= EPOLLEXCLUSIVE;
+    if (w->is_edge) ev.events |= EPOLLET;
     int op = w->have & KNOWN ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     if (w->is_exclusive && op == EPOLL_CTL_MOD) { /* which the kernel does not do for these */
         (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);
@@ -400,6 +403,40 @@ static void run_deferred(struct loop *loop) {
     }
 }
 
+/* ---- inlets -------------------------------------------------------------- */
+
+void loop_inlet_add(struct loop *loop, struct inlet *in) {
+    in->next = loop->inlets;
+    in->link = &loop->inlets;
+    if (in->next) in->next->link = &in->next;
+    loop->inlets = in;
+}
+
+void loop_inlet_del(struct loop *loop, struct inlet *in) {
+    if (!in->link) return;
+    if (loop->next_inlet == in) loop->next_inlet = in->next;
+    *in->link = in->next;
+    if (in->next) in->next->link = in->link;
+    in->link = NULL;
+    closure_deinit(&in->closure);
+}
+
+static bool inlets_empty(const struct loop *loop) {
+    for (struct inlet *in = loop->inlets; in; in = in->next)
+        if (!in->is_empty(in, true)) return false;
+    return true;
+}
+
+static void take_inlets(struct loop *loop) {
+    loop->next_inlet = loop->inlets;
+    for (struct inlet *in; (in = loop->next_inlet);) {
+        loop->next_inlet = in->next;
+        if (!in->is_empty(in, false)) closure_run(loop, &in->closure, 0);
+    }
+}
+
+/* ---- the slice ----------------------------------------------------------- */
+
 /* `patient` events, see dispatch_impatient; timers are due if has_due. */
 static void run_costly(struct loop *loop, unsigned patient, bool has_due) {
     bool timers_first = has_due && (!patient || loop->are_timers_next);
@@ -440,8 +477,8 @@ void loop_each(struct loop *loop, bool (*fn)(void *obj, const struct loop_item *
 
 /* ---- the turn ------------------------------------------------------------ */
 
-/* How long to wait.  The cached clock is as old as the turn; the time-out is computed
- * from a fresh reading and rounded up, a timer is late rather than early. */
+/* How long timers and deferred work allow to wait.  The cached clock is as old as the turn; the
+ * time-out is computed from a fresh reading and rounded up, a timer is late rather than early. */
 static int wait_ms(const struct loop *loop, int max_wait_ms) {
     if (max_wait_ms == 0 || loop->deferred || loop->refused_len) return 0;
     uint64_t next_ms = wheel_next(&loop->wheel);
@@ -455,12 +492,14 @@ static int wait_ms(const struct loop *loop, int max_wait_ms) {
 int loop_turn(struct loop *loop, int max_wait_ms) {
     must(!loop->in_turn);
     apply_changes(loop);
-    int n =
-        epoll_wait(loop->epoll_fd, loop->events, (int)loop->events_cap, wait_ms(loop, max_wait_ms));
+    int wait = wait_ms(loop, max_wait_ms);
+    if (wait && !inlets_empty(loop)) wait = 0;
+    int n = epoll_wait(loop->epoll_fd, loop->events, (int)loop->events_cap, wait);
     if (n < 0 && errno != EINTR) return -errno;
     loop->turn_from_ns = loop_clock_refresh(loop);
     loop->in_turn = true;
     dispatch_refused(loop);
+    take_inlets(loop);
     unsigned patient = n > 0 ? dispatch_impatient(loop, (unsigned)n) : 0;
     bool has_due = wheel_turn(&loop->wheel, loop_now_ms(loop));
     run_deferred(loop);

@@ -1,7 +1,7 @@
 /* loop.h -- one epoll instance, its timers and its deferred work.
  *
- * A turn: apply the collected interest changes, wait, run the closures of the events, run
- * the deferred list; if there are any, run the closures of patient watches and the timers
+ * A turn: apply the collected interest changes, wait, run the closures of the inlets and of the
+ * events, run the deferred list; if there are any, run the closures of patient watches and the timers
  * that are due, and the deferred list again.
  * Everything belongs to the thread that runs the loop; other threads reach it through a mailbox
  * only.
@@ -48,6 +48,8 @@ struct watch {
     /* Several loops watch the descriptor, and one of those that wait is woken, not all.  It is
      * told of no LOOP_HANGUP by itself. */
     bool is_exclusive;
+    /* Told of each time it becomes ready, not as long as it is. */
+    bool is_edge;
     /* private to loop.c */
     struct handle handle;
     uint32_t dirty;     /* 1 + index in the list of changes, 0: none */
@@ -67,6 +69,16 @@ struct deferred {
     struct closure closure;
     /* private to loop.c */
     struct deferred *next, **link;
+};
+
+/* What other threads leave for this one, looked at in every turn: they need to wake the loop only
+ * while it waits.  The functions run on the loop's thread. */
+struct inlet {
+    struct closure closure; /* takes what is there, or some of it */
+    /* Is nothing there?  While `waits`, whoever leaves something from here on wakes the loop. */
+    bool (*is_empty)(struct inlet *in, bool waits);
+    /* private to loop.c */
+    struct inlet *next, **link;
 };
 
 struct clock;
@@ -104,6 +116,11 @@ void loop_unwatch(struct loop *loop, struct watch *w);
 /* Likewise, but close() follows at once, which takes a descriptor without duplicates out of
  * epoll by itself: one system call less. */
 void loop_abandon(struct loop *loop, struct watch *w);
+
+/* Look at `in` in every turn, before the events; borrows it until loop_inlet_del, which is
+ * harmless when it was not added and frees the closure's uuid. */
+void loop_inlet_add(struct loop *loop, struct inlet *in);
+void loop_inlet_del(struct loop *loop, struct inlet *in);
 
 /* (Re)arm `t` to fire once at `deadline_ms` of loop_now_ms(); a deadline in the past
  * fires when timers run next, for a timer's closure that is the next turn.  Never before

@@ -4,10 +4,9 @@
  *
  * Producers swap themselves in as the tail, then link the one before to themselves;
  * between the two steps the chain is cut, and the consumer takes the cut for the end.
- * Nothing is lost by that: `signalled` is set only after the link is made, so whoever
- * made the cut finds `signalled` clear after the consumer has cleared it and wakes the
- * loop again.  Invariant: mails inside, and all links made, implies signalled or a
- * consumer that has yet to look. */
+ * Nothing is lost by that: producers look at is_waiting after the link is made, the loop looks
+ * for mail after it has set it, and all four steps have one order (seq_cst).  So either the loop
+ * sees the link and does not wait, or the producer sees that it waits and wakes it. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "io/mailbox.h"
 
@@ -17,19 +16,17 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MAILS_A_TURN 256
-
 static void push(struct mailbox *mb, struct mail *mail) {
     atomic_store_explicit(&mail->next, NULL, memory_order_relaxed);
     struct mail *before = atomic_exchange_explicit(&mb->tail, mail, memory_order_acq_rel);
-    atomic_store_explicit(&before->next, mail, memory_order_release);
+    atomic_store(&before->next, mail);
 }
 
 static struct mail *next_of(struct mail *mail) {
     return atomic_load_explicit(&mail->next, memory_order_acquire);
 }
 
-/* NULL: empty, or cut by a producer that will signal. */
+/* NULL: empty, or cut by a producer that will look whether the loop waits. */
 static struct mail *pop(struct mailbox *mb) {
     struct mail *mail = mb->head, *next = next_of(mail);
     if (mail == &mb->stub) {
@@ -48,27 +45,26 @@ static struct mail *pop(struct mailbox *mb) {
     return mail;
 }
 
-static void signal_loop(struct mailbox *mb) {
-    if (atomic_exchange(&mb->signalled, 1)) return;
-    /* Fails only when the counter is full, and then the loop is awake. */
-    ssize_t n = write(mb->watch.fd, &(uint64_t){ 1 }, sizeof(uint64_t));
-    (void)n;
+/* Would pop give nothing?  Its loads are the last of the four steps (see the top). */
+static bool is_empty(struct inlet *in, bool waits) {
+    struct mailbox *mb = CONTAINER_OF(in, struct mailbox, inlet);
+    if (waits || atomic_load_explicit(&mb->is_waiting, memory_order_relaxed))
+        atomic_store(&mb->is_waiting, waits);
+    if (atomic_load(&mb->head->next)) return false;
+    return mb->head == &mb->stub || mb->head != atomic_load(&mb->tail);
 }
 
-static void on_signal(struct closure *self, unsigned events) {
+static void take(struct closure *self, unsigned events) {
     (void)events;
     struct mailbox *mb = self->obj;
-    uint64_t count;
-    ssize_t n = read(mb->watch.fd, &count, sizeof count);
-    (void)n;
-    /* Before the first pop: what is posted from here on signals again. */
-    atomic_exchange(&mb->signalled, 0);
-    for (int i = 0; i < MAILS_A_TURN; i++) {
-        struct mail *mail = pop(mb);
-        if (!mail) return;
-        mb->fn(mb->obj, mail);
-    }
-    signal_loop(mb); /* the rest in the next turn */
+    struct mail *mail;
+    for (int i = 0; i < MAILS_A_TURN && (mail = pop(mb)); i++) mb->fn(mb->obj, mail);
+}
+
+/* The loop has been woken, and looks by itself. */
+static void on_wake(struct closure *self, unsigned events) {
+    (void)self;
+    (void)events;
 }
 
 int mailbox_init(struct mailbox *mb, struct loop *loop, mailbox_fn *fn, void *obj) {
@@ -77,8 +73,12 @@ int mailbox_init(struct mailbox *mb, struct loop *loop, mailbox_fn *fn, void *ob
     *mb = (struct mailbox){ .loop = loop, .fn = fn, .obj = obj, .head = &mb->stub };
     atomic_init(&mb->stub.next, NULL);
     atomic_init(&mb->tail, &mb->stub);
-    atomic_init(&mb->signalled, 0);
-    mb->watch.closure = (struct closure){ .fn = on_signal, .obj = mb, .name = "mailbox" };
+    atomic_init(&mb->is_waiting, false);
+    mb->inlet.closure = (struct closure){ .fn = take, .obj = mb, .name = "mailbox" };
+    mb->inlet.is_empty = is_empty;
+    loop_inlet_add(loop, &mb->inlet);
+    mb->watch.closure = (struct closure){ .fn = on_wake, .obj = mb, .name = "mailbox" };
+    mb->watch.is_edge = true;
     loop_watch(loop, &mb->watch, fd, LOOP_READ);
     return 0;
 }
@@ -87,6 +87,7 @@ void mailbox_deinit(struct mailbox *mb) {
     if (!mb->loop) return;
     for (struct mail *mail; (mail = pop(mb));) mb->fn(mb->obj, mail);
     must(mb->head == &mb->stub);
+    loop_inlet_del(mb->loop, &mb->inlet);
     loop_unwatch(mb->loop, &mb->watch);
     (void)close(mb->watch.fd);
     mb->loop = NULL;
@@ -94,5 +95,8 @@ void mailbox_deinit(struct mailbox *mb) {
 
 void mailbox_post(struct mailbox *mb, struct mail *mail) {
     push(mb, mail);
-    signal_loop(mb);
+    if (!atomic_load(&mb->is_waiting) || !atomic_exchange(&mb->is_waiting, false)) return;
+    /* Fails only when the counter is full, and then the loop is awake. */
+    ssize_t n = write(mb->watch.fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+    (void)n;
 }

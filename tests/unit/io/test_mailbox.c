@@ -66,26 +66,45 @@ static void mails_arrive_in_order(void **state) {
     assert_int_equal(in->total, 30);
 }
 
+static uint64_t wakes(struct inbox *in) {
+    uint64_t count = 0; /* an eventfd adds up what is written */
+    return read(in->mailbox.watch.fd, &count, sizeof count) < 0 ? 0 : count;
+}
+
+static bool waits(struct inbox *in) {
+    return in->mailbox.inlet.is_empty(&in->mailbox.inlet, true);
+}
+
 static void a_burst_costs_one_wake_up(void **state) {
     struct inbox *in = *state;
-    uint64_t count;
+    assert_true(waits(in));
     for (unsigned i = 0; i < 100; i++) post(in, 0, i);
-    assert_int_equal(read(in->mailbox.watch.fd, &count, sizeof count), sizeof count);
-    assert_true(count == 1); /* an eventfd adds up what is written */
-    assert_int_equal(write(in->mailbox.watch.fd, &count, sizeof count), sizeof count);
-    turn_wait(in->loop);
+    assert_int_equal(wakes(in), 1);
+    turn(in->loop);
     assert_int_equal(in->total, 100);
-    assert_true(read(in->mailbox.watch.fd, &count, sizeof count) < 0);
+}
+
+static void a_loop_that_does_not_wait_is_not_woken(void **state) {
+    struct inbox *in = *state;
+    post(in, 0, 0);
+    assert_false(waits(in)); /* there is something */
+    assert_true(loop_turn(in->loop, 5000) == 0);
+    assert_int_equal(in->total, 1);
+    post(in, 0, 1);
+    assert_int_equal(wakes(in), 0);
+    assert_true(loop_turn(in->loop, 5000) == 0);
+    assert_int_equal(in->total, 2);
 }
 
 static void a_turn_takes_a_bounded_number(void **state) {
     struct inbox *in = *state;
-    for (unsigned i = 0; i < 1000; i++) post(in, 0, i);
+    enum { MANY = 4 * MAILS_A_TURN - 10 };
+    for (unsigned i = 0; i < MANY; i++) post(in, 0, i);
     unsigned turns = 0;
-    for (; in->total < 1000; turns++) {
+    for (; in->total < MANY; turns++) {
         unsigned before = in->total;
         assert_int_equal(loop_turn(in->loop, 5000), 0);
-        assert_in_range(in->total - before, 1, 256);
+        assert_in_range(in->total - before, 1, MAILS_A_TURN);
     }
     assert_int_equal(turns, 4);
 }
@@ -101,7 +120,7 @@ static void posting_to_oneself_does_not_starve_the_loop(void **state) {
     in->mailbox.fn = on_echo;
     post(in, 0, 0);
     turn_wait(in->loop);
-    assert_in_range(in->total, 1, 256);
+    assert_in_range(in->total, 1, MAILS_A_TURN);
     while (in->total < 2000) turn_wait(in->loop);
 }
 
@@ -217,6 +236,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         INBOX(mails_arrive_in_order),
         INBOX(a_burst_costs_one_wake_up),
+        INBOX(a_loop_that_does_not_wait_is_not_woken),
         INBOX(a_turn_takes_a_bounded_number),
         INBOX(posting_to_oneself_does_not_starve_the_loop),
         INBOX(what_is_inside_at_the_end_is_handed_out),
