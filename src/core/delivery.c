@@ -123,8 +123,11 @@ static uint32_t span_limit(const struct session *s) {
 /* ---- sending ------------------------------------------------------------ */
 
 void delivery_tell_dropped(struct session *s, struct message *m, const char *reason) {
+    if (!hooks_want(s->worker->hooks, HOOK_DROPPED)) return;
+    struct message *told = message_ref(m); /* scripts may hold it */
     hooks_tell(s->worker->hooks, HOOK_DROPPED, s->client,
-               &(struct fact){ .topic = message_topic(m), .message = m, .reason = reason });
+               &(struct fact){ .topic = message_topic(told), .message = told, .reason = reason });
+    message_unref(told);
 }
 
 static int send_publish(struct session *s, const struct delivery *d, uint16_t id, bool dup) {

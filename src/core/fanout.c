@@ -43,7 +43,9 @@ static unsigned send_to_all(const struct delivering *d, const struct route_entri
     uint32_t at = r->far_at, end = at + r->far_len;
     for (uint64_t workers = r->remote; workers; workers &= workers - 1, n++) {
         unsigned worker = (unsigned)__builtin_ctzll(workers);
-        struct parcel p = { .message = d->message, .age = &r->age };
+        struct parcel p = { .message = d->message,
+                            .age = &r->age,
+                            .is_lone = !(r->remote & (r->remote - 1)) };
         if (at < end) p.to = &r->at[at];
         for (; at < end && handle_owner(r->at[at].session) == worker; at++) p.to_len++;
         send_to(d, worker, &p);

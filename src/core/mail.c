@@ -15,29 +15,10 @@
 #include <stdlib.h>
 
 enum {
-    BATCH_BYTES = 8192 - 64, /* of letters in one mail */
-    PARCEL_BYTES = 64,       /* a message costs, besides its weight */
-    SPARES_MAX = 16,         /* batches kept for the next messages */
+    PARCEL_BYTES = 64, /* a message costs, besides its weight */
     /* Bytes of messages not yet taken out.  Well below max_output_bytes' default: all of it
      * may go to one reader. */
     INBOX_ENOUGH = 4 * 1024 * 1024
-};
-
-/* A parcel as it lies in a batch.  Behind it: where `to_len` is not 0 a struct subs_age and as many
- * entries, then a copy of the message if it has no reference to it. */
-struct letter {
-    struct message *message; /* reference, the receiver's; NULL: a copy lies behind */
-    uint32_t size;           /* bytes, to the next letter */
-    uint32_t to_len;
-    struct offer offer;
-};
-
-struct mail_messages {
-    struct mail mail;
-    struct mail_messages *next; /* of those spare */
-    size_t weight;              /* of the messages, in the receiver's inbox_bytes */
-    uint32_t len;               /* bytes used */
-    _Alignas(struct letter) uint8_t letters[BATCH_BYTES];
 };
 
 static void post(struct worker *to, enum mail_type type, struct mail *mail) {
@@ -51,31 +32,8 @@ bool mail_congested(const struct worker *to) {
     return atomic_load_explicit(&to->inbox_bytes, memory_order_relaxed) > INBOX_ENOUGH;
 }
 
-static struct mail_messages *batch_new(struct worker *w) {
-    struct mail_messages *batch = w->spare_batches;
-    if (batch) {
-        w->spare_batches = batch->next;
-        w->spare_batches_len--;
-    } else {
-        batch = xmalloc(sizeof *batch);
-    }
-    batch->len = 0;
-    batch->weight = 0;
-    return batch;
-}
-
-static void batch_drop(struct worker *w, struct mail_messages *batch) {
-    if (w->spare_batches_len == SPARES_MAX) {
-        free(batch);
-        return;
-    }
-    batch->next = w->spare_batches;
-    w->spare_batches = batch;
-    w->spare_batches_len++;
-}
-
 static void flush_one(struct worker *w, unsigned to) {
-    struct mail_messages *batch = w->outbox[to];
+    struct batch *batch = w->outbox[to];
     struct worker *receiver = &w->broker->workers[to];
     if (!batch) return;
     w->outbox[to] = NULL;
@@ -87,82 +45,30 @@ void mail_flush(struct worker *w) {
     for (unsigned i = 0; i < w->broker->workers_len; i++) flush_one(w, i);
 }
 
-/* The batch for `to`, with room for so much. */
-static struct mail_messages *batch_for(struct worker *w, unsigned to, size_t size) {
-    struct mail_messages *batch = w->outbox[to];
-    if (batch && BATCH_BYTES - batch->len < size) flush_one(w, to);
-    if (!w->outbox[to]) {
-        w->outbox[to] = batch_new(w);
-        loop_defer(w->loop, &w->post);
-    }
-    return w->outbox[to];
-}
-
-static size_t padded(size_t size) {
-    size_t unit = _Alignof(struct letter);
-    return (size + unit - 1) / unit * unit;
-}
-
-/* Bytes of the address behind a letter; a message may follow. */
-static size_t address_size(unsigned to_len) {
-    _Static_assert(_Alignof(struct message) <= _Alignof(struct letter),
-                   "copies lie behind letters");
-    return to_len ? padded(sizeof(struct subs_age) + to_len * sizeof(struct route_entry)) : 0;
-}
-
 bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
     if (w->stopping) return true; /* nobody takes it out any more */
-    size_t copy = message_copy_size(p->message), address = address_size(p->to_len);
-    size_t size = padded(sizeof(struct letter) + address + copy);
-    struct mail_messages *batch = batch_for(w, to, size);
-    struct letter *letter = (void *)(batch->letters + batch->len);
-    uint8_t *behind = (uint8_t *)(letter + 1);
-    *letter = (struct letter){ .size = (uint32_t)size, .to_len = p->to_len, .offer = p->offer };
-    if (address) {
-        memcpy(behind, p->age, sizeof *p->age);
-        memcpy(behind + sizeof *p->age, p->to, p->to_len * sizeof *p->to);
+    if (!w->outbox[to] || !batch_add(w->outbox[to], p)) {
+        flush_one(w, to);
+        w->outbox[to] = batch_new(&w->batches);
+        loop_defer(w->loop, &w->post);
+        must(batch_add(w->outbox[to], p));
     }
-    if (copy) {
-        memcpy(behind + address, p->message, copy);
-    } else {
-        letter->message = message_ref(p->message); /* first: counted with less effort */
-        message_share(p->message);
-    }
-    batch->len += (uint32_t)size;
-    batch->weight += message_weight(p->message) + PARCEL_BYTES;
+    w->outbox[to]->weight += message_weight(p->message) + PARCEL_BYTES;
     return !mail_congested(&w->broker->workers[to]);
-}
-
-/* Walks the letters: start with *at == 0; NULL ends the walk. */
-static struct letter *next_letter(struct mail_messages *batch, uint32_t *at) {
-    if (*at == batch->len) return NULL;
-    struct letter *letter = (void *)(batch->letters + *at);
-    *at += letter->size;
-    return letter;
-}
-
-static void drop(struct worker *w, struct mail_messages *batch) {
-    struct letter *letter;
-    for (uint32_t at = 0; (letter = next_letter(batch, &at));) message_unref(letter->message);
-    batch_drop(w, batch);
 }
 
 void mail_deinit(struct worker *w) {
     for (unsigned i = 0; i < w->broker->workers_len; i++) {
-        if (w->outbox[i]) drop(w, w->outbox[i]);
+        if (w->outbox[i]) batch_drop(w->outbox[i]);
         w->outbox[i] = NULL;
     }
-    while (w->spare_batches) {
-        struct mail_messages *batch = w->spare_batches;
-        w->spare_batches = batch->next;
-        free(batch);
-    }
+    batch_pool_deinit(&w->batches);
 }
 
-/* The copy becomes a message of this worker's own. */
-static void copy_arrived(struct worker *w, struct parcel *p, const struct message *copy) {
-    const struct message_parts parts = message_parts(copy);
-    bool is_passing = !copy->qos && !copy->retain; /* nothing is left of it, as a rule */
+/* A copy that several may want to keep becomes a message of this worker's own. */
+static void copy_arrived(struct worker *w, struct parcel *p) {
+    const struct message_parts parts = message_parts(p->message);
+    bool is_passing = !parts.qos && !parts.retain; /* nothing is left of it, as a rule */
     p->message = is_passing ? message_draft(&w->draft, &parts) : message_new(&parts);
     fanout_arrived(w, p);
     if (is_passing)
@@ -171,27 +77,22 @@ static void copy_arrived(struct worker *w, struct parcel *p, const struct messag
         message_unref(p->message);
 }
 
-static void letter_arrived(struct worker *w, struct letter *letter) {
-    uint8_t *behind = (uint8_t *)(letter + 1);
-    struct parcel p = { .message = letter->message,
-                        .to_len = letter->to_len,
-                        .offer = letter->offer };
-    if (p.to_len) {
-        p.age = (void *)behind;
-        p.to = (void *)(behind + sizeof *p.age);
-    }
-    if (p.message)
-        fanout_arrived(w, &p);
-    else
-        copy_arrived(w, &p, (void *)(behind + address_size(p.to_len)));
+/* Used where it lies: one receiver will write it out, and that was all. */
+static bool passes_here(const struct parcel *p) {
+    return p->to_len == 1 && !p->message->qos && !p->message->retain;
 }
 
-static void on_messages(struct worker *w, struct mail_messages *batch) {
-    struct letter *letter;
+static void on_messages(struct worker *w, struct batch *batch) {
+    struct batch_walk walk = { 0 };
+    struct parcel p;
     size_t weight = batch->weight;
-    for (uint32_t at = 0; !w->stopping && (letter = next_letter(batch, &at));)
-        letter_arrived(w, letter);
-    drop(w, batch);
+    while (!w->stopping && batch_next(batch, &walk, &p)) {
+        if (p.message->is_lent && !passes_here(&p))
+            copy_arrived(w, &p);
+        else
+            fanout_arrived(w, &p);
+    }
+    batch_drop(batch);
     atomic_fetch_sub_explicit(&w->inbox_bytes, weight, memory_order_relaxed);
 }
 
@@ -270,7 +171,7 @@ void mail_handle(void *obj, struct mail *mail) {
         break;
     case MAIL_POLICY: worker_set_policy(w, CONTAINER_OF(mail, struct mail_policy, mail)); break;
     case MAIL_HELPED: helpers_done(w->broker->helpers, CONTAINER_OF(mail, struct job, mail)); break;
-    case MAIL_MESSAGES: on_messages(w, CONTAINER_OF(mail, struct mail_messages, mail)); break;
+    case MAIL_MESSAGES: on_messages(w, CONTAINER_OF(mail, struct batch, mail)); break;
     case MAIL_MOVE: connect_arrived(w, mail); break;
     case MAIL_SLOW: on_slow(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;
     case MAIL_DRAINED: on_drained(w, CONTAINER_OF(mail, struct mail_slow, mail)); break;

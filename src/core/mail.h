@@ -9,13 +9,11 @@
 #define SOL_CORE_MAIL_H
 
 #include "base/slots.h"
+#include "core/batch.h"
 #include "io/mailbox.h"
 
 struct config;
 struct hooks;
-struct message;
-struct route_entry;
-struct subs_age;
 struct worker;
 
 enum mail_type {
@@ -23,7 +21,7 @@ enum mail_type {
     MAIL_STOP,     /* struct mail */
     MAIL_POLICY,   /* struct mail_policy */
     MAIL_HELPED,   /* struct job (helpers.h) */
-    MAIL_MESSAGES, /* private to mail.c */
+    MAIL_MESSAGES, /* struct batch */
     MAIL_MOVE,     /* struct move (connect.c): a connection comes to its session's worker */
     MAIL_SLOW,     /* struct mail_slow */
     MAIL_DRAINED,  /* struct mail_slow: that reader is waited for no more */
@@ -64,27 +62,8 @@ struct chore {
     void (*run)(struct worker *w, struct chore *e);
 };
 
-/* A message is offered to the members of a share; nobody was ready yet. */
-struct offer {
-    uint32_t share;       /* 0: no offer, the message is for the plain subscribers */
-    uint8_t best_fitness; /* of the members on the workers that were asked */
-    uint8_t best_worker;  /* where that was; counts when best_fitness is not 0 */
-    bool is_last;         /* everybody was asked: whoever is best here takes it */
-    uint64_t tried;       /* bit per worker that was asked */
-};
-
-/* A message for another worker's sessions; all of it borrowed. */
-struct parcel {
-    struct message *message;
-    struct route_entry *to;     /* the plain subscribers there; none: they are to be looked up */
-    const struct subs_age *age; /* of `to` */
-    unsigned to_len;
-    struct offer offer;
-};
-
-/* Sends a copy of the parcel to `to`, not itself; a message that is not small goes by
- * reference.  False: it was sent, but the receiver has more than enough to do, and who causes
- * this should rest. */
+/* Sends a copy of the parcel to `to`, not itself.  False: it was sent, but the receiver has more
+ * than enough to do, and who causes this should rest. */
 bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p);
 /* The batches of this turn leave. */
 void mail_flush(struct worker *w);

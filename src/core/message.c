@@ -70,8 +70,20 @@ static size_t bytes_of(const struct message *m) {
 }
 
 size_t message_copy_size(const struct message *m) {
-    size_t size = bytes_of(m);
-    return m->is_shared || size > DRAFT_BYTES ? 0 : size;
+    return bytes_of(m);
+}
+
+void message_copy_to(void *at, const struct message *m) {
+    size_t head = bytes_of(m) - m->payload_len;
+    struct message *copy = memcpy(at, m, m->is_large ? head : head + m->payload_len);
+    if (m->is_large) memcpy((uint8_t *)at + head, *message_place(m), m->payload_len);
+    copy->is_large = false;
+    copy->is_lent = true;
+}
+
+struct message *message_of_lent(const struct message *m) {
+    const struct message_parts parts = message_parts(m);
+    return message_new(&parts);
 }
 
 void message_discard(void **draft, struct message *m) {

@@ -141,12 +141,11 @@ struct worker {
     bool has_started;        /* the start handlers have been told */
     bool stopping;
     struct timer stop_timer;
-    struct timer sweep; /* retained messages that have expired go */
-    struct sys *sys;    /* the $SYS topics; owned; the first worker's alone */
-    struct mail_messages *outbox[WORKERS_MAX]; /* owned: this turn's messages for each */
-    struct mail_messages *spare_batches;       /* owned; private to mail.c */
-    unsigned spare_batches_len;
+    struct timer sweep;                /* retained messages that have expired go */
+    struct sys *sys;                   /* the $SYS topics; owned; the first worker's alone */
+    struct batch *outbox[WORKERS_MAX]; /* owned: this turn's messages for each */
     struct deferred post;
+    struct batch_pool batches; /* private to mail.c */
     /* any thread may post */
     _Alignas(CACHE_LINE) struct mailbox inbox;
     _Atomic size_t inbox_bytes; /* of messages in it */

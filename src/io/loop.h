@@ -1,10 +1,9 @@
 /* loop.h -- one epoll instance, its timers and its deferred work.
  *
  * A turn: apply the collected interest changes, wait, run the closures of the inlets and of the
- * events, run the deferred list; if there are any, run the closures of patient watches and the timers
- * that are due, and the deferred list again.
- * Everything belongs to the thread that runs the loop; other threads reach it through a mailbox
- * only.
+ * events, run the deferred list; if there are any, run the closures of patient watches and the
+ * timers that are due, and the deferred list again. Everything belongs to the thread that runs the
+ * loop; other threads reach it through a mailbox only.
  *
  * A closure that runs may detach and free itself and any other, of whatever kind: what
  * was fetched for a watch that has gone, or whose slot serves another, is dropped. */

@@ -16,7 +16,7 @@ struct mail {
     int type;                    /* the receiver's enum */
 };
 
-enum { MAILS_A_TURN = 128 };
+enum { MAILS_A_TURN = 32 };
 
 /* Called on the loop's thread; takes the mail.  Does not deinit the mailbox. */
 typedef void mailbox_fn(void *obj, struct mail *mail);

@@ -73,7 +73,7 @@ static void send_off(struct worker *w, unsigned to, const struct errand *e) {
     far->visit.home = home;
     if (e->message) {
         message_share(e->message);
-        message_ref(e->message);
+        far->message = message_ref(e->message);
     }
     mail_visit(w, to, &far->visit);
 }

@@ -83,6 +83,30 @@ describe("messages between workers", function()
         end)
     end)
 
+    it("that nobody takes may be looked at later", function()
+        several([[
+            sol.on("dropped", "t/#", function(_, message)
+                sol.sleep(0.05)
+                sol.publish("lost", message.payload)
+            end)
+        ]], function(b)
+            local N = 20
+            local p, home = client_where(b, "p", function() return true end)
+            local s = client_where(b, "s", function(its) return its ~= home end,
+                { version = 5, props = { maximum_packet_size = 90 } })
+            local listener = b:client("listener"):subscribe("lost")
+            s:subscribe("t/#")
+            local sent = {}
+            for i = 1, N do -- one after the other: each finds memory of the one before used again
+                sent[i] = ("%03d"):format(i):rep(40)
+                p:publish("t/" .. i, sent[i], { qos = 0 }):ping()
+            end
+            for i = 1, N do listener:expect_publish("lost", sent[i]) end
+            p:publish("t/short", "taken")
+            s:expect_publish("t/short", "taken")
+        end)
+    end)
+
     it("are told apart by subscription identifiers where they arrive", function()
         several([[overlapping = "each"]], function(b)
             local all = crowd(b, "c", 3, { version = 5 })
