@@ -55,10 +55,11 @@ struct route_share {
  * its subscribers in SUBS_PREFIXES of them. */
 enum { SUBS_PARTS = 1024, SUBS_PREFIXES = 3 };
 
-/* The parts of the index that an answer came from, and how often each had changed by then. */
+/* The parts of the index that an answer came from, and how often they had changed by then: all
+ * together, which tells as much, because each only counts up. */
 struct subs_age {
     uint16_t part[SUBS_PREFIXES];
-    uint64_t epoch[SUBS_PREFIXES];
+    uint64_t epochs;
 };
 
 /* An empty index, for all workers; to be freed after their threads, without subscriptions. */

@@ -103,6 +103,9 @@ struct prefixes {
     uint16_t part[SUBS_PREFIXES]; /* that filters with this for their longest belong to */
 };
 
+/* How often these parts have changed, all together; any thread.  Before they are searched. */
+uint64_t subs_epochs(const struct subs *s, const uint16_t part[SUBS_PREFIXES]);
+
 /* Of any text, no wildcard of which need be valid. */
 struct prefixes subs_prefixes(struct slice text);
 

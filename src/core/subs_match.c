@@ -239,11 +239,9 @@ static void shards_unlock(const struct shards *all) {
 
 /* How old an answer is that is found now. */
 static struct subs_age age_of(const struct subs *s, const struct prefixes *p) {
-    struct subs_age age;
-    for (unsigned i = 0; i < SUBS_PREFIXES; i++) {
-        age.part[i] = p->part[i < p->last ? i : p->last];
-        age.epoch[i] = atomic_load_explicit(&s->epoch[age.part[i]], memory_order_acquire);
-    }
+    struct subs_age age = { .epochs = 0 };
+    for (unsigned i = 0; i < SUBS_PREFIXES; i++) age.part[i] = p->part[i < p->last ? i : p->last];
+    age.epochs = subs_epochs(s, age.part);
     return age;
 }
 

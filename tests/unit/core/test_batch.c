@@ -37,7 +37,7 @@ static void parcels_come_out_as_they_went_in(void **state) {
     struct batch_pool pool = { 0 };
     struct batch *b = batch_new(&pool);
     struct route_entry to[2] = { { .session = { 1, 2 }, .qos = 1 }, { .session = { 3, 4 } } };
-    struct subs_age age = { .part = { 1, 2, 3 }, .epoch = { 7, 8, 9 } };
+    struct subs_age age = { .part = { 1, 2, 3 }, .epochs = 7 };
     struct offer offer = { .share = 5, .best_fitness = 2, .best_worker = 1, .tried = 3 };
     add(b, (struct parcel){ .to = NULL }, made("none", 1));
     add(b, (struct parcel){ .to = to, .to_len = 2, .age = &age }, made("two", 2));
@@ -78,7 +78,7 @@ static void receivers_are_named_once_for_a_row(void **state) {
     struct batch_pool pool = { 0 };
     struct batch *b = batch_new(&pool);
     struct route_entry to[2] = { { .session = { 1, 1 } }, { .session = { 2, 2 } } };
-    struct subs_age age[2] = { { .epoch = { 1 } }, { .epoch = { 2 } } };
+    struct subs_age age[2] = { { .epochs = 1 }, { .epochs = 2 } };
     const struct parcel rows[] = { { .to = to, .to_len = 1, .age = age },
                                    { .to = to, .to_len = 1, .age = age },
                                    { .to = NULL },
