@@ -14,10 +14,7 @@
 
 #include <stdlib.h>
 
-enum {
-    COPY_MAX = 5120, /* bytes of a message that is copied */
-    RETURNED_MAX = 16
-};
+enum { RETURNED_MAX = 16 };
 
 enum { HAS_OFFER = 1, HAS_NAMES = 2, IS_NAMED = 4, IS_REFERENCE = 8 };
 
@@ -58,7 +55,7 @@ struct batch *batch_new(struct batch_pool *pool) {
     b->weight = 0;
     b->has_references = false;
     b->len = 0;
-    b->named_at = BATCH_BYTES;
+    b->names = 0;
     return b;
 }
 
@@ -90,60 +87,60 @@ void batch_pool_deinit(struct batch_pool *pool) {
 
 /* ---- writing --------------------------------------------------------------- */
 
-static struct letter *letter_at(struct batch *b, uint32_t at) {
-    return (void *)(b->letters + at);
-}
-
-/* Does the last letter that named receivers name these? */
-static bool are_named(struct batch *b, const struct parcel *p) {
-    if (b->named_at == BATCH_BYTES) return false;
-    const struct letter *l = letter_at(b, b->named_at);
-    const uint8_t *names = (const uint8_t *)(l + 1) + (l->marks & HAS_OFFER ? sizeof p->offer : 0);
-    return l->to_len == p->to_len && memcmp(names, p->age, sizeof *p->age) == 0 &&
-           memcmp(names + sizeof *p->age, p->to, p->to_len * sizeof *p->to) == 0;
-}
-
 /* Bytes of the message in a letter; 0: a reference to it goes. */
 static size_t copy_size(const struct parcel *p) {
+    if (p->parts) return message_size(p->parts);
     const struct message *m = p->message;
     size_t size = m->is_shared || (m->is_large && !p->is_lone) ? 0 : message_copy_size(m);
-    return size <= COPY_MAX ? size : 0;
-}
-
-static uint8_t *put(uint8_t *at, const void *what, size_t size) {
-    memcpy(at, what, size);
-    return at + size;
+    return size <= BATCH_COPY_MAX ? size : 0;
 }
 
 static uint8_t *put_names(uint8_t *at, const struct parcel *p) {
-    put(put(at, p->age, sizeof *p->age), p->to, p->to_len * sizeof *p->to);
+    memcpy(at, p->age, sizeof *p->age);
+    memcpy(at + sizeof *p->age, p->to, p->to_len * sizeof *p->to);
     return at + names_size(p->to_len);
+}
+
+static void put_copy(uint8_t *at, const struct parcel *p) {
+    if (p->parts)
+        message_fill(at, p->parts)->is_lent = true;
+    else
+        message_copy_to(at, p->message);
 }
 
 static void put_reference(uint8_t *at, struct message *m) {
     struct message *ref = message_ref(m); /* first: counted with less effort */
     message_share(m);
-    put(at, &ref, sizeof ref);
+    memcpy(at, &ref, sizeof ref);
 }
 
 bool batch_add(struct batch *b, const struct parcel *p) {
-    size_t copy = copy_size(p), size = sizeof(struct letter);
+    size_t copy = copy_size(p);
+    size_t size = sizeof(struct letter) + (copy ? padded(copy) : sizeof p->message);
     unsigned marks = copy ? 0 : IS_REFERENCE;
-    if (p->offer.share) marks |= HAS_OFFER;
-    if (p->to_len) marks |= are_named(b, p) ? IS_NAMED : HAS_NAMES;
-    size += copy ? padded(copy) : sizeof p->message;
-    if (marks & HAS_OFFER) size += sizeof p->offer;
-    if (marks & HAS_NAMES) size += names_size(p->to_len);
+    if (p->to_len) {
+        marks |= b->names == p->names ? IS_NAMED : HAS_NAMES;
+        if (marks & HAS_NAMES) size += names_size(p->to_len);
+    }
+    if (p->offer.share) {
+        marks |= HAS_OFFER;
+        size += sizeof p->offer;
+    }
     if (BATCH_BYTES - b->len < size) return false;
 
-    struct letter *letter = letter_at(b, b->len);
+    struct letter *letter = (void *)(b->letters + b->len);
     uint8_t *at = (uint8_t *)(letter + 1);
     *letter = (struct letter){ (uint32_t)size, (uint8_t)marks, (uint8_t)p->to_len };
-    if (marks & HAS_NAMES) b->named_at = b->len;
-    if (marks & HAS_OFFER) at = put(at, &p->offer, sizeof p->offer);
-    if (marks & HAS_NAMES) at = put_names(at, p);
+    if (marks & HAS_OFFER) {
+        memcpy(at, &p->offer, sizeof p->offer);
+        at += sizeof p->offer;
+    }
+    if (marks & HAS_NAMES) {
+        at = put_names(at, p);
+        b->names = p->names;
+    }
     if (copy)
-        message_copy_to(at, p->message);
+        put_copy(at, p);
     else
         put_reference(at, p->message);
     b->has_references |= !copy;
@@ -155,7 +152,7 @@ bool batch_add(struct batch *b, const struct parcel *p) {
 
 bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p) {
     if (walk->at == b->len) return false;
-    const struct letter *letter = letter_at(b, walk->at);
+    const struct letter *letter = (const void *)(b->letters + walk->at);
     uint8_t *at = (uint8_t *)(uintptr_t)(letter + 1);
     *p = (struct parcel){ .message = NULL };
     walk->at += letter->size;

@@ -11,6 +11,7 @@
 #include "io/mailbox.h"
 
 struct message;
+struct message_parts;
 struct route_entry;
 struct subs_age;
 
@@ -26,14 +27,19 @@ struct offer {
 /* A message for another worker's sessions; all of it borrowed. */
 struct parcel {
     struct message *message;
+    const struct message_parts *parts; /* or what it is to be made of, BATCH_COPY_MAX at most */
     struct route_entry *to;     /* the plain subscribers there; none: they are to be looked up */
     const struct subs_age *age; /* of `to` */
     unsigned to_len;
-    bool is_lone; /* no further worker gets it */
+    uint32_t names; /* a number that stands for `to` and `age` until the batch leaves; not 0 */
+    bool is_lone;   /* no further worker gets it */
     struct offer offer;
 };
 
-enum { BATCH_BYTES = 65536 - 64 }; /* of letters in one */
+enum {
+    BATCH_BYTES = 65536 - 64, /* of letters in one */
+    BATCH_COPY_MAX = 5120     /* of a message (message_size) that travels as a copy */
+};
 
 /* Batches without letters, for one worker's next messages. */
 struct batch_pool {
@@ -50,8 +56,8 @@ struct batch {
     size_t weight;           /* set by batch_add: what its messages count for */
     /* private to batch.c */
     bool has_references;
-    uint32_t len;      /* bytes used */
-    uint32_t named_at; /* letter that names the receivers of the last one; BATCH_BYTES: none */
+    uint32_t len;   /* bytes used */
+    uint32_t names; /* that were written last */
     _Alignas(16) uint8_t letters[BATCH_BYTES];
 };
 

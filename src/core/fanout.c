@@ -38,13 +38,15 @@ static void send_to(const struct delivering *d, unsigned to, const struct parcel
     if (!mail_parcel(d->worker, to, p) && d->from) flow_rest(d->from, to);
 }
 
-static unsigned send_to_all(const struct delivering *d, const struct route_entries *r) {
+static unsigned send_to_all(const struct delivering *d, const struct route *route) {
+    const struct route_entries *r = &route->to;
     unsigned n = 0;
     uint32_t at = r->far_at, end = at + r->far_len;
     for (uint64_t workers = r->remote; workers; workers &= workers - 1, n++) {
         unsigned worker = (unsigned)__builtin_ctzll(workers);
         struct parcel p = { .message = d->message,
                             .age = &r->age,
+                            .names = route->serial,
                             .is_lone = !(r->remote & (r->remote - 1)) };
         if (at < end) p.to = &r->at[at];
         for (; at < end && handle_owner(r->at[at].session) == worker; at++) p.to_len++;
@@ -206,12 +208,32 @@ static unsigned deliver_here(const struct delivering *d, const struct route_entr
     return receivers;
 }
 
+/* Do all its receivers live on one other worker? */
+static bool is_far(const struct route *r) {
+    const struct route_entries *to = &r->to;
+    return to->remote && !(to->remote & (to->remote - 1)) && !to->len && !to->shares_len;
+}
+
+bool fanout_parts(struct worker *w, const struct route *r, const struct message_parts *parts,
+                  struct conn *from) {
+    const struct route_entries *to = &r->to;
+    if (!is_far(r) || message_size(parts) > BATCH_COPY_MAX) return false;
+    const struct delivering d = { .worker = w, .from = from };
+    send_to(&d, (unsigned)__builtin_ctzll(to->remote),
+            &(struct parcel){ .parts = parts,
+                              .to = to->far_len ? &to->at[to->far_at] : NULL,
+                              .to_len = to->far_len,
+                              .age = &to->age,
+                              .names = r->serial });
+    return true;
+}
+
 unsigned fanout_message(struct worker *w, struct route *r, struct message *m, struct conn *from) {
     struct delivering d = {
         .worker = w, .message = m, .from = from, .ask = r->wants & HOOK_ASKED_AT_DELIVERY
     };
     route_ref(r); /* hooks and closing connections may renew or evict it meanwhile */
-    unsigned receivers = r->to.remote ? send_to_all(&d, &r->to) : 0;
+    unsigned receivers = r->to.remote ? send_to_all(&d, r) : 0;
     receivers += deliver_here(&d, &r->to);
     for (uint32_t i = 0; i < r->to.shares_len; i++)
         receivers += share_deliver(&d, &r->to, &r->to.shares[i]);

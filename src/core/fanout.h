@@ -6,10 +6,12 @@
 #ifndef SOL_CORE_FANOUT_H
 #define SOL_CORE_FANOUT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct conn;
 struct message;
+struct message_parts;
 struct parcel;
 struct route;
 struct session;
@@ -19,6 +21,11 @@ struct worker;
  * other worker that has some counts for one.
  * `from` is the publishing connection, slowed when receivers lag; or NULL. */
 unsigned fanout_message(struct worker *w, struct route *r, struct message *m, struct conn *from);
+
+/* Likewise for one of these parts that was not made yet.  False: nobody was given it, it has to be
+ * made, because not all its receivers live on one other worker, or because it is large. */
+bool fanout_parts(struct worker *w, const struct route *r, const struct message_parts *parts,
+                  struct conn *from);
 
 /* Another worker sends a message (borrowed) for sessions that live here. */
 void fanout_arrived(struct worker *w, const struct parcel *p);

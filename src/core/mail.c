@@ -45,6 +45,12 @@ void mail_flush(struct worker *w) {
     for (unsigned i = 0; i < w->broker->workers_len; i++) flush_one(w, i);
 }
 
+static size_t weight_of(const struct parcel *p) {
+    const struct message_parts *parts = p->parts;
+    return parts ? parts->topic.len + parts->props.len + parts->payload.len
+                 : message_weight(p->message);
+}
+
 bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
     if (w->stopping) return true; /* nobody takes it out any more */
     if (!w->outbox[to] || !batch_add(w->outbox[to], p)) {
@@ -53,7 +59,7 @@ bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
         loop_defer(w->loop, &w->post);
         must(batch_add(w->outbox[to], p));
     }
-    w->outbox[to]->weight += message_weight(p->message) + PARCEL_BYTES;
+    w->outbox[to]->weight += weight_of(p) + PARCEL_BYTES;
     return !mail_congested(&w->broker->workers[to]);
 }
 

@@ -91,34 +91,31 @@ static struct message *message_of(struct worker *w, const struct pkt_publish *p,
     return message_draft(&w->draft, parts);
 }
 
-/* Properties that travel are rare: the others need no buffer. */
-static struct message *message_with_props(const struct conn *c, const struct pkt_publish *p,
-                                          struct message_parts *parts) {
-    AUTO(buf_deinit) struct buf props = BUF_INIT;
-    travelling_props(c, &p->props, &props);
-    parts->props = buf_slice(&props);
-    if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
-        parts->expires_ms =
-            loop_now_ms(c->worker->loop) + (uint64_t)p->props.message_expiry_interval * 1000;
-    return message_of(c->worker, p, parts);
-}
-
-static struct message *message_from(const struct conn *c, const struct pkt_publish *p) {
+/* Lends the parts until the next PUBLISH. */
+static struct message_parts parts_of(const struct conn *c, const struct pkt_publish *p) {
+    struct buf *props = &c->worker->props;
     struct message_parts parts = { .topic = p->topic,
                                    .payload = p->payload,
                                    .expires_ms = MESSAGE_NEVER,
                                    .publisher = c->session->handle,
                                    .qos = p->qos,
                                    .retain = p->retain };
-    if (p->props.present) return message_with_props(c, p, &parts);
-    return message_of(c->worker, p, &parts);
+    if (!p->props.present) return parts;
+    props->len = 0;
+    travelling_props(c, &p->props, props);
+    parts.props = buf_slice(props);
+    if (props_has(&p->props, PROP_MESSAGE_EXPIRY_INTERVAL))
+        parts.expires_ms =
+            loop_now_ms(c->worker->loop) + (uint64_t)p->props.message_expiry_interval * 1000;
+    return parts;
 }
 
 /* The way through the hooks. */
 static void publish_asking(struct conn *c, const struct pkt_publish *pkt, struct route *r) {
+    const struct message_parts parts = parts_of(c, pkt);
     struct publish *p = publish_new(c->worker);
     p->client = client_ref(c->client);
-    p->message = message_from(c, pkt);
+    p->message = message_of(c->worker, pkt, &parts);
     p->is_draft = is_passing(pkt);
     p->route = route_ref(r);
     p->packet_id = pkt->packet_id;
@@ -149,6 +146,21 @@ static enum verdict granted(const struct conn *c, const struct pkt_publish *p) {
     return a.verdict;
 }
 
+/* Gives the number of receivers, as fanout_message does. */
+static unsigned publish_to_receivers(struct conn *c, const struct pkt_publish *pkt,
+                                     struct route *r) {
+    const struct message_parts parts = parts_of(c, pkt);
+    if (!r->to.len && !pkt->retain && fanout_parts(c->worker, r, &parts, c)) return 1;
+    struct message *m = message_of(c->worker, pkt, &parts);
+    if (pkt->retain) publish_retain(c->worker, m);
+    unsigned receivers = fanout_message(c->worker, r, m, c);
+    if (is_passing(pkt))
+        message_discard(&c->worker->draft, m);
+    else
+        message_unref(m);
+    return receivers;
+}
+
 /* No hook wants this topic, or all that is asked is settled by grants: the short way. */
 static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct route *r,
                           enum verdict v) {
@@ -158,15 +170,8 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
         tell_refusal(c, pkt->topic, RC_NOT_AUTHORIZED, NULL);
         return;
     }
-    if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain) {
-        struct message *m = message_from(c, pkt);
-        if (pkt->retain) publish_retain(c->worker, m);
-        receivers = fanout_message(c->worker, r, m, c);
-        if (is_passing(pkt))
-            message_discard(&c->worker->draft, m);
-        else
-            message_unref(m);
-    }
+    if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain)
+        receivers = publish_to_receivers(c, pkt, r);
     acknowledge(c, pkt->qos, pkt->packet_id, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS,
                 NULL);
 }

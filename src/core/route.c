@@ -105,6 +105,7 @@ static struct route *route_begin(struct worker *w, struct slice topic, uint64_t 
     r->topic = slice_of(r->topic_bytes, topic.len);
     r->levels = topic_levels(topic);
     r->policy = w->policies;
+    r->serial = w->route_serial += 1 + (w->route_serial == UINT32_MAX);
     r->wants = w->hooks->wanted ? w->hooks->wants(w->hooks, topic) : 0;
     return r;
 }

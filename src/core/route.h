@@ -21,6 +21,7 @@ struct route {
     uint64_t hash;   /* of the topic, as the cache has it */
     unsigned levels; /* of the topic */
     unsigned policy; /* worker->policies when `wants` was asked */
+    uint32_t serial; /* no other route of the worker's has it, nor 0 */
     struct route_entries to;
     struct slice topic; /* behind the struct */
     bool referenced;    /* used since the clock hand passed (cache eviction) */

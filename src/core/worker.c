@@ -241,6 +241,7 @@ static void worker_deinit(struct worker *w) {
     gates_free(w);
     buf_deinit(&w->full_name);
     buf_deinit(&w->short_name);
+    buf_deinit(&w->props);
     slots_deinit(&w->clients);
     slots_deinit(&w->sessions);
     mail_deinit(w);

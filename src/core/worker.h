@@ -111,6 +111,7 @@ struct worker {
     struct gate *gates;    /* owned: the listeners as connections know them */
     struct buf full_name;  /* of a topic that came from below a mount point */
     struct buf short_name; /* of one that goes there, and its properties */
+    struct buf props;      /* of a message on its way in, those that travel */
     struct conn *slow_far; /* publishers that wait for another worker's reader; flow.c's */
     struct conn *closed;   /* to be freed at the end of the turn */
     struct session *ended; /* likewise */
@@ -127,6 +128,7 @@ struct worker {
     unsigned route_spare_len;
     uint16_t *route_seen; /* owned: marks of topics met lately */
     unsigned route_len, route_at;
+    uint32_t route_serial;  /* of the youngest */
     size_t route_receivers; /* of all routes remembered */
     struct ahead *ahead;    /* owned; private to ahead.c */
     struct slice behind;    /* lent: input that has come with the packet being handled; SLICE_NONE

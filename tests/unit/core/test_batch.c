@@ -40,9 +40,10 @@ static void parcels_come_out_as_they_went_in(void **state) {
     struct subs_age age = { .part = { 1, 2, 3 }, .epochs = 7 };
     struct offer offer = { .share = 5, .best_fitness = 2, .best_worker = 1, .tried = 3 };
     add(b, (struct parcel){ .to = NULL }, made("none", 1));
-    add(b, (struct parcel){ .to = to, .to_len = 2, .age = &age }, made("two", 2));
+    add(b, (struct parcel){ .to = to, .to_len = 2, .age = &age, .names = 1 }, made("two", 2));
     add(b, (struct parcel){ .offer = offer }, made("offer", 0));
-    add(b, (struct parcel){ .to = to + 1, .to_len = 1, .age = &age }, made("one", 20000));
+    add(b, (struct parcel){ .to = to + 1, .to_len = 1, .age = &age, .names = 2 },
+        made("one", 20000));
     struct batch_walk walk = { 0 };
     struct parcel p;
     assert_true(batch_next(b, &walk, &p));
@@ -79,13 +80,13 @@ static void receivers_are_named_once_for_a_row(void **state) {
     struct batch *b = batch_new(&pool);
     struct route_entry to[2] = { { .session = { 1, 1 } }, { .session = { 2, 2 } } };
     struct subs_age age[2] = { { .epochs = 1 }, { .epochs = 2 } };
-    const struct parcel rows[] = { { .to = to, .to_len = 1, .age = age },
-                                   { .to = to, .to_len = 1, .age = age },
+    const struct parcel rows[] = { { .to = to, .to_len = 1, .age = age, .names = 1 },
+                                   { .to = to, .to_len = 1, .age = age, .names = 1 },
                                    { .to = NULL },
-                                   { .to = to, .to_len = 1, .age = age },
-                                   { .to = to, .to_len = 2, .age = age },
-                                   { .to = to + 1, .to_len = 1, .age = age },
-                                   { .to = to + 1, .to_len = 1, .age = age + 1 } };
+                                   { .to = to, .to_len = 1, .age = age, .names = 1 },
+                                   { .to = to, .to_len = 2, .age = age, .names = 2 },
+                                   { .to = to + 1, .to_len = 1, .age = age, .names = 3 },
+                                   { .to = to + 1, .to_len = 1, .age = age + 1, .names = 4 } };
     uint32_t size[ARRAY_LEN(rows)], had = 0;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         add(b, rows[i], made("t", 10));
@@ -144,6 +145,30 @@ static void a_copy_is_the_whole_message_and_may_be_kept(void **state) {
     assert_ptr_equal(message_ref(kept), kept);
     message_unref(kept);
     message_unref(kept);
+}
+
+static void a_message_may_be_made_there(void **state) {
+    (void)state;
+    struct batch_pool pool = { 0 };
+    struct batch *b = batch_new(&pool);
+    const struct message_parts in = { .topic = SLICE("a/b"),
+                                      .payload = SLICE("x"),
+                                      .props = SLICE("\x01\x01"),
+                                      .expires_ms = 77,
+                                      .qos = 1 };
+    struct parcel p = { .parts = &in };
+    assert_true(batch_add(b, &p));
+    assert_true(batch_next(b, &(struct batch_walk){ 0 }, &p));
+    assert_null(p.parts);
+    assert_true(p.message->is_lent);
+    struct message_parts out = message_parts(p.message);
+    assert_true(slice_eq(out.topic, in.topic));
+    assert_true(slice_eq(out.payload, in.payload));
+    assert_true(slice_eq(out.props, in.props));
+    assert_int_equal(out.expires_ms, 77);
+    assert_int_equal(out.qos, 1);
+    batch_drop(b);
+    batch_pool_deinit(&pool);
 }
 
 /* Several workers would each get one. */
@@ -274,6 +299,7 @@ int main(void) {
         cmocka_unit_test(parcels_come_out_as_they_went_in),
         cmocka_unit_test(receivers_are_named_once_for_a_row),
         cmocka_unit_test(a_copy_is_the_whole_message_and_may_be_kept),
+        cmocka_unit_test(a_message_may_be_made_there),
         cmocka_unit_test(a_large_one_is_copied_where_nobody_else_gets_it),
         cmocka_unit_test(what_other_threads_refer_to_is_not_copied),
         cmocka_unit_test(a_full_batch_takes_no_more_and_an_empty_one_takes_all),
