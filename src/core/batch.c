@@ -1,14 +1,15 @@
 /* batch.c -- letters in a batch, and the way batches take home.
  *
  * A letter is its head, then what its marks say: an offer, the names of its receivers (a
- * struct subs_age and as many struct route_entry), and a reference to the message, or the
- * message itself.
+ * struct subs_age and as many struct route_entry), where its payload lies (a struct loan), and a
+ * reference to the message, or the message itself.
  *
  * The receiver gives a batch back to the worker it came from: memory that one thread only
  * allocates and another only frees costs both more than the messages in it. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/batch.h"
 
+#include "core/landing.h"
 #include "core/message.h"
 #include "core/subs.h"
 
@@ -16,12 +17,17 @@
 
 enum { RETURNED_MAX = 16 };
 
-enum { HAS_OFFER = 1, HAS_NAMES = 2, IS_NAMED = 4, IS_REFERENCE = 8 };
+enum { HAS_OFFER = 1, HAS_NAMES = 2, IS_NAMED = 4, HAS_LOAN = 8, IS_REFERENCE = 16 };
 
 struct letter {
     uint32_t size; /* bytes, to the next letter */
     uint8_t marks;
     uint8_t to_len; /* with HAS_NAMES */
+};
+
+struct loan {
+    struct landing_block *from; /* reference; NULL: it was taken */
+    struct slice payload;
 };
 
 enum { UNIT = 8 }; /* of the parts' sizes */
@@ -126,6 +132,10 @@ bool batch_add(struct batch *b, const struct parcel *p) {
         marks |= HAS_OFFER;
         size += sizeof p->offer;
     }
+    if (p->from) {
+        marks |= HAS_LOAN;
+        size += sizeof(struct loan);
+    }
     if (BATCH_BYTES - b->len < size) return false;
 
     struct letter *letter = (void *)(b->letters + b->len);
@@ -139,11 +149,15 @@ bool batch_add(struct batch *b, const struct parcel *p) {
         at = put_names(at, p);
         b->names = p->names;
     }
+    if (marks & HAS_LOAN) {
+        memcpy(at, &(struct loan){ p->from, p->payload }, sizeof(struct loan));
+        at += sizeof(struct loan);
+    }
     if (copy)
         put_copy(at, p);
     else
         put_reference(at, p->message);
-    b->has_references |= !copy;
+    b->has_references |= (marks & (HAS_LOAN | IS_REFERENCE)) != 0;
     b->len += (uint32_t)size;
     return true;
 }
@@ -170,6 +184,13 @@ bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p) {
         p->to = (void *)(uintptr_t)(walk->named + sizeof *p->age);
         p->to_len = walk->named_len;
     }
+    if (letter->marks & HAS_LOAN) {
+        struct loan *loan = (void *)at;
+        p->from = loan->from;
+        p->payload = loan->payload;
+        loan->from = NULL;
+        at += sizeof *loan;
+    }
     if (letter->marks & IS_REFERENCE)
         memcpy(&p->message, at, sizeof p->message);
     else
@@ -179,7 +200,9 @@ bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p) {
 
 void batch_drop(struct batch *b) {
     struct parcel p;
-    for (struct batch_walk walk = { 0 }; b->has_references && batch_next(b, &walk, &p);)
+    for (struct batch_walk walk = { 0 }; b->has_references && batch_next(b, &walk, &p);) {
         if (!p.message->is_lent) message_unref(p.message);
+        if (p.from) landing_return(p.from);
+    }
     give_back(b);
 }

@@ -1,15 +1,18 @@
 /* batch.h -- messages for another worker's sessions, written one behind the other.
  *
  * A small message travels as a copy, which the receiver uses where it lies; others as a
- * reference.  Who of the receiver's sessions it is for lies in front of it, once for a row of
- * messages with the same receivers.  What is read is lent until the batch is dropped. */
+ * reference, or without their payload, which is lent (landing.h).  Who of the receiver's sessions
+ * it is for lies in front of it, once for a row of messages with the same receivers.  What is read
+ * is lent until the batch is dropped. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_BATCH_H
 #define SOL_CORE_BATCH_H
 
 #include "base/mem.h"
+#include "base/slice.h"
 #include "io/mailbox.h"
 
+struct landing_block;
 struct message;
 struct message_parts;
 struct route_entry;
@@ -27,7 +30,11 @@ struct offer {
 /* A message for another worker's sessions; all of it borrowed. */
 struct parcel {
     struct message *message;
-    const struct message_parts *parts; /* or what it is to be made of, BATCH_COPY_MAX at most */
+    /* Or what it is to be made of, BATCH_COPY_MAX at most; but with `from` without its payload,
+     * which lies in another worker's landing. */
+    const struct message_parts *parts;
+    struct landing_block *from; /* reference, the batch's, and the taker's who reads it; or NULL */
+    struct slice payload;       /* with `from` */
     struct route_entry *to;     /* the plain subscribers there; none: they are to be looked up */
     const struct subs_age *age; /* of `to` */
     unsigned to_len;
@@ -72,7 +79,8 @@ struct batch_walk {
     const uint8_t *named; /* receivers of the last one that named some */
     uint32_t named_len;
 };
-/* Gives the next parcel, or false at the end.  Its message may be lent (message.h). */
+/* Gives the next parcel, or false at the end.  Its message may be lent (message.h).  p->from is
+ * given once. */
 bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p);
 
 /* Any thread that may drop references to messages; takes the batch with what is in it, and

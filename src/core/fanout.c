@@ -214,17 +214,31 @@ static bool is_far(const struct route *r) {
     return to->remote && !(to->remote & (to->remote - 1)) && !to->len && !to->shares_len;
 }
 
+/* A payload too large to be copied is lent, if it lies in the landing; `head` is to be the rest. */
+static bool lend(struct worker *w, struct parcel *p, struct message_parts *head) {
+    *head = *p->parts;
+    head->payload = SLICE_NONE;
+    if (!landing_holds(&w->landing, p->parts->payload) || message_size(head) > BATCH_COPY_MAX)
+        return false;
+    p->payload = p->parts->payload;
+    p->parts = head;
+    p->from = landing_lend_out(&w->landing, p->payload);
+    return p->from != NULL;
+}
+
 bool fanout_parts(struct worker *w, const struct route *r, const struct message_parts *parts,
                   struct conn *from) {
     const struct route_entries *to = &r->to;
-    if (!is_far(r) || message_size(parts) > BATCH_COPY_MAX) return false;
+    struct message_parts head;
+    if (!is_far(r)) return false;
     const struct delivering d = { .worker = w, .from = from };
-    send_to(&d, (unsigned)__builtin_ctzll(to->remote),
-            &(struct parcel){ .parts = parts,
-                              .to = to->far_len ? &to->at[to->far_at] : NULL,
-                              .to_len = to->far_len,
-                              .age = &to->age,
-                              .names = r->serial });
+    struct parcel p = { .parts = parts,
+                        .to = to->far_len ? &to->at[to->far_at] : NULL,
+                        .to_len = to->far_len,
+                        .age = &to->age,
+                        .names = r->serial };
+    if (message_size(parts) > BATCH_COPY_MAX && !lend(w, &p, &head)) return false;
+    send_to(&d, (unsigned)__builtin_ctzll(to->remote), &p);
     return true;
 }
 

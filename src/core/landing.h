@@ -7,29 +7,44 @@
  * (message_share).  So nothing is pinned: who keeps a message keeps its bytes, no more (one that
  * has adopted its packet at most four times as many), and need not know where they lie.
  *
- * One worker's thread; a message that is not lent belongs to whoever holds it. */
+ * A payload that only another worker's clients receive is lent to that worker, whose message is
+ * made around it.  Reads go to another block meanwhile; whoever of the borrower's clients has not
+ * been sent it in a turn or two gets it moved.
+ *
+ * One worker's thread, but for landing_return; a message that is not lent belongs to whoever
+ * holds it. */
 /* SPDX-License-Identifier: BSD-2-Clause */
 #ifndef SOL_CORE_LANDING_H
 #define SOL_CORE_LANDING_H
 
+#include "base/mem.h"
 #include "base/slots.h"
 #include "core/message.h"
 
 struct large; /* private to landing.c */
 
-struct landing {
-    uint8_t *at;         /* owned: LANDING_BYTES; what was never used takes no memory */
-    size_t used;         /* bytes at the front where lent payloads may lie */
-    struct large *first; /* the eldest lent; NULL: none */
-    struct large **last;
-    unsigned lent; /* messages */
+struct landing_block; /* private to landing.c; a reference is its owner's or a borrower's */
+
+enum {
+    LANDING_BYTES = 524288 - CACHE_LINE, /* of a block; what was never used takes no memory */
+    LANDING_BLOCKS = 4
 };
 
-enum { LANDING_BYTES = 524288 };
+struct landing {
+    struct landing_block *blocks[LANDING_BLOCKS]; /* a reference each; those not needed yet: NULL */
+    uint8_t *at;         /* of the block in use; NULL: there are none, it lists what is borrowed */
+    size_t used;         /* bytes at the front where lent payloads may lie */
+    struct large *first; /* the eldest lent, or borrowed; NULL: none */
+    struct large **last;
+    unsigned lent;  /* messages */
+    unsigned round; /* of landing_age */
+};
 
 /* An empty one, with its memory. */
 void landing_init(struct landing *l);
-/* Nothing is lent any more. */
+/* One that lists what is borrowed. */
+void landing_init_borrowed(struct landing *l);
+/* Nothing is lent any more; what others have borrowed stays until they return it. */
 void landing_deinit(struct landing *l);
 
 /* Lends the place for the next read, `want` bytes (<= LANDING_BYTES) at least; NULL: something
@@ -46,6 +61,17 @@ struct message *landing_copy(const struct message_parts *parts);
 struct message *landing_adopt(void *room, const struct message_parts *parts);
 /* ... or stays in the landing, which holds it. */
 struct message *landing_lend(struct landing *l, const struct message_parts *parts);
+
+/* Lends `s`, which the landing holds, to another worker, with a reference to where it lies.  NULL:
+ * it is not lent, too much is. */
+struct landing_block *landing_lend_out(struct landing *l, struct slice s);
+/* The borrower's message of it, listed in its `l`; takes the reference. */
+struct message *landing_borrow(struct landing *l, const struct message_parts *parts,
+                               struct landing_block *from);
+/* Gives up the reference.  Any thread. */
+void landing_return(struct landing_block *b);
+/* Moves what has been there since before the last call.  True: some is left. */
+bool landing_age(struct landing *l);
 
 /* `m`, a large one, is to be written to this session's connection: where that is done in
  * time it need not be moved.  One such is remembered. */

@@ -47,12 +47,15 @@ void mail_flush(struct worker *w) {
 
 static size_t weight_of(const struct parcel *p) {
     const struct message_parts *parts = p->parts;
-    return parts ? parts->topic.len + parts->props.len + parts->payload.len
+    return parts ? parts->topic.len + parts->props.len + parts->payload.len + p->payload.len
                  : message_weight(p->message);
 }
 
 bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
-    if (w->stopping) return true; /* nobody takes it out any more */
+    if (w->stopping) { /* nobody takes it out any more */
+        if (p->from) landing_return(p->from);
+        return true;
+    }
     if (!w->outbox[to] || !batch_add(w->outbox[to], p)) {
         flush_one(w, to);
         w->outbox[to] = batch_new(&w->batches);
@@ -83,9 +86,20 @@ static void copy_arrived(struct worker *w, struct parcel *p) {
         message_unref(p->message);
 }
 
+/* Its message is made around the payload where that lies. */
+static void loan_arrived(struct worker *w, struct parcel *p) {
+    struct message_parts parts = message_parts(p->message);
+    parts.payload = p->payload;
+    p->message = landing_borrow(&w->borrowed, &parts, p->from);
+    loop_defer(w->loop, &w->return_loans);
+    fanout_arrived(w, p);
+    message_unref(p->message);
+}
+
 /* Used where it lies: one receiver will write it out, and that was all. */
-static bool passes_here(const struct parcel *p) {
-    return p->to_len == 1 && !p->message->qos && !p->message->retain;
+static bool passes_here(const struct worker *w, const struct parcel *p) {
+    return p->to_len == 1 && !p->message->qos && !p->message->retain &&
+           !(w->hooks->wanted & HOOK_ASKED_AT_DELIVERY);
 }
 
 static void on_messages(struct worker *w, struct batch *batch) {
@@ -93,7 +107,9 @@ static void on_messages(struct worker *w, struct batch *batch) {
     struct parcel p;
     size_t weight = batch->weight;
     while (!w->stopping && batch_next(batch, &walk, &p)) {
-        if (p.message->is_lent && !passes_here(&p))
+        if (p.from)
+            loan_arrived(w, &p);
+        else if (p.message->is_lent && !passes_here(w, &p))
             copy_arrived(w, &p);
         else
             fanout_arrived(w, &p);

@@ -93,7 +93,8 @@ struct message *message_unref(struct message *m);
 /* message_unref for chain_ref and AUTO(message_unrefp). */
 void message_release(void *m);
 
-/* Lends the parts, as long as the message lives; a large payload until the worker reads. */
+/* Lends the parts, as long as the message lives; a large payload until the worker reads or its turn
+ * ends. */
 static inline struct slice message_topic(const struct message *m) {
     return slice_of(m->bytes + 2, m->topic_len);
 }

@@ -181,6 +181,13 @@ static void on_post(struct closure *self, unsigned events) {
     mail_flush(self->obj);
 }
 
+/* Those who have not been sent it by the next turn keep it. */
+static void on_return_loans(struct closure *self, unsigned events) {
+    struct worker *w = self->obj;
+    (void)events;
+    if (landing_age(&w->borrowed)) loop_defer(w->loop, &w->return_loans);
+}
+
 static void on_held_again(struct closure *self, unsigned events) {
     (void)events;
     held_again(self->obj);
@@ -201,6 +208,7 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     if (!w->loop) return -errno;
     chain_pool_init(&w->chunks);
     landing_init(&w->landing);
+    landing_init_borrowed(&w->borrowed);
     slots_init(&w->clients);
     slots_init_at(&w->sessions, id * SLOTS_MAX);
     map_init(&w->by_id, session_key);
@@ -211,6 +219,8 @@ static int worker_init(struct worker *w, struct broker *b, unsigned id) {
     w->sweep.closure = (struct closure){ .fn = on_sweep, .obj = w, .name = "retained sweep" };
     w->reap.closure = (struct closure){ .fn = on_reap, .obj = w, .name = "reap" };
     w->post.closure = (struct closure){ .fn = on_post, .obj = w, .name = "post" };
+    w->return_loans.closure =
+        (struct closure){ .fn = on_return_loans, .obj = w, .name = "return loans" };
     return mailbox_init(&w->inbox, w->loop, mail_handle, w);
 }
 
@@ -226,6 +236,7 @@ static void worker_deinit(struct worker *w) {
     loop_undefer(&w->reap);
     loop_undefer(&w->held_again);
     loop_undefer(&w->post);
+    loop_undefer(&w->return_loans);
     while (w->retired) {
         struct hooks *old = w->retired;
         hooks_settled(old);
@@ -248,10 +259,12 @@ static void worker_deinit(struct worker *w) {
     chain_pool_deinit(&w->chunks);
     loop_cancel(w->loop, &w->stop_timer);
     loop_cancel(w->loop, &w->sweep);
-    struct closure *const own[] = { &w->stop_timer.closure, &w->sweep.closure, &w->reap.closure,
-                                    &w->held_again.closure, &w->post.closure };
+    struct closure *const own[] = { &w->stop_timer.closure, &w->sweep.closure,
+                                    &w->reap.closure,       &w->held_again.closure,
+                                    &w->post.closure,       &w->return_loans.closure };
     for (unsigned i = 0; i < ARRAY_LEN(own); i++) closure_deinit(own[i]);
     loop_free(w->loop);
+    landing_deinit(&w->borrowed);
     landing_deinit(&w->landing);
     free(w->draft);
     free(w->fan);

@@ -100,13 +100,15 @@ struct worker {
     struct hooks *retired; /* older generations whose calls still wait; they own themselves */
     struct loop *loop;
     struct chain_pool chunks;
-    struct landing landing; /* where connections read */
-    struct buf *whole;      /* lent: the packet at hand lies in it alone; or NULL.  Whoever wants
-                               the memory takes it */
-    struct slots clients;   /* struct client */
-    struct slots sessions;  /* struct session */
-    struct map by_id;       /* struct session by client id */
-    struct conn *conns;     /* list of all connections */
+    struct landing landing;  /* where connections read */
+    struct landing borrowed; /* what has come from other workers' */
+    struct deferred return_loans;
+    struct buf *whole;     /* lent: the packet at hand lies in it alone; or NULL.  Whoever wants
+                              the memory takes it */
+    struct slots clients;  /* struct client */
+    struct slots sessions; /* struct session */
+    struct map by_id;      /* struct session by client id */
+    struct conn *conns;    /* list of all connections */
     unsigned conns_len;
     struct gate *gates;    /* owned: the listeners as connections know them */
     struct buf full_name;  /* of a topic that came from below a mount point */

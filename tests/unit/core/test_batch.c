@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/batch.h"
 
+#include "core/landing.h"
 #include "core/message.h"
 #include "core/rig.h"
 #include "core/subs.h"
@@ -171,6 +172,43 @@ static void a_message_may_be_made_there(void **state) {
     batch_pool_deinit(&pool);
 }
 
+static void a_loan_is_given_once(void **state) {
+    (void)state;
+    struct batch_pool pool = { 0 };
+    struct batch *b = batch_new(&pool);
+    struct landing l, to;
+    landing_init(&l);
+    landing_init_borrowed(&to);
+    uint8_t *room = landing_room(&l, 20000);
+    memset(room, 'x', 20000);
+    const struct message_parts head = { .topic = SLICE("a/b"), .expires_ms = 77 };
+    struct parcel p = { .parts = &head };
+    for (int i = 0; i < 2; i++) { /* one that is taken, one that is not */
+        p.payload = slice_of(room + i * 10000, 10000);
+        p.from = landing_lend_out(&l, p.payload);
+        assert_true(batch_add(b, &p));
+    }
+    struct parcel got;
+    assert_true(batch_next(b, &(struct batch_walk){ 0 }, &got));
+    assert_slice(message_topic(got.message), "a/b");
+    assert_ptr_equal(got.payload.at, room);
+    assert_int_equal(got.payload.len, 10000);
+    assert_non_null(got.from);
+    struct message_parts parts = message_parts(got.message);
+    parts.payload = got.payload;
+    struct message *m = landing_borrow(&to, &parts, got.from);
+    assert_true(batch_next(b, &(struct batch_walk){ 0 }, &got));
+    assert_null(got.from);
+    batch_drop(b);
+    assert_int_equal(message_payload(m).at[9999], 'x');
+    assert_int_equal(m->expires_ms, 77);
+    message_unref(m);
+    assert_ptr_equal(landing_room(&l, LANDING_BYTES), l.at); /* both have come back */
+    landing_deinit(&to);
+    landing_deinit(&l);
+    batch_pool_deinit(&pool);
+}
+
 /* Several workers would each get one. */
 static void a_large_one_is_copied_where_nobody_else_gets_it(void **state) {
     (void)state;
@@ -300,6 +338,7 @@ int main(void) {
         cmocka_unit_test(receivers_are_named_once_for_a_row),
         cmocka_unit_test(a_copy_is_the_whole_message_and_may_be_kept),
         cmocka_unit_test(a_message_may_be_made_there),
+        cmocka_unit_test(a_loan_is_given_once),
         cmocka_unit_test(a_large_one_is_copied_where_nobody_else_gets_it),
         cmocka_unit_test(what_other_threads_refer_to_is_not_copied),
         cmocka_unit_test(a_full_batch_takes_no_more_and_an_empty_one_takes_all),

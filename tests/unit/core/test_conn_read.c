@@ -58,9 +58,24 @@ static void send_all(struct peer *p, const struct buf *b, size_t from, size_t to
     }
 }
 
+/* Two workers: the publisher lives on one, its reader on the other. */
+static int far_setup(void **state) {
+    *state = rig_new();
+    rig_workers(*state, 2);
+    return 0;
+}
+
+#define FAR(test)                                                                                  \
+    (const struct CMUnitTest) {                                                                    \
+#test " (far)", test, far_setup, rig_teardown, NULL                                        \
+    }
+
 static void join_pair(struct rig *r, struct peer *p, struct peer *s, uint8_t qos) {
-    join(p, r, MQTT_5, "p", true);
-    join(s, r, MQTT_5, "s", true);
+    char id[16];
+    rig_name(r, 0, "p", id);
+    join(p, r, MQTT_5, id, true);
+    rig_name(r, r->broker->workers_len - 1, "s", id);
+    join(s, r, MQTT_5, id, true);
     subscribe(s, "t", qos);
 }
 
@@ -163,7 +178,8 @@ static void what_is_kept_is_not_written_over(void **state) {
     struct rig *r = *state;
     struct peer p, s, away;
     struct buf kept = BUF_INIT, passing = BUF_INIT;
-    r->config->queue_qos0 = true;
+    for (unsigned i = 0; i < r->broker->workers_len; i++)
+        r->broker->workers[i].config->queue_qos0 = true;
     join_pair(r, &p, &s, 0);
     join(&away, r, MQTT_5, "away", false);
     subscribe(&away, "kept", 1);
@@ -182,6 +198,28 @@ static void what_is_kept_is_not_written_over(void **state) {
     buf_deinit(&kept);
     buf_deinit(&passing);
     peer_drop(&away);
+    peer_drop(&p);
+    peer_drop(&s);
+}
+
+/* A client that does not acknowledge keeps what is its own, not the other worker's input. */
+static void what_is_kept_elsewhere_leaves_the_landing(void **state) {
+    struct rig *r = *state;
+    struct peer p, s;
+    struct buf b = BUF_INIT;
+    struct landing *from = &r->worker->landing, *to = &r->broker->workers[1].borrowed;
+    join_pair(r, &p, &s, 1);
+    for (uint32_t n = 0; n < 3; n++) add_publish(&b, "t", n, 18000, 1);
+    peer_bytes(&p, b.at, b.len);
+    rig_turn(r->worker);
+    rig_turn(&r->broker->workers[1]);
+    assert_int_equal(to->lent, 3);
+    rig_turn(&r->broker->workers[1]);
+    assert_int_equal(to->lent, 0);
+    assert_ptr_equal(landing_room(from, LANDING_BYTES), from->at);
+    memset(from->at, '!', LANDING_BYTES);
+    for (uint32_t n = 0; n < 3; n++) expect_number(&s, n);
+    buf_deinit(&b);
     peer_drop(&p);
     peer_drop(&s);
 }
@@ -507,6 +545,13 @@ int main(void) {
         RIG(room_is_made_for_what_is_announced_by_clients),
         RIG(a_stranger_gets_room_for_what_has_come),
         RIG(whatever_comes_in_any_pieces_goes_out_as_it_came),
+        FAR(a_large_packet_may_be_cut_anywhere),
+        FAR(many_in_one_go),
+        FAR(more_publishers_than_the_landing_has_room_for),
+        FAR(what_is_kept_is_not_written_over),
+        FAR(what_is_kept_elsewhere_leaves_the_landing),
+        FAR(retained_ones_last),
+        FAR(a_publisher_may_go_in_mid_packet),
     };
     return cmocka_run_group_tests_name("core/conn_read", tests, NULL, NULL);
 }

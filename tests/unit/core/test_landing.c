@@ -154,13 +154,111 @@ static void the_end_of_the_landing_loses_nothing(void **state) {
     message_unref(m);
 }
 
+/* ---- between workers -------------------------------------------------------------- */
+
+/* As a read would, of what goes to another worker alone: lent to `to`. */
+static struct message *land_for(struct landing *l, struct landing *to, size_t len, int fill) {
+    uint8_t *room = landing_room(l, len);
+    assert_non_null(room);
+    memset(room, fill, len);
+    struct landing_block *from = landing_lend_out(l, slice_of(room, len));
+    if (!from) return NULL;
+    struct message_parts parts = parts_at(room, len);
+    return landing_borrow(to, &parts, from);
+}
+
+static void what_is_borrowed_stays_where_it_landed(void **state) {
+    struct landing *l = *state, to;
+    landing_init_borrowed(&to);
+    struct message *m = land_for(l, &to, SMALLEST, 'b');
+    assert_ptr_equal(message_payload(m).at, l->at);
+    assert_ptr_equal(landing_room(l, SMALLEST), l->at + SMALLEST);
+    assert_filled(m, SMALLEST, 'b');
+    message_unref(m);
+    assert_int_equal(to.lent, 0);
+    assert_ptr_equal(landing_room(l, LANDING_BYTES), l->at); /* nobody has borrowed anything */
+    landing_deinit(&to);
+}
+
+static void reads_go_on_elsewhere(void **state) {
+    struct landing *l = *state, to;
+    landing_init_borrowed(&to);
+    uint8_t *first = l->at;
+    struct message *lent = land(l, 2000, 'l'), *m = land_for(l, &to, 2000, 'b');
+    assert_null(landing_room(l, LANDING_BYTES)); /* until what is lent here has moved */
+    landing_move(l);
+    memset(landing_room(l, LANDING_BYTES), '!', LANDING_BYTES);
+    assert_ptr_not_equal(l->at, first);
+    assert_filled(m, 2000, 'b');
+    assert_filled(lent, 2000, 'l');
+    message_unref(m);
+    struct message *n = land_for(l, &to, 2000, 'n');
+    assert_ptr_equal(landing_room(l, LANDING_BYTES), first); /* which is whole again */
+    assert_filled(n, 2000, 'n');
+    message_unref(n);
+    message_unref(lent);
+    landing_deinit(&to);
+}
+
+static void a_bounded_number_of_blocks_is_lent_out(void **state) {
+    struct landing *l = *state, to;
+    struct message *all[LANDING_BLOCKS];
+    unsigned n = 0;
+    landing_init_borrowed(&to);
+    while (n < LANDING_BLOCKS && (all[n] = land_for(l, &to, LANDING_BYTES, 'a' + (int)n))) n++;
+    assert_int_equal(n, LANDING_BLOCKS - 1);
+    memset(landing_room(l, LANDING_BYTES), '!', LANDING_BYTES); /* there is room for reads */
+    for (unsigned i = 0; i < n; i++) assert_filled(all[i], LANDING_BYTES, 'a' + (int)i);
+    message_unref(all[1]);
+    all[1] = land_for(l, &to, LANDING_BYTES, 'b');
+    assert_non_null(all[1]);
+    for (unsigned i = 0; i < n; i++) message_unref(all[i]);
+    landing_deinit(&to);
+}
+
+static void what_is_still_there_in_the_next_round_moves(void **state) {
+    struct landing *l = *state, to;
+    landing_init_borrowed(&to);
+    struct message *a = land_for(l, &to, 2000, 'a');
+    assert_true(landing_age(&to));
+    assert_true(landing_holds(l, message_payload(a)));
+    struct message *b = land_for(l, &to, 3000, 'b');
+    assert_true(landing_age(&to));
+    assert_false(landing_holds(l, message_payload(a)));
+    assert_true(landing_holds(l, message_payload(b)));
+    assert_false(landing_age(&to));
+    memset(landing_room(l, LANDING_BYTES), '!', LANDING_BYTES);
+    assert_filled(a, 2000, 'a');
+    assert_filled(b, 3000, 'b');
+    message_unref(a);
+    message_unref(b);
+    landing_deinit(&to);
+}
+
+static void what_is_borrowed_outlives_the_lender(void **state) {
+    (void)state;
+    struct landing l, to;
+    landing_init(&l);
+    landing_init_borrowed(&to);
+    struct message *a = land_for(&l, &to, SMALLEST, 'a'), *b = land_for(&l, &to, SMALLEST, 'b');
+    landing_deinit(&l);
+    assert_filled(a, SMALLEST, 'a');
+    message_share(a);
+    message_unref(a);
+    landing_deinit(&to);
+    assert_filled(b, SMALLEST, 'b');
+    message_unref(b);
+}
+
 /* Whatever comes and goes, in any order, reads as it was made. */
 static void random_comings_and_goings(void **state) {
-    struct landing *l = *state;
+    struct landing *l = *state, to;
     struct message *at[MESSAGES] = { NULL };
     size_t len[MESSAGES];
     uint64_t seed = 20260101;
+    landing_init_borrowed(&to);
     for (int step = 0; step < 20000; step++) {
+        if (rnd(&seed, 50) == 0) (void)landing_age(&to);
         uint32_t i = rnd(&seed, MESSAGES);
         if (at[i]) {
             assert_int_equal(message_payload(at[i]).len, len[i]);
@@ -172,10 +270,12 @@ static void random_comings_and_goings(void **state) {
         }
         len[i] = SMALLEST + rnd(&seed, 30000);
         while (!landing_room(l, len[i])) landing_move(l);
-        at[i] = land(l, len[i], (int)i);
+        if (rnd(&seed, 2)) at[i] = land_for(l, &to, len[i], (int)i);
+        if (!at[i]) at[i] = land(l, len[i], (int)i);
     }
     for (int i = 0; i < MESSAGES; i++) message_unref(at[i]);
     assert_ptr_equal(landing_room(l, LANDING_BYTES), l->at);
+    landing_deinit(&to);
 }
 
 #define LANDING(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -190,6 +290,11 @@ int main(void) {
         LANDING(only_payloads_worth_it_are_large),
         LANDING(whoever_reads_the_eldest_is_known),
         LANDING(the_end_of_the_landing_loses_nothing),
+        LANDING(what_is_borrowed_stays_where_it_landed),
+        LANDING(reads_go_on_elsewhere),
+        LANDING(a_bounded_number_of_blocks_is_lent_out),
+        LANDING(what_is_still_there_in_the_next_round_moves),
+        LANDING(what_is_borrowed_outlives_the_lender),
         LANDING(random_comings_and_goings),
     };
     return cmocka_run_group_tests_name("core/landing", tests, NULL, NULL);

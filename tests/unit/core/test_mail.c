@@ -142,6 +142,34 @@ static void what_has_changed_on_the_way_counts(void **state) {
     peer_drop(&p);
 }
 
+/* All receivers on one other worker is the short way, and these do not take it. */
+static void those_elsewhere_are_not_all(void **state) {
+    struct rig *r = *state;
+    struct peer p, s, member, late;
+    join_at(&p, r, 0, "p");
+    join_at(&s, r, 1, "s");
+    subscribe(&s, "t", 0);
+    struct packet m = publish_packet("t", "kept", 0, 0);
+    m.publish.retain = true;
+    peer_post(&p, &m);
+    expect_publish(&s, "t", "kept");
+    join_at(&late, r, 1, "l");
+    subscribe(&late, "t", 0);
+    expect_publish(&late, "t", "kept");
+    join_at(&member, r, 0, "m");
+    subscribe(&member, "$share/g/t", 0);
+    publish(&p, "t", "shared", 0, 0);
+    expect_publish(&s, "t", "shared");
+    expect_publish(&late, "t", "shared");
+    expect_publish(&member, "t", "shared");
+    subscribe(&p, "t", 0);
+    expect_publish(&p, "t", "kept");
+    publish(&p, "t", "mine", 0, 0);
+    expect_publish(&s, "t", "mine");
+    expect_publish(&p, "t", "mine");
+    drop_all((struct peer[]){ p, s, member, late }, 4);
+}
+
 static void many_elsewhere_all_get_it(void **state) {
     struct rig *r = *state;
     enum { MANY = 20 };
@@ -646,6 +674,7 @@ int main(void) {
         SEVERAL(what_has_crossed_may_be_kept),
         SEVERAL(a_copy_is_the_whole_message),
         SEVERAL(what_has_changed_on_the_way_counts),
+        SEVERAL(those_elsewhere_are_not_all),
         SEVERAL(many_elsewhere_all_get_it),
         SEVERAL(deliver_hooks_are_asked_elsewhere),
         SEVERAL(a_publisher_does_not_hear_itself_but_others_do),
