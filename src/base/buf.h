@@ -16,6 +16,10 @@ struct buf {
 
 /* Frees the bytes and leaves a valid empty buffer. */
 void buf_deinit(struct buf *b);
+/* Likewise if there is room for more than `most` bytes: what few contents need is not kept. */
+static inline void buf_trim(struct buf *b, size_t most) {
+    if (b->cap > most) buf_deinit(b);
+}
 /* Lends room for `n` more bytes behind `len`; the caller adds what it wrote to
  * `len`.  The pointer lives until the next call. */
 uint8_t *buf_reserve(struct buf *b, size_t n);

@@ -36,6 +36,15 @@ static size_t padded(size_t size) {
     return (size + UNIT - 1) / UNIT * UNIT;
 }
 
+/* What a letter takes at most, beside its message. */
+enum {
+    LETTER_MAX = sizeof(struct letter) + sizeof(struct offer) + sizeof(struct loan) +
+                 sizeof(struct subs_age) + SUBS_FAR_MAX * sizeof(struct route_entry) + 2 * UNIT
+};
+_Static_assert((int)LETTER_MAX + (int)BATCH_COPY_MAX <= (int)BATCH_BYTES,
+               "an empty batch has room");
+_Static_assert((int)SUBS_FAR_MAX <= UINT8_MAX, "to_len");
+
 static size_t names_size(unsigned to_len) {
     return sizeof(struct subs_age) + padded(to_len * sizeof(struct route_entry));
 }
@@ -109,7 +118,7 @@ static uint8_t *put_names(uint8_t *at, const struct parcel *p) {
 
 static void put_copy(uint8_t *at, const struct parcel *p) {
     if (p->parts)
-        message_fill(at, p->parts)->is_lent = true;
+        message_fill(at, p->parts)->in_batch = true;
     else
         message_copy_to(at, p->message);
 }
@@ -201,7 +210,7 @@ bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p) {
 void batch_drop(struct batch *b) {
     struct parcel p;
     for (struct batch_walk walk = { 0 }; b->has_references && batch_next(b, &walk, &p);) {
-        if (!p.message->is_lent) message_unref(p.message);
+        if (!p.message->in_batch) message_unref(p.message);
         if (p.from) landing_return(p.from);
     }
     give_back(b);

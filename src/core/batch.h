@@ -27,13 +27,13 @@ struct offer {
     uint64_t tried;       /* bit per worker that was asked */
 };
 
-/* A message for another worker's sessions; all of it borrowed. */
+/* A message for another worker's sessions; borrowed, but for `from`. */
 struct parcel {
     struct message *message;
     /* Or what it is to be made of, BATCH_COPY_MAX at most; but with `from` without its payload,
      * which lies in another worker's landing. */
     const struct message_parts *parts;
-    struct landing_block *from; /* reference, the batch's, and the taker's who reads it; or NULL */
+    struct landing_block *from; /* owned reference; or NULL */
     struct slice payload;       /* with `from` */
     struct route_entry *to;     /* the plain subscribers there; none: they are to be looked up */
     const struct subs_age *age; /* of `to` */
@@ -60,7 +60,7 @@ struct batch {
     struct mail mail;
     struct batch *next;      /* of those in the pool */
     struct batch_pool *pool; /* borrowed: of the worker that has made it */
-    size_t weight;           /* set by batch_add: what its messages count for */
+    size_t weight;           /* what it counts for in its receiver's inbox; the user's */
     /* private to batch.c */
     bool has_references;
     uint32_t len;   /* bytes used */
@@ -70,7 +70,8 @@ struct batch {
 
 /* An empty one. */
 struct batch *batch_new(struct batch_pool *pool);
-/* False: there is no room for it.  An empty batch has room for every parcel. */
+/* Takes p->from, and shares a message that goes by reference (message_share).  False: there is no
+ * room, and nothing was taken.  An empty batch has room for every parcel. */
 bool batch_add(struct batch *b, const struct parcel *p);
 
 /* A walk along the letters; zeroed, it starts with the first. */
@@ -79,8 +80,8 @@ struct batch_walk {
     const uint8_t *named; /* receivers of the last one that named some */
     uint32_t named_len;
 };
-/* Gives the next parcel, or false at the end.  Its message may be lent (message.h).  p->from is
- * given once. */
+/* Gives the next parcel, or false at the end.  Its message may lie in the batch (message.h).
+ * p->from is given once, to the caller. */
 bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p);
 
 /* Any thread that may drop references to messages; takes the batch with what is in it, and

@@ -15,6 +15,8 @@
 #include "mqtt/encode.h"
 #include "mqtt/props.h"
 
+enum { SHORT_NAME_KEPT = 4096 }; /* bytes of the worker's buffer that stay for the next PUBLISH */
+
 bool conn_send(struct conn *c, const struct packet *p) {
     size_t size = packet_size(p, c->version);
     if (c->state >= CONN_ENDING || !size) return false; /* [MQTT-3.14.4-1] */
@@ -268,6 +270,7 @@ int conn_send_publish(struct conn *c, struct message *m, const struct publish_ou
         if (!lay_out(c, m, o, &l)) return SEND_DROPPED;
         if (look && !look->len) look_lay_out(look, c, m, o, &l);
         send_laid_out(c, m, o, &l);
+        buf_trim(&c->worker->short_name, SHORT_NAME_KEPT);
     }
     COUNT(c->worker, messages_out);
     conn_out_dirty(c);

@@ -124,7 +124,7 @@ static uint32_t span_limit(const struct session *s) {
 
 void delivery_tell_dropped(struct session *s, struct message *m, const char *reason) {
     if (!hooks_want(s->worker->hooks, HOOK_DROPPED)) return;
-    struct message *told = message_ref(m); /* scripts may hold it */
+    struct message *told = message_ref(m); /* scripts are shown one that can be held */
     hooks_tell(s->worker->hooks, HOOK_DROPPED, s->client,
                &(struct fact){ .topic = message_topic(told), .message = told, .reason = reason });
     message_unref(told);

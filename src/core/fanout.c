@@ -8,6 +8,7 @@
 #include "core/route.h"
 #include "core/session.h"
 #include "core/worker.h"
+#include "io/chain.h"
 
 /* What the receivers of one message have in common. */
 struct delivering {
@@ -218,7 +219,8 @@ static bool is_far(const struct route *r) {
 static bool lend(struct worker *w, struct parcel *p, struct message_parts *head) {
     *head = *p->parts;
     head->payload = SLICE_NONE;
-    if (!landing_holds(&w->landing, p->parts->payload) || message_size(head) > BATCH_COPY_MAX)
+    if (!landing_holds(&w->landing, p->parts->payload) || p->parts->payload.len < CHAIN_REF_MIN ||
+        message_size(head) > BATCH_COPY_MAX)
         return false;
     p->payload = p->parts->payload;
     p->parts = head;

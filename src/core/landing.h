@@ -8,8 +8,8 @@
  * has adopted its packet at most four times as many), and need not know where they lie.
  *
  * A payload that only another worker's clients receive is lent to that worker, whose message is
- * made around it.  Reads go to another block meanwhile; whoever of the borrower's clients has not
- * been sent it in a turn or two gets it moved.
+ * made around it.  Reads go behind it, and on in another block when this one is full; whoever of
+ * the borrower's clients has not been sent it in a turn or two gets it moved.
  *
  * One worker's thread, but for landing_return; a message that is not lent belongs to whoever
  * holds it. */

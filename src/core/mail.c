@@ -16,6 +16,7 @@
 
 enum {
     PARCEL_BYTES = 64, /* a message costs, besides its weight */
+    MAIL_BYTES = 4096, /* and a batch, however little is in it */
     /* Bytes of messages not yet taken out.  Well below max_output_bytes' default: all of it
      * may go to one reader. */
     INBOX_ENOUGH = 4 * 1024 * 1024
@@ -59,6 +60,7 @@ bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p) {
     if (!w->outbox[to] || !batch_add(w->outbox[to], p)) {
         flush_one(w, to);
         w->outbox[to] = batch_new(&w->batches);
+        w->outbox[to]->weight = MAIL_BYTES;
         loop_defer(w->loop, &w->post);
         must(batch_add(w->outbox[to], p));
     }
@@ -109,7 +111,7 @@ static void on_messages(struct worker *w, struct batch *batch) {
     while (!w->stopping && batch_next(batch, &walk, &p)) {
         if (p.from)
             loan_arrived(w, &p);
-        else if (p.message->is_lent && !passes_here(w, &p))
+        else if (p.message->in_batch && !passes_here(w, &p))
             copy_arrived(w, &p);
         else
             fanout_arrived(w, &p);

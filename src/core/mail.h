@@ -62,8 +62,8 @@ struct chore {
     void (*run)(struct worker *w, struct chore *e);
 };
 
-/* Sends a copy of the parcel to `to`, not itself.  False: it was sent, but the receiver has more
- * than enough to do, and who causes this should rest. */
+/* Sends a copy of the parcel to `to`, not itself, and takes p->from in any case.  False: it was
+ * sent, but the receiver has more than enough to do, and who causes this should rest. */
 bool mail_parcel(struct worker *w, unsigned to, const struct parcel *p);
 /* The batches of this turn leave. */
 void mail_flush(struct worker *w);

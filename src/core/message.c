@@ -78,10 +78,10 @@ void message_copy_to(void *at, const struct message *m) {
     struct message *copy = memcpy(at, m, m->is_large ? head : head + m->payload_len);
     if (m->is_large) memcpy((uint8_t *)at + head, *message_place(m), m->payload_len);
     copy->is_large = false;
-    copy->is_lent = true;
+    copy->in_batch = true;
 }
 
-struct message *message_of_lent(const struct message *m) {
+struct message *message_out_of_batch(const struct message *m) {
     const struct message_parts parts = message_parts(m);
     return message_new(&parts);
 }

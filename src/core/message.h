@@ -27,8 +27,8 @@ struct message {
     uint8_t hops : 6; /* messages that caused messages, down to this one */
     bool retain : 1;  /* as published */
     bool is_shared : 1;
-    bool is_lent : 1;  /* a copy in a batch (batch.h), soon gone: not counted, see message_ref */
-    bool is_large : 1; /* its payload has CHAIN_REF_MIN bytes at least; see message_place */
+    bool in_batch : 1;        /* a copy in a batch (batch.h), soon gone: see message_ref */
+    bool is_large : 1;        /* its payload has CHAIN_REF_MIN bytes at least; see message_place */
     _Atomic bool is_retained; /* is its topic's retained message; written by retain.c */
     uint8_t bytes[];          /* u16 topic length, topic, properties, payload */
 };
@@ -59,7 +59,7 @@ struct message *message_draft(void **draft, const struct message_parts *parts);
  * the end. */
 void message_discard(void **draft, struct message *m);
 
-/* Bytes of a copy, and making a lent one there: the parts of `m`, whatever its size. */
+/* Bytes of a copy for a batch, and making it there: the parts of `m`, whatever its size. */
 size_t message_copy_size(const struct message *m);
 void message_copy_to(void *at, const struct message *m);
 
@@ -69,12 +69,12 @@ struct message *message_fill(void *at, const struct message_parts *parts);
 /* Landing.c's: moves the payload of a large one if it is lent. */
 void landing_settle(struct message *m);
 
-/* For message_ref. */
-struct message *message_of_lent(const struct message *m);
+/* For message_ref: another of the same parts. */
+struct message *message_out_of_batch(const struct message *m);
 
-/* Gives the message to refer to: `m`, but of a lent one a message of its own. */
+/* Gives the message to refer to: `m`, but in place of one in a batch another with one reference. */
 static inline struct message *message_ref(struct message *m) {
-    if (m->is_lent) return message_of_lent(m);
+    if (m->in_batch) return message_out_of_batch(m);
     if (m->is_shared)
         atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
     else

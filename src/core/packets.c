@@ -21,6 +21,8 @@
 
 #include <stdlib.h>
 
+enum { PROPS_KEPT = 4096 }; /* bytes of the worker's buffer that stay for the next message */
+
 static void refuse(struct conn *c, int reason_code, const char *why) {
     conn_end(c, (uint8_t)reason_code, NULL, why);
 }
@@ -116,6 +118,7 @@ static void publish_asking(struct conn *c, const struct pkt_publish *pkt, struct
     struct publish *p = publish_new(c->worker);
     p->client = client_ref(c->client);
     p->message = message_of(c->worker, pkt, &parts);
+    buf_trim(&c->worker->props, PROPS_KEPT);
     p->is_draft = is_passing(pkt);
     p->route = route_ref(r);
     p->packet_id = pkt->packet_id;
@@ -147,15 +150,19 @@ static enum verdict granted(const struct conn *c, const struct pkt_publish *p) {
 }
 
 /* Gives the number of receivers, as fanout_message does. */
-static unsigned publish_to_receivers(struct conn *c, const struct pkt_publish *pkt,
-                                     struct route *r) {
+static unsigned hand_out(struct conn *c, const struct pkt_publish *pkt, struct route *r) {
+    struct worker *w = c->worker;
     const struct message_parts parts = parts_of(c, pkt);
-    if (!r->to.len && !pkt->retain && fanout_parts(c->worker, r, &parts, c)) return 1;
-    struct message *m = message_of(c->worker, pkt, &parts);
-    if (pkt->retain) publish_retain(c->worker, m);
-    unsigned receivers = fanout_message(c->worker, r, m, c);
+    if (!r->to.len && !pkt->retain && fanout_parts(w, r, &parts, c)) {
+        buf_trim(&w->props, PROPS_KEPT);
+        return 1;
+    }
+    struct message *m = message_of(w, pkt, &parts);
+    buf_trim(&w->props, PROPS_KEPT);
+    if (pkt->retain) publish_retain(w, m);
+    unsigned receivers = fanout_message(w, r, m, c);
     if (is_passing(pkt))
-        message_discard(&c->worker->draft, m);
+        message_discard(&w->draft, m);
     else
         message_unref(m);
     return receivers;
@@ -171,7 +178,7 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
         return;
     }
     if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain)
-        receivers = publish_to_receivers(c, pkt, r);
+        receivers = hand_out(c, pkt, r);
     acknowledge(c, pkt->qos, pkt->packet_id, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS,
                 NULL);
 }

@@ -121,6 +121,7 @@ static void forget(struct retain *r, struct node *n) {
 }
 
 static void keep(struct retain *r, struct node *n, struct message *m) {
+    must(!m->in_batch);
     message_ref(m);
     r->mortal += is_mortal(m);
     if (n->message) {

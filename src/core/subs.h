@@ -55,6 +55,9 @@ struct route_share {
  * its subscribers in SUBS_PREFIXES of them. */
 enum { SUBS_PARTS = 1024, SUBS_PREFIXES = 3 };
 
+/* Subscribers on other workers that an answer names; with more it names none. */
+enum { SUBS_FAR_MAX = 8 };
+
 /* The parts of the index that an answer came from, and how often they had changed by then: all
  * together, which tells as much, because each only counts up. */
 struct subs_age {

@@ -7,10 +7,7 @@
 
 #include <stdlib.h>
 
-enum {
-    FEW = 32,
-    FAR_MAX = 8 /* subscribers on other workers that a route names */
-};
+enum { FEW = 32 };
 
 struct found {
     struct subscription **at; /* of plain filters */
@@ -21,10 +18,10 @@ struct found {
     size_t shares_len, members;
     unsigned worker;  /* whose plain subscribers are collected */
     uint64_t remote;  /* bit per worker: others that have some */
-    unsigned far_len; /* of them; more than FAR_MAX: they are not collected */
+    unsigned far_len; /* of them; more than SUBS_FAR_MAX: they are not collected */
     enum overlapping overlapping;
     struct subscription *few[FEW]; /* `at`, until they are more */
-    struct subscription *far[FAR_MAX];
+    struct subscription *far[SUBS_FAR_MAX];
 };
 
 static void collect_share(struct found *f, struct share *share) {
@@ -53,9 +50,9 @@ static void found_grow(struct found *f, size_t more) {
 
 /* Identifiers do not travel: whoever has some is looked up where it lives. */
 static void collect_far(struct found *f, struct subscription *sub) {
-    if (sub->identifier) f->far_len = FAR_MAX + 1;
-    if (f->far_len < FAR_MAX) f->far[f->far_len] = sub;
-    if (f->far_len <= FAR_MAX) f->far_len++;
+    if (sub->identifier) f->far_len = SUBS_FAR_MAX + 1;
+    if (f->far_len < SUBS_FAR_MAX) f->far[f->far_len] = sub;
+    if (f->far_len <= SUBS_FAR_MAX) f->far_len++;
 }
 
 static void collect(struct found *f, const struct filter_node *n) {
@@ -163,7 +160,7 @@ static void sort(struct subscription **subs, size_t len) {
 
 static void build(struct found *f, struct route_entries *out) {
     struct builder b = { .out = out, .is_each = f->overlapping == OVERLAPPING_EACH };
-    size_t far = f->far_len <= FAR_MAX ? f->far_len : 0, total = f->len + f->members + far;
+    size_t far = f->far_len <= SUBS_FAR_MAX ? f->far_len : 0, total = f->len + f->members + far;
     out->remote = f->remote;
     if (total > out->cap) {
         free(out->at);

@@ -45,7 +45,8 @@ static struct mail *pop(struct mailbox *mb) {
     return mail;
 }
 
-/* Would pop give nothing?  Its loads are the last of the four steps (see the top). */
+/* Says first whether the loop waits.  Would pop give nothing?  The loads are the last of the four
+ * steps (see the top). */
 static bool is_empty(struct inlet *in, bool waits) {
     struct mailbox *mb = CONTAINER_OF(in, struct mailbox, inlet);
     if (waits || atomic_load_explicit(&mb->is_waiting, memory_order_relaxed))

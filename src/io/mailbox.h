@@ -7,6 +7,7 @@
 #ifndef SOL_IO_MAILBOX_H
 #define SOL_IO_MAILBOX_H
 
+#include "base/mem.h"
 #include "io/loop.h"
 
 #include <stdatomic.h>
@@ -16,7 +17,7 @@ struct mail {
     int type;                    /* the receiver's enum */
 };
 
-enum { MAILS_A_TURN = 32 };
+enum { MAILS_A_TURN = 16 };
 
 /* Called on the loop's thread; takes the mail.  Does not deinit the mailbox. */
 typedef void mailbox_fn(void *obj, struct mail *mail);
@@ -25,6 +26,7 @@ struct mailbox {
     /* any thread */
     _Atomic(struct mail *) tail;
     _Atomic bool is_waiting; /* the loop: whoever posts first wakes it */
+    uint8_t apart[CACHE_LINE];
     /* the loop's thread */
     struct mail *head;
     struct mail stub;

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "script/loans.h"
 
+#include "base/mem.h"
 #include "core/client.h"
 #include "script/handlers.h"
 #include "script/lib_client.h"
@@ -168,7 +169,10 @@ void loans_hold(struct invocation *inv) {
     if (inv->holds_refs) return;
     inv->holds_refs = true;
     if (inv->client) client_ref(inv->client);
-    if (inv->message) message_ref(inv->message);
+    if (inv->message) {
+        must(!inv->message->in_batch); /* else scripts would have to be shown another */
+        message_ref(inv->message);
+    }
 }
 
 /* Lends what the call is about, and nothing else is open. */

@@ -30,6 +30,19 @@ static void what_was_added_stays_through_growth(void **state) {
     assert_int_equal(b.cap, 0);
 }
 
+static void only_what_is_too_large_is_trimmed(void **state) {
+    (void)state;
+    struct buf b = BUF_INIT;
+    buf_trim(&b, 0);
+    buf_add(&b, "x", 1);
+    size_t cap = b.cap;
+    buf_trim(&b, cap);
+    assert_int_equal(b.len, 1);
+    buf_trim(&b, cap - 1);
+    assert_null(b.at);
+    assert_int_equal(b.cap, 0);
+}
+
 static void reserved_room_is_used_by_adding_to_len(void **state) {
     (void)state;
     struct buf b = BUF_INIT;
@@ -84,6 +97,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_buffer_owns_nothing),
         cmocka_unit_test(what_was_added_stays_through_growth),
+        cmocka_unit_test(only_what_is_too_large_is_trimmed),
         cmocka_unit_test(reserved_room_is_used_by_adding_to_len),
         cmocka_unit_test(printing_fits_at_every_fill),
         cmocka_unit_test(dropping_moves_the_rest_to_the_front),

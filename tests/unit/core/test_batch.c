@@ -49,7 +49,7 @@ static void parcels_come_out_as_they_went_in(void **state) {
     struct parcel p;
     assert_true(batch_next(b, &walk, &p));
     assert_slice(message_topic(p.message), "none");
-    assert_true(p.message->is_lent);
+    assert_true(p.message->in_batch);
     assert_int_equal(p.to_len, 0);
     assert_int_equal(p.offer.share, 0);
     assert_true(batch_next(b, &walk, &p));
@@ -64,7 +64,7 @@ static void parcels_come_out_as_they_went_in(void **state) {
     assert_int_equal(p.to_len, 0);
     assert_true(batch_next(b, &walk, &p));
     assert_slice(message_topic(p.message), "one");
-    assert_false(p.message->is_lent);
+    assert_false(p.message->in_batch);
     assert_true(p.message->is_shared);
     assert_int_equal(message_payload(p.message).len, 20000);
     assert_int_equal(p.to_len, 1);
@@ -142,7 +142,7 @@ static void a_copy_is_the_whole_message_and_may_be_kept(void **state) {
     assert_int_equal(out.qos, 2);
     assert_int_equal(out.hops, 5);
     assert_true(out.retain);
-    assert_false(kept->is_lent);
+    assert_false(kept->in_batch);
     assert_ptr_equal(message_ref(kept), kept);
     message_unref(kept);
     message_unref(kept);
@@ -161,7 +161,7 @@ static void a_message_may_be_made_there(void **state) {
     assert_true(batch_add(b, &p));
     assert_true(batch_next(b, &(struct batch_walk){ 0 }, &p));
     assert_null(p.parts);
-    assert_true(p.message->is_lent);
+    assert_true(p.message->in_batch);
     struct message_parts out = message_parts(p.message);
     assert_true(slice_eq(out.topic, in.topic));
     assert_true(slice_eq(out.payload, in.payload));
@@ -225,7 +225,7 @@ static void a_large_one_is_copied_where_nobody_else_gets_it(void **state) {
     struct parcel p;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         assert_true(batch_next(b, &walk, &p));
-        assert_int_equal(p.message->is_lent, rows[i].is_copied);
+        assert_int_equal(p.message->in_batch, rows[i].is_copied);
     }
     batch_drop(b);
     batch_pool_deinit(&pool);

@@ -52,7 +52,7 @@ static void a_message_crosses_once_per_worker(void **state) {
     struct packet m = publish_packet("t", "hello", 0, 0);
     peer_post(&p[3], &m);
     rig_turn(at(r, 0));
-    assert_int_equal(atomic_load(&at(r, 1)->inbox_bytes), 6 + 64);
+    assert_int_equal(atomic_load(&at(r, 1)->inbox_bytes), 6 + 64 + 4096);
     assert_int_equal(atomic_load(&at(r, 2)->inbox_bytes), 0); /* nobody there wants it */
     for (unsigned i = 0; i < 3; i++) expect_publish(&p[i], "t", "hello");
     assert_int_equal(atomic_load(&at(r, 1)->inbox_bytes), 0);
@@ -119,6 +119,30 @@ static void a_copy_is_the_whole_message(void **state) {
     assert_int_equal(got->qos, 1);
     assert_slice(got->props.content_type, "text");
     assert_int_equal(got->props.message_expiry_interval, 7);
+    drop_all((struct peer[]){ p, s }, 2);
+}
+
+/* More properties than payload: with neither is memory kept, nor a place in the landing lent. */
+static void large_properties_cross_and_leave_nothing(void **state) {
+    struct rig *r = *state;
+    static char text[20000];
+    memset(text, 'c', sizeof text - 1);
+    struct peer p, s;
+    join_at(&s, r, 1, "s");
+    subscribe(&s, "t", 0);
+    join_at(&p, r, 0, "p");
+    for (size_t len = 10; len < sizeof text; len += len < 5040 || len > 5100 ? 5030 : 3) {
+        struct packet m = publish_packet("t", "payload", 0, 0);
+        m.publish.props.present = PROP_BIT(PROP_CONTENT_TYPE);
+        m.publish.props.content_type = slice_of(text, len);
+        peer_post(&p, &m);
+        rig_turn(at(r, 0));
+        const uint8_t *block = at(r, 0)->landing.at;
+        assert_ptr_equal(landing_room(&at(r, 0)->landing, LANDING_BYTES), block);
+        const struct pkt_publish *got = expect_publish(&s, "t", "payload");
+        assert_int_equal(got->props.content_type.len, len);
+        assert_true(at(r, 0)->props.cap <= 4096);
+    }
     drop_all((struct peer[]){ p, s }, 2);
 }
 
@@ -328,7 +352,8 @@ static void an_offer_outlives_the_member_it_was_kept_for(void **state) {
     rig_turn(at(r, 1)); /* met busy, goes on */
     say_subscribe(&m[0], false, "$share/g/t", (struct subscribe_options){ 0 }, 0);
     rig_turn(at(r, 1));
-    assert_int_equal(atomic_load(&at(r, 2)->inbox_bytes), 5 + 64); /* still on its way round */
+    assert_int_equal(atomic_load(&at(r, 2)->inbox_bytes),
+                     5 + 64 + 4096); /* still on its way round */
     rig_settle(r);
     for (int i = 1; i < 3; i++) { /* with one of the two that are left */
         ack(&m[i], PKT_PUBACK, id, RC_SUCCESS);
@@ -673,6 +698,7 @@ int main(void) {
         SEVERAL(the_order_of_a_publisher_is_kept),
         SEVERAL(what_has_crossed_may_be_kept),
         SEVERAL(a_copy_is_the_whole_message),
+        SEVERAL(large_properties_cross_and_leave_nothing),
         SEVERAL(what_has_changed_on_the_way_counts),
         SEVERAL(those_elsewhere_are_not_all),
         SEVERAL(many_elsewhere_all_get_it),
