@@ -499,8 +499,8 @@ int loop_turn(struct loop *loop, int max_wait_ms) {
     loop->turn_from_ns = loop_clock_refresh(loop);
     loop->in_turn = true;
     dispatch_refused(loop);
-    take_inlets(loop);
     unsigned patient = n > 0 ? dispatch_impatient(loop, (unsigned)n) : 0;
+    take_inlets(loop); /* now: a peer that has closed before somebody mailed is gone by then */
     bool has_due = wheel_turn(&loop->wheel, loop_now_ms(loop));
     run_deferred(loop);
     if (patient || has_due) {

@@ -1,7 +1,7 @@
 /* loop.h -- one epoll instance, its timers and its deferred work.
  *
- * A turn: apply the collected interest changes, wait, run the closures of the inlets and of the
- * events, run the deferred list; if there are any, run the closures of patient watches and the
+ * A turn: apply the collected interest changes, wait, run the closures of the events and of the
+ * inlets, run the deferred list; if there are any, run the closures of patient watches and the
  * timers that are due, and the deferred list again. Everything belongs to the thread that runs the
  * loop; other threads reach it through a mailbox only.
  *
@@ -116,7 +116,7 @@ void loop_unwatch(struct loop *loop, struct watch *w);
  * epoll by itself: one system call less. */
 void loop_abandon(struct loop *loop, struct watch *w);
 
-/* Look at `in` in every turn, before the events; borrows it until loop_inlet_del, which is
+/* Look at `in` in every turn, after the events; borrows it until loop_inlet_del, which is
  * harmless when it was not added and frees the closure's uuid. */
 void loop_inlet_add(struct loop *loop, struct inlet *in);
 void loop_inlet_del(struct loop *loop, struct inlet *in);
