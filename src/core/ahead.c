@@ -58,7 +58,9 @@ static void look_ahead(struct ahead *a, struct slice topic, struct slice rest) {
  * would be looked up in vain. */
 static bool is_worth_it(const struct worker *w, const struct route *last) {
     if (!last || last->wants || w->route_len < ROUTES_MIN) return false;
-    return last->to.len + last->to.shares_len <= RECEIVERS_MAX;
+    uint32_t shares;
+    route_shares(&last->to, &shares);
+    return last->to.len + shares <= RECEIVERS_MAX;
 }
 
 /* Those before it were asked for in other ways, or not at all. */

@@ -190,7 +190,7 @@ bool batch_next(struct batch *b, struct batch_walk *walk, struct parcel *p) {
     }
     if (letter->marks & (HAS_NAMES | IS_NAMED)) {
         p->age = (const void *)walk->named;
-        p->to = (void *)(uintptr_t)(walk->named + sizeof *p->age);
+        p->to = (const void *)(walk->named + sizeof *p->age);
         p->to_len = walk->named_len;
     }
     if (letter->marks & HAS_LOAN) {

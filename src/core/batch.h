@@ -33,10 +33,10 @@ struct parcel {
     /* Or what it is to be made of, BATCH_COPY_MAX at most; but with `from` without its payload,
      * which lies in another worker's landing. */
     const struct message_parts *parts;
-    struct landing_block *from; /* owned reference; or NULL */
-    struct slice payload;       /* with `from` */
-    struct route_entry *to;     /* the plain subscribers there; none: they are to be looked up */
-    const struct subs_age *age; /* of `to` */
+    struct landing_block *from;   /* owned reference; or NULL */
+    struct slice payload;         /* with `from` */
+    const struct route_entry *to; /* the plain subscribers there; none: they are to be looked up */
+    const struct subs_age *age;   /* of `to` */
     unsigned to_len;
     uint32_t names; /* a number that stands for `to` and `age` until the batch leaves; not 0 */
     bool is_lone;   /* no further worker gets it */

@@ -21,10 +21,11 @@ struct delivering {
 static void deliver_to(const struct delivering *d, const struct route_entries *to,
                        const struct route_entry *e, struct session *s, uint32_t share) {
     struct message *m = d->message;
-    const uint32_t *ids = e->identifiers_len ? to->identifiers + e->identifiers_at : NULL;
+    uint32_t ids_len;
+    const uint32_t *ids = route_identifiers(to, e, &ids_len);
     session_deliver(s, &(struct outgoing){ .message = m,
                                            .identifiers = ids,
-                                           .identifiers_len = e->identifiers_len,
+                                           .identifiers_len = ids_len,
                                            .share = share,
                                            .qos = m->qos < e->qos ? m->qos : e->qos,
                                            .retain = m->retain && e->retain_as_published,
@@ -41,6 +42,7 @@ static void send_to(const struct delivering *d, unsigned to, const struct parcel
 
 static unsigned send_to_all(const struct delivering *d, const struct route *route) {
     const struct route_entries *r = &route->to;
+    const struct route_entry *all = route_entries_at(r);
     unsigned n = 0;
     uint32_t at = r->far_at, end = at + r->far_len;
     for (uint64_t workers = r->remote; workers; workers &= workers - 1, n++) {
@@ -49,8 +51,8 @@ static unsigned send_to_all(const struct delivering *d, const struct route *rout
                             .age = &r->age,
                             .names = route->serial,
                             .is_lone = !(r->remote & (r->remote - 1)) };
-        if (at < end) p.to = &r->at[at];
-        for (; at < end && handle_owner(r->at[at].session) == worker; at++) p.to_len++;
+        if (at < end) p.to = &all[at];
+        for (; at < end && handle_owner(all[at].session) == worker; at++) p.to_len++;
         send_to(d, worker, &p);
     }
     return n;
@@ -83,7 +85,7 @@ static const struct route_entry *share_pick(const struct delivering *d,
     *best_fitness = FIT_NOT;
     for (uint32_t i = 0; i < share->len && *best_fitness < FIT_READY; i++) {
         uint32_t at = (share->next + i) % share->len;
-        const struct route_entry *e = &to->at[share->first + at];
+        const struct route_entry *e = &route_entries_at(to)[share->first + at];
         unsigned owner = handle_owner(e->session);
         int fit = elsewhere >> owner & 1;
         fit = owner == w->id ? fitness(slots_find(&w->sessions, e->session), e, d->message)
@@ -98,14 +100,14 @@ static const struct route_entry *share_pick(const struct delivering *d,
 /* `e` has had its turn. */
 static void share_passes(const struct route_entries *to, struct route_share *share,
                          const struct route_entry *e) {
-    share->next = (uint32_t)(e - &to->at[share->first] + 1) % share->len;
+    share->next = (uint32_t)(e - &route_entries_at(to)[share->first] + 1) % share->len;
 }
 
 /* Where members of the share live that have not been asked. */
 static uint64_t share_homes(const struct route_entries *to, const struct route_share *share) {
     uint64_t homes = 0;
     for (uint32_t i = 0; i < share->len; i++)
-        homes |= UINT64_C(1) << handle_owner(to->at[share->first + i].session);
+        homes |= UINT64_C(1) << handle_owner(route_entries_at(to)[share->first + i].session);
     return homes;
 }
 
@@ -120,7 +122,7 @@ static void share_offer(const struct delivering *d, const struct route_entries *
                         struct route_share *share, const struct offer *o, uint64_t homes) {
     const struct route_entry *e;
     do {
-        e = &to->at[share->first + share->next];
+        e = &route_entries_at(to)[share->first + share->next];
         share_passes(to, share, e);
     } while (!(homes >> handle_owner(e->session) & 1));
     send_offer(d, handle_owner(e->session), o);
@@ -183,7 +185,7 @@ void fanout_share_again(struct worker *w, uint32_t share, struct message *m) {
     struct route_entries to = { 0 };
     struct delivering d = { .worker = w, .message = m, .ask = hooks_for_delivery(w->hooks, m) };
     subs_share(w->broker->subs, share, &to);
-    if (to.shares_len) share_deliver(&d, &to, to.shares);
+    if (to.more) share_deliver(&d, &to, to.more->shares);
     route_entries_deinit(&to);
 }
 
@@ -191,7 +193,7 @@ void fanout_share_again(struct worker *w, uint32_t share, struct message *m) {
 static unsigned deliver_here(const struct delivering *d, const struct route_entries *to) {
     unsigned receivers = 0;
     for (uint32_t i = 0; i < to->len; i++) {
-        const struct route_entry *e = &to->at[i];
+        const struct route_entry *e = &route_entries_at(to)[i];
         struct route_entry own;
         struct session *s = slots_find(&d->worker->sessions, e->session);
         if (!s) continue;
@@ -212,7 +214,7 @@ static unsigned deliver_here(const struct delivering *d, const struct route_entr
 /* Do all its receivers live on one other worker? */
 static bool is_far(const struct route *r) {
     const struct route_entries *to = &r->to;
-    return to->remote && !(to->remote & (to->remote - 1)) && !to->len && !to->shares_len;
+    return to->remote && !(to->remote & (to->remote - 1)) && !to->len && !to->more;
 }
 
 /* A payload too large to be copied is lent, if it lies in the landing; `head` is to be the rest. */
@@ -235,7 +237,7 @@ bool fanout_parts(struct worker *w, const struct route *r, const struct message_
     if (!is_far(r)) return false;
     const struct delivering d = { .worker = w, .from = from };
     struct parcel p = { .parts = parts,
-                        .to = to->far_len ? &to->at[to->far_at] : NULL,
+                        .to = to->far_len ? &route_entries_at(to)[to->far_at] : NULL,
                         .to_len = to->far_len,
                         .age = &to->age,
                         .names = r->serial };
@@ -251,8 +253,9 @@ unsigned fanout_message(struct worker *w, struct route *r, struct message *m, st
     route_ref(r); /* hooks and closing connections may renew or evict it meanwhile */
     unsigned receivers = r->to.remote ? send_to_all(&d, r) : 0;
     receivers += deliver_here(&d, &r->to);
-    for (uint32_t i = 0; i < r->to.shares_len; i++)
-        receivers += share_deliver(&d, &r->to, &r->to.shares[i]);
+    uint32_t shares;
+    struct route_share *share = route_shares(&r->to, &shares);
+    for (; shares; shares--, share++) receivers += share_deliver(&d, &r->to, share);
     route_unref(w, r);
     return receivers;
 }
@@ -272,15 +275,18 @@ static bool is_addressed(const struct worker *w, const struct parcel *p) {
 void fanout_arrived(struct worker *w, const struct parcel *p) {
     struct delivering d = { .worker = w, .message = p->message };
     if (is_addressed(w, p)) {
-        deliver_here(&d, &(struct route_entries){ .at = p->to, .len = p->to_len });
+        deliver_here(&d, &(struct route_entries){ .many = (void *)(uintptr_t)p->to,
+                                                  .cap = p->to_len,
+                                                  .len = p->to_len });
         return;
     }
     struct route *r = route_again(w, message_topic(p->message), &w->route_arrived);
     d.ask = r->wants & HOOK_ASKED_AT_DELIVERY;
     route_ref(r);
     if (!p->offer.share) deliver_here(&d, &r->to);
-    for (uint32_t i = 0; p->offer.share && i < r->to.shares_len; i++)
-        if (r->to.shares[i].id == p->offer.share)
-            share_arrived(&d, &r->to, &r->to.shares[i], &p->offer);
+    uint32_t shares;
+    struct route_share *share = route_shares(&r->to, &shares);
+    for (; p->offer.share && shares; shares--, share++)
+        if (share->id == p->offer.share) share_arrived(&d, &r->to, share, &p->offer);
     route_unref(w, r);
 }

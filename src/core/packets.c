@@ -177,8 +177,7 @@ static void publish_plain(struct conn *c, const struct pkt_publish *pkt, struct 
         tell_refusal(c, pkt->topic, RC_NOT_AUTHORIZED, NULL);
         return;
     }
-    if (r->to.len || r->to.shares_len || r->to.remote || pkt->retain)
-        receivers = hand_out(c, pkt, r);
+    if (r->to.len || r->to.more || r->to.remote || pkt->retain) receivers = hand_out(c, pkt, r);
     acknowledge(c, pkt->qos, pkt->packet_id, receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS,
                 NULL);
 }
@@ -243,7 +242,7 @@ static bool put_below_mount(struct conn *c, struct pkt_publish *p) {
 
 static void on_publish(struct conn *c, const struct frame *f) {
     struct pkt_publish p;
-    int r = publish_decode(f, c->version, c->route ? c->route->topic : SLICE_NONE, &p);
+    int r = publish_decode(f, c->version, c->route ? route_topic(c->route) : SLICE_NONE, &p);
     if (r == 0) r = publish_check(c, &p);
     if (r) {
         refuse(c, r, "malformed or forbidden PUBLISH");
@@ -266,7 +265,7 @@ static void on_publish(struct conn *c, const struct frame *f) {
         refuse(c, RC_TOPIC_NAME_INVALID, "topic with too many levels or bytes");
         return;
     }
-    p.topic = route->topic; /* it may have been that of the route before, which is gone */
+    p.topic = route_topic(route); /* it may have been that of the route before, which is gone */
     if (slice_starts(p.topic, SLICE("$SYS/"))) { /* the broker's own */
         acknowledge(c, p.qos, p.packet_id, RC_NOT_AUTHORIZED, NULL);
         tell_refusal(c, p.topic, RC_NOT_AUTHORIZED, NULL);

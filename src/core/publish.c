@@ -192,7 +192,7 @@ static bool have_publish(struct publish *p) {
         return false;
     }
     if (!is_changed && p->is_checked) return true;
-    if (p->route && !slice_eq(p->route->topic, message_topic(p->message))) forget_route(p);
+    if (p->route && !slice_eq(route_topic(p->route), message_topic(p->message))) forget_route(p);
     return check(p);
 }
 
@@ -252,7 +252,9 @@ void publish_retain(struct worker *w, struct message *m) {
 /* Nothing comes of it. */
 static void try_route(struct publish *p) {
     const struct route_entries *to = &route_of(p)->to;
-    p->trial->receivers = to->len + to->shares_len + (unsigned)__builtin_popcountll(to->remote);
+    uint32_t shares;
+    route_shares(to, &shares);
+    p->trial->receivers = to->len + shares + (unsigned)__builtin_popcountll(to->remote);
     finish(p, p->trial->receivers ? RC_SUCCESS : RC_NO_MATCHING_SUBSCRIBERS, NULL);
 }
 

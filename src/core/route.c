@@ -11,34 +11,29 @@
 
 enum {
     ROUTES_MAX = 131072,     /* topics remembered per worker */
-    RECEIVERS_MAX = 2000000, /* and receivers of all of them (24 bytes each) */
+    RECEIVERS_MAX = 2000000, /* and receivers of all of them (16 bytes each) */
     SEEN_MAX = 65536,        /* topics met lately, by hash */
-    ROUTE_SIZE = 192,        /* bytes with a short topic */
-    ROOM_MAX = 1024,         /* for the topic of a route whose memory is kept */
-    SPARE_MAX = 64           /* receivers of a route whose memory is kept */
+    ROUTE_SIZE = 128,        /* bytes with a short topic */
+    ROOM_MAX = 1024          /* for the topic of a route whose memory is kept */
 };
 
 static struct slice route_key(const void *obj) {
-    return ((const struct route *)obj)->topic;
-}
-
-static void route_free(struct route *r) {
-    if (!r) return;
-    route_entries_deinit(&r->to);
-    free(r);
+    return route_topic(obj);
 }
 
 void route_drop(struct worker *w, struct route *r) {
-    bool is_large = r->to.cap > SPARE_MAX || r->room > ROOM_MAX;
-    if (is_large || w->route_spare_len == ROUTES_SPARE)
-        route_free(r);
+    route_entries_deinit(&r->to);
+    if (r->room > ROOM_MAX || w->route_spare_len == ROUTES_SPARE)
+        free(r);
     else
         w->route_spare[w->route_spare_len++] = r;
 }
 
 static size_t receivers_of(const struct route *r) {
     size_t n = r->to.len + r->to.far_len;
-    for (uint32_t i = 0; i < r->to.shares_len; i++) n += r->to.shares[i].len;
+    uint32_t shares;
+    const struct route_share *share = route_shares(&r->to, &shares);
+    for (; shares; shares--, share++) n += share->len;
     return n;
 }
 
@@ -64,7 +59,7 @@ void route_cache_init(struct worker *w) {
 void route_cache_clear(struct worker *w) {
     for (unsigned i = 0; i < w->route_len; i++) {
         struct route *r = w->route_hand[i];
-        map_del_hashed(&w->routes, r->topic, r->hash);
+        map_del_hashed(&w->routes, route_topic(r), r->hash);
         route_leave(w, r);
     }
     w->route_len = w->route_at = 0;
@@ -77,32 +72,34 @@ void route_cache_deinit(struct worker *w) {
     map_deinit(&w->routes);
     free(w->route_hand);
     free(w->route_seen);
-    while (w->route_spare_len) route_free(w->route_spare[--w->route_spare_len]);
+    while (w->route_spare_len) free(w->route_spare[--w->route_spare_len]);
     w->route_hand = NULL;
     w->route_seen = NULL;
 }
 
-/* Room for a route, with what room for receivers the spare one has. */
+enum { HEAD = offsetof(struct route, topic) };
+_Static_assert((int)sizeof(struct route) <= (int)ROUTE_SIZE, "a route fits");
+
+/* Room for a route. */
 static struct route *route_alloc(struct worker *w, size_t topic_len) {
-    const size_t head = offsetof(struct route, topic_bytes);
     struct route *r = w->route_spare_len ? w->route_spare[--w->route_spare_len] : NULL;
     if (r && r->room >= topic_len) return r;
-    route_free(r);
-    size_t size = head + topic_len < ROUTE_SIZE ? ROUTE_SIZE : head + topic_len;
-    r = xmalloc(size < sizeof *r ? sizeof *r : size);
-    r->room = (uint32_t)(size - head);
-    r->to = (struct route_entries){ 0 };
+    free(r);
+    size_t size = HEAD + topic_len < ROUTE_SIZE ? ROUTE_SIZE : HEAD + topic_len;
+    r = xmalloc(size);
+    r->room = (uint16_t)(size - HEAD);
     return r;
 }
 
 /* All but its receivers. */
 static struct route *route_begin(struct worker *w, struct slice topic, uint64_t hash) {
     struct route *r = route_alloc(w, topic.len);
-    *r = (struct route){
-        .refs = 1, .room = r->room, .to = r->to, .hash = hash, .place = ROUTE_NOWHERE
-    };
-    memcpy(r->topic_bytes, topic.at, topic.len);
-    r->topic = slice_of(r->topic_bytes, topic.len);
+    *r = (struct route){ .refs = 1,
+                         .room = r->room,
+                         .hash = hash,
+                         .place = ROUTE_NOWHERE,
+                         .topic_len = (uint16_t)topic.len };
+    memcpy(r->topic, topic.at, topic.len);
     r->levels = topic_levels(topic);
     r->policy = w->policies;
     r->serial = w->route_serial += 1 + (w->route_serial == UINT32_MAX);
@@ -129,7 +126,7 @@ static unsigned place_for(struct worker *w) {
         struct route *r = w->route_hand[place];
         w->route_at = (place + 1) % ROUTES_MAX;
         if (!r->referenced) {
-            map_del_hashed(&w->routes, r->topic, r->hash);
+            map_del_hashed(&w->routes, route_topic(r), r->hash);
             route_leave(w, r);
             __builtin_prefetch(w->route_hand[w->route_at]); /* likely the next to go */
             return place;
@@ -186,7 +183,8 @@ static void announce(const struct worker *w, const struct subs_query *asked, voi
     for (unsigned i = 0; i < len; i++) map_prefetch(&w->routes, asked[i].hash);
     for (unsigned i = 0; i < len; i++) {
         const uint8_t *r = likely[i] = map_peek(&w->routes, asked[i].hash);
-        for (size_t at = 0; r && at < ROUTE_SIZE; at += CACHE_LINE) __builtin_prefetch(r + at);
+        size_t size = HEAD + asked[i].topic.len;
+        for (size_t at = 0; r && at < size; at += CACHE_LINE) __builtin_prefetch(r + at);
     }
 }
 
@@ -194,7 +192,7 @@ static void announce(const struct worker *w, const struct subs_query *asked, voi
 static struct route *prepare(struct worker *w, const struct subs_query *asked, void *likely) {
     struct route *r = map_confirm(&w->routes, likely, asked->topic, asked->hash);
     if (!r || !route_is_current(w, r)) return route_begin(w, asked->topic, asked->hash);
-    __builtin_prefetch(r->to.at);
+    if (r->to.cap) __builtin_prefetch(r->to.many);
     return route_ref(r);
 }
 
@@ -218,7 +216,7 @@ void route_prepare(struct worker *w, const struct slice *topics, struct route **
 bool route_use(struct worker *w, struct route *r) {
     if (r->policy != w->policies || !route_is_current(w, r)) return false;
     struct route *old =
-        r->place == ROUTE_NOWHERE ? map_find_hashed(&w->routes, r->topic, r->hash) : r;
+        r->place == ROUTE_NOWHERE ? map_find_hashed(&w->routes, route_topic(r), r->hash) : r;
     if (!old)
         route_remember(w, r);
     else if (old != r)
@@ -229,7 +227,7 @@ bool route_use(struct worker *w, struct route *r) {
 
 struct route *route_again(struct worker *w, struct slice topic, struct route **memo) {
     struct route *r = *memo;
-    bool same = r && (topic.at == r->topic.at || slice_eq(topic, r->topic));
+    bool same = r && (topic.at == r->topic || slice_eq(topic, route_topic(r)));
     if (same && r->policy == w->policies && route_is_current(w, r)) {
         r->referenced = true;
         return r;

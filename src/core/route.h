@@ -12,21 +12,28 @@
 
 #define ROUTE_NOWHERE UINT32_MAX
 
-/* What the cache knows of one topic; immutable, counted while in use. */
+/* What the cache knows of one topic; immutable, counted while in use.  Where many topics are
+ * remembered each line of it is a wait for memory: with a short topic and one receiver it has two.
+ */
 struct route {
     uint32_t refs;
-    uint32_t wants;  /* HOOK_BITs whose filters match */
-    unsigned place;  /* in the eviction ring; ROUTE_NOWHERE: the cache does not have it */
-    uint32_t room;   /* bytes for the topic */
-    uint64_t hash;   /* of the topic, as the cache has it */
-    unsigned levels; /* of the topic */
-    unsigned policy; /* worker->policies when `wants` was asked */
-    uint32_t serial; /* no other route of the worker's has it, nor 0 */
+    uint32_t wants;     /* HOOK_BITs whose filters match */
+    uint64_t hash;      /* of the topic, as the cache has it */
+    unsigned place;     /* in the eviction ring; ROUTE_NOWHERE: the cache does not have it */
+    unsigned policy;    /* worker->policies when `wants` was asked */
+    uint32_t serial;    /* no other route of the worker's has it, nor 0 */
+    unsigned levels;    /* of the topic */
+    uint16_t topic_len; /* bytes; and as many there is room for */
+    uint16_t room;
+    bool referenced; /* used since the clock hand passed (cache eviction) */
     struct route_entries to;
-    struct slice topic; /* behind the struct */
-    bool referenced;    /* used since the clock hand passed (cache eviction) */
-    uint8_t topic_bytes[];
+    uint8_t topic[];
 };
+
+/* Lends it. */
+static inline struct slice route_topic(const struct route *r) {
+    return slice_of(r->topic, r->topic_len);
+}
 
 /* The topic's route, from the cache or fresh; lends it until the next route call. */
 struct route *route_find(struct worker *w, struct slice topic);

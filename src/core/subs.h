@@ -33,13 +33,13 @@ struct subscription {
  * publishes itself comes by those without No Local alone: the `own_` members. */
 struct route_entry {
     struct handle session;
+    uint32_t identifiers_at; /* for route_identifiers; 0: it has none */
     uint8_t qos, own_qos;
     bool no_local : 1;            /* every merged subscription says so */
     bool retain_as_published : 1; /* any merged subscription says so */
     bool own_retain_as_published : 1;
-    uint8_t standing : 2, own_standing : 2;        /* enum standing: the lowest of the merged */
-    uint32_t identifiers_len, own_identifiers_len; /* the own are the first of them */
-    uint32_t identifiers_at;                       /* first of them in route.identifiers */
+    bool is_own : 1;                        /* it came from route_entry_own */
+    uint8_t standing : 2, own_standing : 2; /* enum standing: the lowest of the merged */
 };
 
 /* A shared subscription's members on a route: at[first .. first + len). */
@@ -93,21 +93,48 @@ void subs_filter(const struct subscription *sub, struct buf *out);
  * one for each. */
 enum overlapping { OVERLAPPING_ONCE, OVERLAPPING_EACH };
 
-struct route_entries {
-    struct route_entry *at;     /* owned */
-    uint32_t len;               /* plain subscribers; members of shares lie behind them, */
-    uint32_t far_at, far_len;   /* and from far_at on the plain subscribers on other workers, sorted
-                                   by worker, while all of them are few; else 0 */
-    uint32_t cap;               /* entries there is room for */
-    struct route_share *shares; /* owned */
+/* What few answers have. */
+struct route_more {
+    uint32_t *identifiers; /* owned; of all entries, see route_identifiers */
     uint32_t shares_len;
-    uint32_t *identifiers; /* owned; NULL: none */
-    uint64_t remote;       /* bit per worker: others with plain subscribers */
+    struct route_share shares[];
+};
+
+/* There are as many as topics are remembered: those with one receiver are in one piece. */
+struct route_entries {
+    union {                       /* see route_entries_at */
+        struct route_entry one;   /* while cap is 0 */
+        struct route_entry *many; /* owned */
+    };
+    uint32_t cap;            /* entries there is room for in `many` */
+    uint32_t len;            /* plain subscribers; members of shares lie behind them, */
+    uint32_t far_at;         /* and from here on the plain subscribers on other workers, sorted */
+    uint8_t far_len;         /* by worker, while all of them are few; else 0 */
+    struct route_more *more; /* owned; NULL: neither shares nor identifiers */
+    uint64_t remote;         /* bit per worker: others with plain subscribers */
     struct subs_age age;
 };
+
+/* Lends the entries. */
+static inline const struct route_entry *route_entries_at(const struct route_entries *e) {
+    return e->cap ? e->many : &e->one;
+}
+/* Lends the shares; any may be counted up. */
+static inline struct route_share *route_shares(const struct route_entries *e, uint32_t *len) {
+    *len = e->more ? e->more->shares_len : 0;
+    return e->more ? e->more->shares : NULL;
+}
+/* Lends the subscription identifiers of one of the entries, or NULL.  They lie behind their number
+ * and that of the own ones, which come first. */
+static inline const uint32_t *route_identifiers(const struct route_entries *e,
+                                                const struct route_entry *one, uint32_t *len) {
+    const uint32_t *at = one->identifiers_at ? e->more->identifiers + one->identifiers_at : NULL;
+    *len = at ? at[one->is_own] : 0;
+    return at ? at + 2 : NULL;
+}
 /* Collects the subscribers of a topic name that live on `worker`, which others have some (and who
  * these are, if few), and the members of shares wherever they live.  `out` is zeroed, or from an
- * earlier match, whose room is used again. */
+ * earlier match, which is freed. */
 void subs_match(struct subs *s, unsigned worker, struct slice topic, enum overlapping overlapping,
                 struct route_entries *out);
 
@@ -126,7 +153,7 @@ uint64_t subs_hash(const struct subs *s, struct slice topic);
 const uint64_t *subs_seed(const struct subs *s);
 /* The entry for what its session publishes itself. */
 struct route_entry route_entry_own(const struct route_entry *e);
-/* The members of one share alone (out->shares_len is 1), or none when it has gone. */
+/* The members of one share alone (one share), or none when it has gone. */
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
 /* Frees what `e` owns and leaves it empty. */
 void route_entries_deinit(struct route_entries *e);

@@ -86,17 +86,31 @@ static int by_session(const void *a, const void *b) {
 /* What is made of what was found. */
 struct builder {
     struct route_entries *out;
-    uint32_t len, identifiers; /* so far */
-    bool is_each;              /* subscription one entry, not each session */
+    struct route_entry *at;
+    uint32_t len, ids_len; /* so far */
+    uint32_t *ids;         /* for route_identifiers */
+    bool is_each;          /* subscription one entry, not each session */
 };
 
 static struct route_entry *entry_add(struct builder *b, struct handle session) {
-    struct route_entry *e = &b->out->at[b->len++];
+    struct route_entry *e = &b->at[b->len++];
     *e = (struct route_entry){ .session = session,
                                .no_local = true,
-                               .standing = STANDING_PARTLY, /* the highest */
-                               .identifiers_at = b->identifiers };
+                               .standing = STANDING_PARTLY }; /* the highest */
     return e;
+}
+
+/* What an entry's identifiers begin with, and the room of one's. */
+enum { LEN, OWN_LEN, LENS, IDS_MAX = LENS + 1 };
+
+static void add_identifier(struct builder *b, struct route_entry *e, uint32_t identifier) {
+    if (!e->identifiers_at) {
+        e->identifiers_at = b->ids_len;
+        b->ids[b->ids_len + LEN] = b->ids[b->ids_len + OWN_LEN] = 0;
+        b->ids_len += LENS;
+    }
+    b->ids[b->ids_len++] = identifier;
+    b->ids[e->identifiers_at + LEN]++;
 }
 
 /* Adds one subscription to the entry of its session, the last one. */
@@ -105,15 +119,12 @@ static void merge(struct builder *b, struct route_entry *e, const struct subscri
     e->no_local = e->no_local && sub->options.no_local;
     e->retain_as_published = e->retain_as_published || sub->options.retain_as_published;
     if (sub->options.standing < e->standing) e->standing = sub->options.standing & 3;
-    if (sub->identifier) {
-        b->out->identifiers[b->identifiers++] = sub->identifier;
-        e->identifiers_len++;
-    }
+    if (sub->identifier) add_identifier(b, e, sub->identifier);
     if (sub->options.no_local) return;
     e->own_qos = e->qos;
     e->own_retain_as_published = e->retain_as_published;
     e->own_standing = e->standing;
-    e->own_identifiers_len = e->identifiers_len;
+    if (e->identifiers_at) b->ids[e->identifiers_at + OWN_LEN] = b->ids[e->identifiers_at + LEN];
 }
 
 struct route_entry route_entry_own(const struct route_entry *e) {
@@ -121,7 +132,7 @@ struct route_entry route_entry_own(const struct route_entry *e) {
     own.qos = e->own_qos;
     own.retain_as_published = e->own_retain_as_published;
     own.standing = e->own_standing;
-    own.identifiers_len = e->own_identifiers_len;
+    own.is_own = true;
     return own;
 }
 
@@ -130,7 +141,7 @@ static uint32_t build_plain(struct builder *b, struct subscription *const *subs,
     uint32_t first = b->len;
     for (size_t i = 0; i < len; i++) {
         struct handle session = subs[i]->key.session;
-        struct route_entry *e = b->len > first ? &b->out->at[b->len - 1] : NULL;
+        struct route_entry *e = b->len > first ? &b->at[b->len - 1] : NULL;
         if (!e || b->is_each || !handle_eq(e->session, session)) e = entry_add(b, session);
         merge(b, e, subs[i]);
     }
@@ -139,12 +150,9 @@ static uint32_t build_plain(struct builder *b, struct subscription *const *subs,
 
 /* The members of each share. */
 static void build_shares(struct builder *b, const struct found *f) {
-    struct route_entries *out = b->out;
-    if (!f->shares_len) return;
-    out->shares = xcalloc(f->shares_len, sizeof *out->shares);
     for (size_t i = 0; i < f->shares_len; i++) {
         const struct filter_node *n = &f->shares[i]->node;
-        out->shares[out->shares_len++] =
+        b->out->more->shares[b->out->more->shares_len++] =
             (struct route_share){ .first = b->len, .len = n->subs_len, .id = f->shares[i]->id };
         for (uint32_t k = 0; k < n->subs_len; k++) {
             struct route_entry *e = entry_add(b, subs_of(n)[k]->key.session);
@@ -158,38 +166,40 @@ static void sort(struct subscription **subs, size_t len) {
     if (len > 1) qsort(subs, len, sizeof *subs, by_session);
 }
 
-static void build(struct found *f, struct route_entries *out) {
-    struct builder b = { .out = out, .is_each = f->overlapping == OVERLAPPING_EACH };
-    size_t far = f->far_len <= SUBS_FAR_MAX ? f->far_len : 0, total = f->len + f->members + far;
-    out->remote = f->remote;
-    if (total > out->cap) {
-        free(out->at);
-        out->at = xmalloc(total * sizeof *out->at);
-        out->cap = (uint32_t)total;
+/* Room for what was found; the first of the identifiers stands for none. */
+static struct builder builder_of(const struct found *f, size_t entries, struct route_entries *out) {
+    struct builder b = {
+        .out = out, .at = &out->one, .ids_len = 1, .is_each = f->overlapping == OVERLAPPING_EACH
+    };
+    if (entries > 1) {
+        b.at = out->many = xmalloc(entries * sizeof *out->many);
+        out->cap = (uint32_t)entries;
     }
-    if (f->identifiers) out->identifiers = xmalloc(f->identifiers * sizeof *out->identifiers);
+    if (f->identifiers || f->shares_len)
+        out->more = xcalloc(1, sizeof *out->more + f->shares_len * sizeof *out->more->shares);
+    if (f->identifiers)
+        b.ids = out->more->identifiers = xmalloc((1 + f->identifiers * IDS_MAX) * sizeof *b.ids);
+    return b;
+}
+
+static void build(struct found *f, struct route_entries *out) {
+    size_t far = f->far_len <= SUBS_FAR_MAX ? f->far_len : 0;
+    struct builder b = builder_of(f, f->len + f->members + far, out);
+    out->remote = f->remote;
     if (f->nodes > 1) sort(f->at, f->len); /* one node has each session once */
     out->len = build_plain(&b, f->at, f->len);
     build_shares(&b, f);
     sort(f->far, far); /* by worker, above all */
     out->far_at = b.len;
-    out->far_len = build_plain(&b, f->far, far);
+    out->far_len = (uint8_t)build_plain(&b, f->far, far);
     if (f->at != f->few) free(f->at);
     free(f->shares);
 }
 
-/* Empties `out` but for its room. */
-static void entries_reset(struct route_entries *out) {
-    struct route_entries old = *out;
-    free(old.shares);
-    free(old.identifiers);
-    *out = (struct route_entries){ .at = old.at, .cap = old.cap };
-}
-
 void route_entries_deinit(struct route_entries *e) {
-    free(e->at);
-    free(e->shares);
-    free(e->identifiers);
+    if (e->cap) free(e->many);
+    if (e->more) free(e->more->identifiers);
+    free(e->more);
     *e = (struct route_entries){ 0 };
 }
 
@@ -197,7 +207,7 @@ void subs_share(struct subs *s, uint32_t id, struct route_entries *out) {
     struct shard *shard = &s->shards[id % SHARDS];
     struct found f;
     found_init(&f, 0, OVERLAPPING_ONCE);
-    entries_reset(out);
+    route_entries_deinit(out);
     pthread_rwlock_rdlock(&shard->lock);
     struct share *share = map_find(&shard->share_ids, slice_of(&id, sizeof id));
     if (share) collect_share(&f, share);
@@ -260,7 +270,7 @@ void subs_match_all(struct subs *s, unsigned worker, enum overlapping overlappin
     for (unsigned i = 0; i < len; i++) {
         p[i] = subs_prefixes(queries[i].topic);
         found_init(&found[i], worker, overlapping);
-        entries_reset(queries[i].out);
+        route_entries_deinit(queries[i].out);
     }
     shards_lock(s, p, len, &locked);
     for (unsigned i = 0; i < len; i++) queries[i].out->age = age_of(s, &p[i]);

@@ -51,11 +51,34 @@ static inline bool del(struct index *x, unsigned session, const char *filter) {
 static inline const struct route_entry *entry_of(const struct route_entries *e, unsigned session) {
     const struct route_entry *found = NULL;
     for (uint32_t i = 0; i < e->len; i++) {
-        if (!handle_eq(e->at[i].session, handle_of(session))) continue;
+        const struct route_entry *one = &route_entries_at(e)[i];
+        if (!handle_eq(one->session, handle_of(session))) continue;
         assert_null(found); /* once a session */
-        found = &e->at[i];
+        found = one;
     }
     return found;
+}
+
+static inline uint32_t identifiers_len(const struct route_entries *e,
+                                       const struct route_entry *one) {
+    uint32_t len;
+    route_identifiers(e, one, &len);
+    return len;
+}
+
+/* Of an entry that has so many. */
+static inline uint32_t identifier_of(const struct route_entries *e, const struct route_entry *one,
+                                     uint32_t i) {
+    uint32_t len;
+    const uint32_t *at = route_identifiers(e, one, &len);
+    assert_true(i < len);
+    return at[i];
+}
+
+static inline uint32_t shares_len(const struct route_entries *e) {
+    uint32_t len;
+    route_shares(e, &len);
+    return len;
 }
 
 #define INDEX(test) cmocka_unit_test_setup_teardown(test, index_setup, index_teardown)

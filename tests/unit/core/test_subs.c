@@ -80,8 +80,9 @@ static void subscribing_again_replaces(void **state) { /* [MQTT-3.8.4-3] */
     assert_int_equal(subs_count(x->subs), 1);
     subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
     assert_int_equal(e.len, 1);
-    assert_int_equal(e.at[0].qos, 1);
-    assert_int_equal(e.identifiers[e.at[0].identifiers_at], 6);
+    assert_int_equal(e.one.qos, 1);
+    assert_int_equal(identifiers_len(&e, &e.one), 1);
+    assert_int_equal(identifier_of(&e, &e.one, 0), 6);
     route_entries_deinit(&e);
 }
 
@@ -322,9 +323,9 @@ static void check_entry(const struct model *m, const struct route_entries *e, un
     assert_int_equal(got->qos, qos);
     assert_int_equal(got->no_local, no_local);
     assert_int_equal(got->retain_as_published, as_published);
-    assert_int_equal(got->identifiers_len, ids);
+    assert_int_equal(identifiers_len(e, got), ids);
     for (unsigned i = 0; i < ids; i++) {
-        uint64_t id = e->identifiers[got->identifiers_at + i];
+        uint64_t id = identifier_of(e, got, i);
         got_sum += id * id;
     }
     assert_int_equal(got_sum, sum);
@@ -338,10 +339,11 @@ static void check_shares(const struct model *m, const struct route_entries *e, c
         if (!s->is_shared || !topic_match(slice_str(s->inner), slice_str(topic))) continue;
         sum += (s->session + 1) * (s->options.qos + 1u) * (s->identifier + 1000u);
     }
-    for (uint32_t i = 0; i < e->shares_len; i++) {
-        for (uint32_t k = 0; k < e->shares[i].len; k++) {
-            const struct route_entry *r = &e->at[e->shares[i].first + k];
-            uint32_t id = r->identifiers_len ? e->identifiers[r->identifiers_at] : 0;
+    for (uint32_t i = 0; i < shares_len(e); i++) {
+        const struct route_share *share = &e->more->shares[i];
+        for (uint32_t k = 0; k < share->len; k++) {
+            const struct route_entry *r = &route_entries_at(e)[share->first + k];
+            uint32_t id = identifiers_len(e, r) ? identifier_of(e, r, 0) : 0;
             assert_false(r->no_local);
             got += (r->session.slot + 1) * (r->qos + 1u) * (id + 1000u);
         }
@@ -434,18 +436,19 @@ static void any_number_of_branches_is_followed(void **state) {
     subs_match(x->subs, 0, SLICE("a/a/a/a/a/a/a/a"), OVERLAPPING_EACH, &e);
     assert_int_equal(e.len, WAYS);
     uint64_t sum = 0;
-    for (unsigned i = 0; i < WAYS; i++) sum += e.identifiers[e.at[i].identifiers_at];
+    for (unsigned i = 0; i < WAYS; i++) sum += identifier_of(&e, &e.many[i], 0);
     assert_int_equal(sum, WAYS * (WAYS + 1) / 2);
     route_entries_deinit(&e);
 }
 
 static bool same_answer(const struct route_entries *a, const struct route_entries *b) {
-    if (a->len != b->len || a->shares_len != b->shares_len) return false;
+    if (a->len != b->len || shares_len(a) != shares_len(b)) return false;
     for (uint32_t i = 0; i < a->len; i++) {
-        const struct route_entry *x = &a->at[i], *y = &b->at[i];
+        const struct route_entry *x = &route_entries_at(a)[i];
+        const struct route_entry *y = &route_entries_at(b)[i];
         if (!handle_eq(x->session, y->session) || x->qos != y->qos || x->no_local != y->no_local ||
             x->retain_as_published != y->retain_as_published ||
-            x->identifiers_len != y->identifiers_len)
+            identifiers_len(a, x) != identifiers_len(b, y))
             return false;
     }
     return true;

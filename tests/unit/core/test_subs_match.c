@@ -16,11 +16,10 @@ static void overlapping_subscriptions_are_one_receiver(void **state) { /* 3.3.4 
     assert_int_equal(e.len, 2);
     const struct route_entry *one = entry_of(&e, 1), *two = entry_of(&e, 2);
     assert_int_equal(one->qos, 2);
-    assert_int_equal(one->identifiers_len, 2);
-    uint32_t first = e.identifiers[one->identifiers_at];
-    assert_int_equal(first ^ e.identifiers[one->identifiers_at + 1], 21 ^ 268435455);
+    assert_int_equal(identifiers_len(&e, one), 2);
+    assert_int_equal(identifier_of(&e, one, 0) ^ identifier_of(&e, one, 1), 21 ^ 268435455);
     assert_int_equal(two->qos, 1);
-    assert_int_equal(two->identifiers_len, 0);
+    assert_int_equal(identifiers_len(&e, two), 0);
     route_entries_deinit(&e);
 }
 
@@ -34,13 +33,13 @@ static void overlapping_subscriptions_may_be_a_receiver_each(void **state) {
     add(x, 1, "$share/g/a/b", &qos1, 0);
     subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_EACH, &e);
     assert_int_equal(e.len, 3);
-    assert_int_equal(e.shares_len, 1);
+    assert_int_equal(shares_len(&e), 1);
     for (uint32_t i = 0; i < e.len; i++) {
-        const struct route_entry *one = &e.at[i];
+        const struct route_entry *one = &e.many[i];
         seen |= 1u << one->qos;
         assert_int_equal(one->no_local, one->qos == 2);
-        assert_int_equal(one->identifiers_len, one->qos != 1);
-        if (one->qos != 1) assert_int_equal(e.identifiers[one->identifiers_at], 30u + one->qos);
+        assert_int_equal(identifiers_len(&e, one), one->qos != 1);
+        if (one->qos != 1) assert_int_equal(identifier_of(&e, one, 0), 30u + one->qos);
     }
     assert_int_equal(seen, 7);
     route_entries_deinit(&e);
@@ -99,7 +98,27 @@ static void any_number_of_identifiers_is_kept(void **state) {
     }
     subs_match(x->subs, 0, slice_str(topic), OVERLAPPING_ONCE, &e);
     assert_int_equal(e.len, 1);
-    assert_int_equal(e.at[0].identifiers_len, 1u << LEVELS);
+    assert_int_equal(identifiers_len(&e, &e.many[0]), 1u << LEVELS);
+    route_entries_deinit(&e);
+}
+
+/* What a session publishes itself comes by those of its subscriptions without No Local. */
+static void own_messages_have_the_identifiers_they_came_by(void **state) {
+    struct index *x = *state;
+    struct route_entries e = { 0 };
+    add(x, 1, "a", &(struct subscribe_options){ .no_local = true }, 5);
+    add(x, 1, "+", &qos0, 6);
+    add(x, 2, "a", &(struct subscribe_options){ .no_local = true }, 7);
+    subs_match(x->subs, 0, SLICE("a"), OVERLAPPING_ONCE, &e);
+    const struct route_entry *one = entry_of(&e, 1), *two = entry_of(&e, 2);
+    struct route_entry own = route_entry_own(one);
+    assert_int_equal(identifiers_len(&e, one), 2);
+    assert_int_equal(identifier_of(&e, one, 1), 5);
+    assert_int_equal(identifiers_len(&e, &own), 1);
+    assert_int_equal(identifier_of(&e, &own, 0), 6);
+    own = route_entry_own(two);
+    assert_int_equal(identifiers_len(&e, two), 1);
+    assert_int_equal(identifiers_len(&e, &own), 0);
     route_entries_deinit(&e);
 }
 
@@ -112,25 +131,25 @@ static void a_share_lists_its_members_apart(void **state) { /* 4.8.2 */
     add(x, 3, "$share/h/a/b", &qos0, 0);
     subs_match(x->subs, 0, SLICE("a/b"), OVERLAPPING_ONCE, &e);
     assert_int_equal(e.len, 1);
-    assert_int_equal(e.shares_len, 2);
+    assert_int_equal(shares_len(&e), 2);
     unsigned members = 0;
     for (unsigned i = 0; i < 2; i++) {
-        const struct route_share *share = &e.shares[i];
+        const struct route_share *share = &e.more->shares[i];
         struct route_entries alone = { 0 };
         assert_true(share->first >= e.len);
         members += share->len;
         subs_share(x->subs, share->id, &alone);
         assert_int_equal(alone.len, 0);
-        assert_int_equal(alone.shares_len, 1);
-        assert_int_equal(alone.shares[0].len, share->len);
+        assert_int_equal(shares_len(&alone), 1);
+        assert_int_equal(alone.more->shares[0].len, share->len);
         route_entries_deinit(&alone);
     }
     assert_int_equal(members, 3);
-    uint32_t id = e.shares[0].id;
+    uint32_t id = e.more->shares[0].id;
     route_entries_deinit(&e);
     for (unsigned i = 1; i <= 3; i++) subs_del_all(x->subs, &x->lists[i]);
     subs_share(x->subs, id, &e);
-    assert_int_equal(e.shares_len, 0);
+    assert_int_equal(shares_len(&e), 0);
     route_entries_deinit(&e);
 }
 
@@ -146,7 +165,7 @@ static void add_at(struct index *x, unsigned worker, unsigned session, const cha
 static void expect_far(const struct route_entries *e, unsigned i, unsigned worker,
                        unsigned session) {
     assert_in_range(i, 0, e->far_len - 1);
-    struct handle h = e->at[e->far_at + i].session;
+    struct handle h = route_entries_at(e)[e->far_at + i].session;
     assert_int_equal(handle_owner(h), worker);
     assert_int_equal(h.slot % SLOTS_MAX, session);
 }
@@ -168,7 +187,7 @@ static void few_subscribers_elsewhere_are_named(void **state) {
     expect_far(&e, 0, 1, 4);
     expect_far(&e, 1, 1, 5);
     expect_far(&e, 2, 2, 3);
-    const struct route_entry *merged = &e.at[e.far_at + 1];
+    const struct route_entry *merged = &e.many[e.far_at + 1];
     assert_int_equal(merged->qos, 1);
     assert_true(merged->retain_as_published);
     assert_false(merged->no_local);
@@ -211,6 +230,7 @@ int main(void) {
         INDEX(the_lowest_standing_counts),
         INDEX(options_merge_as_wide_as_the_widest),
         INDEX(any_number_of_identifiers_is_kept),
+        INDEX(own_messages_have_the_identifiers_they_came_by),
         INDEX(a_share_lists_its_members_apart),
         INDEX(few_subscribers_elsewhere_are_named),
         INDEX(many_or_identifiers_are_left_to_who_has_them),
