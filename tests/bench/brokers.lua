@@ -99,6 +99,16 @@ function M.command(name, port, options, conf)
     return commands[name](port, options, conf)
 end
 
+--- Seconds (of all processors together) that passed and that the machine's host took away.
+function M.clock()
+    local passed, fields = 0, {}
+    for ticks in (read_file "/proc/stat" or ""):match "^cpu +([^\n]*)":gmatch "%d+" do
+        fields[#fields + 1] = tonumber(ticks) / 100
+    end
+    for i = 1, 8 do passed = passed + (fields[i] or 0) end
+    return passed, fields[8] or 0
+end
+
 --- What a report says of the machine and the brokers: a list of { key, value }.
 function M.about(options)
     local function first(path, pattern)

@@ -24,7 +24,7 @@ M.keys = {
     "takeovers_per_s", "broker_cpu_us_per_takeover", "subscribes_per_s",
     "broker_cpu_us_per_subscribe", "mean_per_s", "mean_cpu_us",
     "kib_per_connection", "kib_per_served", "idle_cpu_us_per_s", "bytes_per_filter",
-    "bytes_per_kept", "rss_kib", "broker_busy", "load_busy",
+    "bytes_per_kept", "rss_kib", "broker_busy", "load_busy", "stolen",
     "p50_us", "p99_us", "p999_us", "max_us", "lost", "dup", "reordered", "refused", "bad_acks",
 }
 
@@ -52,10 +52,33 @@ function M.untrue(results)
     return false
 end
 
---- How the medians of two brokers relate, or nil.
+--- How two brokers relate, or nil: the median over the rounds in which both ran, so that a slow
+--- minute of the machine, which meets both, does not show.
 function M.ratio(by_broker, key, ours, theirs)
-    local a, b = M.median(by_broker[ours], key), M.median(by_broker[theirs], key)
-    return a and b and b ~= 0 and a / b or nil
+    local ratios, other = {}, {}
+    for _, result in ipairs((by_broker or {})[theirs] or {}) do other[result.run] = result[key] end
+    for _, result in ipairs((by_broker or {})[ours] or {}) do
+        local a, b = result[key], other[result.run]
+        if a and b and b ~= 0 then ratios[#ratios + 1] = a / b end
+    end
+    return median(ratios)
+end
+
+--- The share of the machine's time that its host may take away during a run.
+M.CALM = 0.02
+
+--- How many runs count although the host took more, and how many there are.
+function M.disturbed(runs)
+    local some, all = 0, 0
+    for _, by_broker in pairs(runs) do
+        for _, results in pairs(by_broker) do
+            for _, result in ipairs(results) do
+                all = all + 1
+                if (result.stolen or 0) > M.CALM then some = some + 1 end
+            end
+        end
+    end
+    return some, all
 end
 
 --- Opens the file of all runs; `about` is a list of { key, value } told first.  The
@@ -90,7 +113,7 @@ function M.read(path)
         elseif not head then
             head = cells
         else
-            local result = {}
+            local result = { run = tonumber(cells[3]) }
             for i = 4, #cells do result[head[i]] = tonumber(cells[i]) end
             local row = runs[cells[1]] or {}
             row[cells[2]] = row[cells[2]] or {}
