@@ -86,6 +86,23 @@ static void the_cache_is_bounded_and_keeps_what_is_used(void **state) {
     assert_int_equal(w->route_receivers, 0);
 }
 
+/* Memory of routes with short topics is used again, for longer ones, too. */
+static void a_longer_topic_has_room(void **state) {
+    struct rig *r = *state;
+    struct worker *w = r->worker;
+    char topic[3001] = "";
+    for (size_t len = 1; len < sizeof topic; len += 1 + len / 2) {
+        memset(topic, 'x', len);
+        for (unsigned i = 0; i < 4; i++) {
+            topic[0] = (char)('a' + i);
+            assert_slice(route_topic(find(r, topic)), topic);
+        }
+        assert_int_equal(w->route_len, 4);
+        route_cache_clear(w);
+        assert_true(w->route_spare_len > 0 || len > 1024);
+    }
+}
+
 /* Many topics of many subscribers: it is the receivers that take the memory. */
 static void the_receivers_remembered_are_bounded(void **state) {
     struct rig *r = *state;
@@ -139,6 +156,7 @@ int main(void) {
         RIG(what_hooks_want_is_remembered_until_others_come),
         RIG(a_hook_whose_filter_does_not_match_is_not_asked),
         RIG(the_cache_is_bounded_and_keeps_what_is_used),
+        RIG(a_longer_topic_has_room),
         RIG(the_receivers_remembered_are_bounded),
         RIG(a_route_in_use_outlives_its_place_in_the_cache),
     };
