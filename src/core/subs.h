@@ -124,13 +124,14 @@ static inline struct route_share *route_shares(const struct route_entries *e, ui
     *len = e->more ? e->more->shares_len : 0;
     return e->more ? e->more->shares : NULL;
 }
-/* Lends the subscription identifiers of one of the entries, or NULL.  They lie behind their number
- * and that of the own ones, which come first. */
+/* How an entry's identifiers lie: their number, that of the own ones, then they, the own first. */
+enum { IDENTIFIERS_LEN, IDENTIFIERS_OWN_LEN, IDENTIFIERS_AT };
+/* Lends the subscription identifiers of one of the entries, or NULL. */
 static inline const uint32_t *route_identifiers(const struct route_entries *e,
                                                 const struct route_entry *one, uint32_t *len) {
     const uint32_t *at = one->identifiers_at ? e->more->identifiers + one->identifiers_at : NULL;
-    *len = at ? at[one->is_own] : 0;
-    return at ? at + 2 : NULL;
+    *len = at ? at[one->is_own ? IDENTIFIERS_OWN_LEN : IDENTIFIERS_LEN] : 0;
+    return at ? at + IDENTIFIERS_AT : NULL;
 }
 /* Collects the subscribers of a topic name that live on `worker`, which others have some (and who
  * these are, if few), and the members of shares wherever they live.  `out` is zeroed, or from an
@@ -153,7 +154,7 @@ uint64_t subs_hash(const struct subs *s, struct slice topic);
 const uint64_t *subs_seed(const struct subs *s);
 /* The entry for what its session publishes itself. */
 struct route_entry route_entry_own(const struct route_entry *e);
-/* The members of one share alone (one share), or none when it has gone. */
+/* The members of one share alone, or none when it has gone. */
 void subs_share(struct subs *s, uint32_t id, struct route_entries *out);
 /* Frees what `e` owns and leaves it empty. */
 void route_entries_deinit(struct route_entries *e);

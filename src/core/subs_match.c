@@ -100,17 +100,16 @@ static struct route_entry *entry_add(struct builder *b, struct handle session) {
     return e;
 }
 
-/* What an entry's identifiers begin with, and the room of one's. */
-enum { LEN, OWN_LEN, LENS, IDS_MAX = LENS + 1 };
+enum { IDS_MAX = IDENTIFIERS_AT + 1 }; /* room for one identifier */
 
 static void add_identifier(struct builder *b, struct route_entry *e, uint32_t identifier) {
     if (!e->identifiers_at) {
         e->identifiers_at = b->ids_len;
-        b->ids[b->ids_len + LEN] = b->ids[b->ids_len + OWN_LEN] = 0;
-        b->ids_len += LENS;
+        memset(b->ids + b->ids_len, 0, IDENTIFIERS_AT * sizeof *b->ids);
+        b->ids_len += IDENTIFIERS_AT;
     }
     b->ids[b->ids_len++] = identifier;
-    b->ids[e->identifiers_at + LEN]++;
+    b->ids[e->identifiers_at + IDENTIFIERS_LEN]++;
 }
 
 /* Adds one subscription to the entry of its session, the last one. */
@@ -124,7 +123,8 @@ static void merge(struct builder *b, struct route_entry *e, const struct subscri
     e->own_qos = e->qos;
     e->own_retain_as_published = e->retain_as_published;
     e->own_standing = e->standing;
-    if (e->identifiers_at) b->ids[e->identifiers_at + OWN_LEN] = b->ids[e->identifiers_at + LEN];
+    uint32_t *ids = e->identifiers_at ? b->ids + e->identifiers_at : NULL;
+    if (ids) ids[IDENTIFIERS_OWN_LEN] = ids[IDENTIFIERS_LEN];
 }
 
 struct route_entry route_entry_own(const struct route_entry *e) {
