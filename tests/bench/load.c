@@ -40,6 +40,7 @@ static const char usage[] =
     "  --publishers N (1) --subscribers N (1; pair: as many as publishers)\n"
     "  --qos 0|1|2 (0)    --payload BYTES (64; at least 16)\n"
     "  --window N         messages in flight per publisher (32); 1 is a closed loop\n"
+    "  --burst            a window at a time, when all of the one before is done\n"
     "  --rate N           messages published per second in all, on schedule\n"
     "  --latency          percentiles, from publish (or schedule) to delivery\n"
     "  --filters N        filters: in all, spread over the subscribers (1000)\n"
@@ -81,7 +82,7 @@ static const struct {
     [M_IDLE] = { "idle", idle_run },
 };
 
-enum option_id { O_HOST = 1, O_PORT, O_UNIX, O_LATENCY, O_HELP, O_NUMBERS };
+enum option_id { O_HOST = 1, O_PORT, O_UNIX, O_LATENCY, O_BURST, O_HELP, O_NUMBERS };
 
 /* Options that are a number: where it goes and what it may be. */
 enum number_kind { N_UINT, N_UINT64, N_DOUBLE };
@@ -170,6 +171,7 @@ static enum mode parse(int argc, char **argv, struct options *o) {
     struct option longs[O_NUMBERS + NUMBERS] = {
         { "host", required_argument, NULL, O_HOST }, { "port", required_argument, NULL, O_PORT },
         { "unix", required_argument, NULL, O_UNIX }, { "latency", no_argument, NULL, O_LATENCY },
+        { "burst", no_argument, NULL, O_BURST },
         { "help", no_argument, NULL, O_HELP },
     };
     for (int i = 0; i < NUMBERS; i++)
@@ -182,6 +184,7 @@ static enum mode parse(int argc, char **argv, struct options *o) {
         case O_PORT: port = optarg; break;
         case O_UNIX: unix_path = optarg; break;
         case O_LATENCY: o->latency = true; break;
+        case O_BURST: o->burst = true; break;
         case O_HELP: fputs(usage, stdout); exit(0);
         case '?': exit(RUN_FAILED);
         default: set_number(o, &numbers[id - O_NUMBERS], optarg);

@@ -167,7 +167,7 @@ static void fit_window(struct traffic *t) {
     if (t->o->qos && t->window > 32767) t->window = 32767;
     for (unsigned i = 0; t->o->qos && i < t->o->publishers; i++)
         if (t->window > t->pubs[i].client.receive_max) t->window = t->pubs[i].client.receive_max;
-    t->batch = t->window > 1 ? t->window / 2 : 1;
+    t->batch = t->o->burst || t->window == 1 ? t->window : t->window / 2;
 }
 
 static void begin_subscribing(struct traffic *t) {
