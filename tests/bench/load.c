@@ -171,8 +171,7 @@ static enum mode parse(int argc, char **argv, struct options *o) {
     struct option longs[O_NUMBERS + NUMBERS] = {
         { "host", required_argument, NULL, O_HOST }, { "port", required_argument, NULL, O_PORT },
         { "unix", required_argument, NULL, O_UNIX }, { "latency", no_argument, NULL, O_LATENCY },
-        { "burst", no_argument, NULL, O_BURST },
-        { "help", no_argument, NULL, O_HELP },
+        { "burst", no_argument, NULL, O_BURST },     { "help", no_argument, NULL, O_HELP },
     };
     for (int i = 0; i < NUMBERS; i++)
         longs[O_NUMBERS - 1 + i] =

@@ -27,7 +27,7 @@ struct options {
     uint64_t messages; /* to publish in all, instead of `seconds`; 0: unset */
     double rate;       /* messages published per second in all; 0: as fast as it goes */
     bool latency;
-    bool burst; /* a window at a time, when all of the one before is done */
+    bool burst;       /* a window at a time, when all of the one before is done */
     unsigned filters; /* subscribed to in all; filters only */
     unsigned idle;    /* connections held beside */
     /* connections */
